@@ -1,0 +1,142 @@
+"""Batch EM through the same core: the reference that the stream's learning is held against."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from streammix import em, frames
+from streammix.core.engine import Table
+from streammix.errors import ConfigError, RecordError
+from streammix.learner import IMPOSSIBLE
+from streammix.mixture import Mixture
+
+__all__ = ["Trace", "fit"]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What batch EM went through.
+
+    Parameters
+    ----------
+    log_likelihood
+        For each iteration, the (weighted) log-likelihood of the records at the parameters that it started from.
+    expected_counts
+        (K,): how many records each component is expected to have made, by the last E-step.
+    converged
+        Whether the log-likelihood's gain fell below the tolerance.
+    """
+
+    log_likelihood: list[float]
+    expected_counts: NDArray[np.float64]
+    converged: bool
+
+
+def fit(
+    model: Mixture, X: Any, max_iter: int = 200, tol: float = 1e-8, w: ArrayLike | None = None, n_threads: int = 1
+) -> Trace:
+    """Fit a mixture by batch EM, from its current parameters; a model that is warming up starts from X's first rows.
+
+    Afterwards the model stands where the last M-step put it, and X's records count as its start: the stream can go
+    on from there.
+
+    Parameters
+    ----------
+    model
+        The mixture; it is changed.
+    X
+        A frame as in `Mixture.learn_many`, or a list of dicts.
+    max_iter
+        Iterations at the most.
+    tol
+        EM has converged when an iteration gains less than this, in nats a record.
+    w
+        The records' weights, (n,); an integer weight is that many copies of the record.
+    n_threads
+        Threads for the E-step; the result does not depend on it.
+
+    Returns
+    -------
+    Trace
+        The log-likelihood of each iteration, the expected counts of the last, and whether it converged.
+
+    Raises
+    ------
+    RecordError
+        If a record is refused; the model is as before.
+
+    Examples
+    --------
+    >>> import streammix as sm
+    >>> coins = [{"heads": sm.Binomial(10, p)} for p in (0.4, 0.5, 0.65)]
+    >>> model = sm.Mixture(components=coins, weights=[0.25, 0.5, 0.25])
+    >>> trace = sm.batch.fit(model, [{"heads": h} for h in (6, 5, 4, 2)], max_iter=1)
+    >>> trace.expected_counts.round(3)
+    array([1.295, 2.096, 0.609])
+
+    References
+    ----------
+    Dempster, A. P., Laird, N. M. and Rubin, D. B. (1977). Maximum likelihood from incomplete data via the EM
+    algorithm. Journal of the Royal Statistical Society B 39(1), 1-38.
+    """
+    if isinstance(max_iter, bool) or not isinstance(max_iter, int) or max_iter < 1:
+        raise ConfigError(f"max_iter must be a whole number, 1 or more, not {max_iter!r}")
+    records = X if isinstance(X, list) else frames.to_arrow(X)
+    if not len(records):
+        raise RecordError("there are no records to fit")
+    weights = None if w is None else np.ascontiguousarray(w, dtype=np.float64)
+    if weights is not None and (weights.shape != (len(records),) or not (weights > 0).all()):
+        raise RecordError(f"weights must be {len(records)} positive numbers")
+    before = model._snapshot()
+    try:
+        return _fit(model, records, max_iter, tol, weights, n_threads)
+    except RecordError:
+        model._adopt(before)
+        raise
+
+
+def _fit(
+    model: Mixture, records: Any, max_iter: int, tol: float, weights: NDArray[np.float64] | None, n_threads: int
+) -> Trace:
+    learner = model._learner
+    learner.n_seen = model.n_seen
+    if not learner.is_warm:
+        first = records[:4_000] if isinstance(records, list) else records.slice(0, 4_000).to_pylist()
+        learner.warm_start([learner.plain(record) for record in first], [1.0] * len(first))
+    encoded, kept, refused = learner.encode(records)
+    if refused:
+        row, error = refused[0]
+        raise RecordError(f"row {row}: {error}", field=error.field, row=row)
+    learner.take_levels(encoded)
+    table = Table(encoded.columns)
+    assert learner.schema is not None and learner.state is not None
+    layout = learner.schema.layout()
+    if learner.engine is None or learner.engine.need_fork(table, 0, table.n_rows):
+        learner.fork(em.forks_needed(layout, learner.state, encoded.columns))
+    engine, state = learner.engine, learner.state
+    assert engine is not None
+    totals = engine.compounded(table, 0, table.n_rows, weights)[1]
+    history: list[float] = []
+    converged = False
+    counts = np.zeros(model.n_components)
+    for _ in range(max_iter):
+        acc, log_likelihood, bad = em.collect(engine, table, 0, table.n_rows, weights, n_threads)
+        if bad >= 0:
+            raise RecordError(f"row {bad}: {IMPOSSIBLE}", row=bad)
+        history.append(log_likelihood)
+        counts = acc[0, : model.n_components].copy()
+        if len(history) > 1 and history[-1] - history[-2] < tol * totals[0]:
+            converged = True
+            break
+        em.iterate(engine, state, acc, totals)
+    em.reanchor(layout, state)
+    learner.pending, learner.pending_weights = learner.pending[:0], learner.pending_weights[:0]
+    learner.buffer, learner.buffer_weights = [], []
+    if learner.average is not None:
+        learner.average = state.copy()
+    learner.rebind()
+    learner.n_seen = len(kept)
+    model._sync()
+    return Trace(history, counts, converged)

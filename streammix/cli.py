@@ -1,0 +1,115 @@
+"""The command line: it names the commands and their arguments, and turns errors into exit statuses."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Learn mixture models from event streams: every record is scored, learnt, and accounted for.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Say more, and show where an error comes from.")
+]
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="The pipeline's TOML file.")],
+    verbose: Verbose = False,
+) -> None:
+    """Run a pipeline: read, score, learn, checkpoint. Run again, it goes on from where it stood.
+
+    Exit status: 0 at the stream's end, 1 for a failed run, 2 for a wrong configuration, 130 or 143 after
+    Ctrl-C or SIGTERM, which both end with a checkpoint.
+    """
+
+    def work() -> int:
+        from streammix.pipeline import commands, talk
+
+        stopped_by = commands.run(config, talk.set_up(verbose))
+        return 0 if stopped_by is None else 128 + stopped_by
+
+    _do(work)
+
+
+@app.command()
+def inspect(
+    state: Annotated[Path, typer.Argument(help="A checkpoint, or a directory of them.")],
+    verbose: Verbose = False,
+) -> None:
+    """Print what a checkpoint holds; for a directory of them, the newest one and the history."""
+
+    def work() -> int:
+        from streammix.pipeline import inspecting, talk
+
+        talk.set_up(verbose)
+        inspecting.inspect(state)
+        return 0
+
+    _do(work)
+
+
+@app.command()
+def score(
+    state: Annotated[Path, typer.Argument(help="A checkpoint, or a directory of them.")],
+    events: Annotated[Path, typer.Argument(help="A file of events.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A .ndjson or .parquet file; left out, NDJSON is printed."),
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Score a file of events with a saved model, without learning."""
+
+    def work() -> int:
+        from streammix.pipeline import scoring, talk
+
+        talk.set_up(verbose)
+        scoring.score(state, events, output)
+        return 0
+
+    _do(work)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _do(work: Callable[[], int]) -> None:
+    """Do the work of a command and exit with its status; an error is one sentence, not a traceback."""
+    from streammix.errors import ConfigError, StreammixError
+
+    try:
+        status = work()
+    except ConfigError as error:
+        status = _fail(2, str(error))
+    except StreammixError as error:
+        status = _fail(1, str(error))
+    except BrokenPipeError:
+        # what is still buffered has nowhere to go, and must not fail again when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = _fail(1, "standard output was closed by its reader")
+    except OSError as error:
+        status = _fail(1, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        status = _fail(130, "interrupted at once; the last checkpoint stands")
+    except Exception as error:
+        status = _fail(1, f"{type(error).__name__}: {error} (not foreseen; --verbose shows where)")
+    raise typer.Exit(status)
+
+
+def _fail(status: int, message: str) -> int:
+    typer.echo(f"error: {message}", err=True)
+    logging.getLogger("streammix").debug("where the error came from", exc_info=True)
+    return status

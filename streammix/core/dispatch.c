@@ -1,0 +1,121 @@
+/* Which level this machine runs, and the scalar functions that all levels share. */
+#include "engine.h"
+
+extern const kernels kernels_v1;
+#if defined(__x86_64__)
+extern const kernels kernels_v3, kernels_v4;
+#endif
+
+/* The level by name, or the best that this machine has where level is NULL; NULL: not to be had here. */
+const kernels *kernels_for(const char *level) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    int v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
+    int v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
+    if (v4 && (!level || !strcmp(level, "v4"))) return &kernels_v4;
+    if (v3 && (!level || !strcmp(level, "v3"))) return &kernels_v3;
+#endif
+    if (!level || !strcmp(level, "v1")) return &kernels_v1;
+    return 0;
+}
+
+/* gamma of the record at n after a start of `start` records: a power law, or a constant */
+double step_size(const engine *e, double n, double start) {
+    if (e->step_kind == 1) return e->step_value;
+    if (e->step_value == 1.0) return 1.0 / (start + n);
+    return pow(1.0 + n / start, -e->step_value) / start;
+}
+
+#define FACTORIALS 1024
+static double factorials[FACTORIALS];
+
+double log_factorial(double x) {
+    int sign;
+    if (x < FACTORIALS && factorials[FACTORIALS - 1] > 0.0) return factorials[(int)x];
+    return lgamma_r(x + 1.0, &sign);
+}
+
+double log_choose(double n, double x) { return log_factorial(n) - log_factorial(x) - log_factorial(n - x); }
+
+/* called once, when the module is imported */
+void fill_tables(void) {
+    int sign;
+    double table[FACTORIALS];
+    for (int i = 0; i < FACTORIALS; i++) table[i] = lgamma_r(i + 1.0, &sign);
+    memcpy(factorials, table, sizeof table);
+}
+
+long accumulator_rows(const engine *e) {
+    long rows = e->n_masses;
+    for (int i = 0; i < e->n_blocks; i++) rows += e->blocks[i].units * e->blocks[i].acc_rows;
+    return rows;
+}
+
+static long padded(long n) { return (n + LANES - 1) / LANES * LANES; }
+
+/* what accumulate needs besides the accumulator; laid out by carve() in rows.h */
+long work_doubles(const engine *e) {
+    long n = TILE * (2L * e->n_columns + e->kpad + 4), deep = 0;
+    for (int i = 0; i < e->n_blocks; i++) {
+        const block *b = e->blocks + i;
+        n += (long)b->units * (2 * e->kpad + b->acc_rows * e->k * LANES * (b->kind != MVN && b->kind != CATEGORICAL));
+        if (b->kind != MVN) continue;
+        n += e->k * (3 + padded(b->size)) * padded(b->size);
+        if (b->size > deep) deep = b->size;
+    }
+    n += (long)e->n_masses * e->k * LANES;
+    return n + 3 * TILE * padded(deep) + padded(4 * deep * deep + 4 * deep) + padded(deep * deep + deep) +
+           padded(e->n_columns) + 64;
+}
+
+/* blend's work: a covariance and its new factor */
+long matrix_rows(const engine *e) {
+    long rows = 1;
+    for (int i = 0; i < e->n_blocks; i++) {
+        long D = e->blocks[i].size;
+        if (e->blocks[i].kind == MVN && D * (D + 1) > rows) rows = D * (D + 1);
+    }
+    return rows;
+}
+
+static int observed_at(const engine *e, int m, const table *t, long i) {
+    for (int j = 0; j < e->mass_width[m]; j++) {
+        double v = cell(t, e->mass_column[m] + j, i);
+        if (v == v) return 1;
+    }
+    return e->mass_width[m] == 0;
+}
+
+/* The step of a mini-batch, 1 - prod(1 - gamma_i) over the records that mass m observes, and their total weight. */
+double compounded_step(const engine *e, int m, const table *t, long begin, long end, const double *w, double *total) {
+    double clock = e->clock[m], kept = 1.0;
+    *total = 0.0;
+    for (long i = begin; i < end; i++) {
+        if (m > 0 && !observed_at(e, m, t, i)) continue;
+        double weight = w ? w[i] : 1.0, gamma = step_size(e, clock + 1.0, e->start[m]);
+        kept *= 1.0 - (weight == 1.0 ? gamma : weight * gamma / (1.0 + (weight - 1.0) * gamma));
+        clock += weight;
+        *total += weight;
+    }
+    return 1.0 - kept;
+}
+
+/* whether some unit that shares mass 0 is missing from some row */
+int rows_need_fork(const engine *e, const table *t, long begin, long end) {
+    for (int i = 0; i < e->n_blocks; i++) {
+        const block *b = e->blocks + i;
+        int width = b->kind == MVN ? b->size : 1;
+        if (b->fixed) continue;
+        for (int u = 0; u < b->units; u++)
+            for (long r = begin; b->mass[u] == 0 && r < end; r++) {
+                int present = 0;
+                for (int j = 0; j < width; j++) {
+                    double v = cell(t, b->column[u] + j, r);
+                    present |= v == v;
+                }
+                if (!present) return 1;
+            }
+    }
+    return 0;
+}

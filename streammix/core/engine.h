@@ -1,0 +1,128 @@
+/* The layout that the kernels work on, and the table of kernels.
+ *
+ * Every per-component array is component-minor: [row][kpad], kpad a multiple of LANES, 64-byte aligned.
+ * Lanes at and beyond k are padding: they hold valid numbers, a bias of minus infinity keeps them silent.
+ * An engine owns none of this memory: it binds the arrays of a State and scratch of its caller.
+ */
+#ifndef STREAMMIX_ENGINE_H
+#define STREAMMIX_ENGINE_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define LANES 8
+#define TILE 64
+#define NEGLIGIBLE 1e-17 /* a responsibility at or below it moves no statistic */
+#define PIVOT_FLOOR 1e-10 /* of the prior scale */
+#define SMALLEST 1e-300
+
+enum { NORMAL, LOGNORMAL, MVN, EXPONENTIAL, POISSON, BERNOULLI, BINOMIAL, CATEGORICAL, EXTERNAL };
+enum { FULL, PARTIAL, ABSENT };
+enum { LEARNT = 0, IMPOSSIBLE = 1, FORK = 2 };
+
+/* Some units (fields; an MVN or a categorical is a block by itself) that share a family and the components they serve.
+ *
+ *             statistics                    theta              prior   accumulator
+ * NORMAL      anchor, offset, variance      variance, 1/.      scale   S1, S2
+ * LOGNORMAL   the same of log x
+ * MVN         anchor[D], offset[D], d[D],   d[D], 1/d[D]       d[D]    S1[D], S2[D(D+1)/2]
+ *             L[D(D-1)/2]
+ * EXPONENTIAL mean                          rate               mean    S1
+ * POISSON     mean                          rate, log rate     mean    S1
+ * BERNOULLI   mean                          p, 1-p             mean    S1
+ * BINOMIAL    mean                          p, log p, log 1-p  mean    S1
+ * CATEGORICAL total, counts[V]              slope, floor       beta    counts[V]
+ * EXTERNAL    none: the column holds log densities
+ */
+typedef struct {
+    int kind, units, size; /* size: D of an MVN, V of a categorical, n of a binomial */
+    int fixed;             /* the statistics never move */
+    const int *column;     /* units x (D for an MVN, else 1) */
+    const int *mass;       /* units: which mass each unit is weighed by */
+    const int64_t *lanes;  /* kpad of 0 or -1: the components it serves; NULL: all */
+    double *stat, *theta;
+    const double *prior;
+    long stat_rows, theta_rows, prior_rows, acc_rows; /* per unit */
+    long acc;              /* first row in an accumulator */
+    long y;                /* first row of an MVN's forward substitution in engine.y */
+} block;
+
+typedef struct {
+    int k, kpad, n_blocks, n_columns, n_masses;
+    block *blocks;
+    double *mass, *count;        /* n_masses x kpad */
+    double *clock;               /* n_masses: records (sum of weights) since the start */
+    const double *start;         /* n_masses: records that the start counts as */
+    const int *mass_column;      /* n_masses: first column of the unit that owns the mass */
+    const int *mass_width;       /* and how many columns */
+    const double *bias;          /* kpad: 0, or minus infinity for padding */
+    double prior_weight;         /* pseudo-observations a component and unit */
+    int step_kind;
+    double step_value;
+    double weight_prior;         /* what the prior adds to every mass of mass 0 */
+    double log_density;
+    int n_active;
+    /* scratch */
+    double *lp, *r, *rho, *kappa; /* kpad, kpad, n_masses x kpad (twice) */
+    double *y;                    /* rows x kpad */
+    int *active;                  /* kpad / LANES: first lanes of the groups that respond */
+    double *common;               /* n_blocks: what a record adds to every component's log density */
+    int *pattern;                 /* n_blocks: of an MVN's coordinates, which are missing: FULL, PARTIAL, ABSENT */
+    double *dense;                /* work of the scalar Gaussian paths: 4 D^2 + 4 D */
+    double *matrix;               /* work of blend: rows x kpad */
+    double *row;                  /* n_columns */
+} engine;
+
+/* Columns of doubles, each with a pointer and a stride in bytes; NaN is missing. */
+typedef struct {
+    int n_columns;
+    const char **data;
+    const long *stride;
+} table;
+
+typedef struct {
+    const char *name;
+    int width;
+    int (*expect)(engine *e, const double *row);
+    int (*learn)(engine *e, const double *row, double w);
+    void (*maximize)(engine *e);
+    /* expected statistics of rows [begin, end) at fixed parameters, added to acc; given responsibilities in place of
+       the E-step's where resp is not NULL; out_r (rows x k) and out_lp (rows) where wanted. Returns the weighted sum
+       of log densities; *bad gets the first impossible row, or -1. */
+    double (*accumulate)(const engine *e, const table *t, long begin, long end, const double *w, const double *resp,
+                         double *acc, double *work, double *out_r, double *out_lp, long *bad);
+    /* one step towards an accumulator: gamma and the total weight of the records, one a mass */
+    void (*blend)(engine *e, const double *acc, const double *gamma, const double *total);
+} kernels;
+
+double step_size(const engine *e, double n, double start);
+double log_factorial(double x);
+double log_choose(double n, double x);
+const kernels *kernels_for(const char *level);
+long accumulator_rows(const engine *e); /* of kpad doubles: one a mass, then the blocks' */
+long work_doubles(const engine *e);
+long matrix_rows(const engine *e);
+double compounded_step(const engine *e, int m, const table *t, long begin, long end, const double *w, double *total);
+int rows_need_fork(const engine *e, const table *t, long begin, long end);
+void fill_tables(void);
+
+static inline double cell(const table *t, int column, long row) {
+    return *(const double *)(t->data[column] + row * t->stride[column]);
+}
+
+static inline int mass_observed(const engine *e, int m, const double *row) {
+    for (int j = 0; j < e->mass_width[m]; j++) {
+        double v = row[e->mass_column[m] + j];
+        if (v == v) return 1;
+    }
+    return e->mass_width[m] == 0;
+}
+
+/* Gaussian records with some coordinates missing, one component at a time (missing.c) */
+int mvn_pattern(const block *b, const double *row);
+double mvn_partial(const engine *e, const block *b, int lane, const double *row, double *dense, double *filled,
+                   double *cond);
+void mvn_partial_update(const engine *e, const block *b, int lane, const double *row, double rho);
+
+#endif

@@ -1,0 +1,8 @@
+/* The kernels at one vector width: W, LEVEL and TABLE are defined by the file that includes this one. */
+#include "engine.h"
+#include "vector.h"
+#include "families.h"
+#include "record.h"
+#include "rows.h"
+
+const kernels TABLE = {LEVEL, W, expect, learn, maximize, accumulate, blend};

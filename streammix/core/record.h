@@ -1,0 +1,291 @@
+/* One record: the E-step over all components, the step of the statistics, the M-step of what moved. */
+
+/* a missing value (NaN) says nothing; infinity stands for a value outside the support of this unit's family */
+static inline void outside(double x, vd *dead) {
+    if (x == x) *dead = all(-INFINITY);
+}
+
+static inline void block_density(const engine *e, const block *b, int k, const double *row, density *a, vd *dead) {
+    const int kpad = e->kpad;
+    switch (b->kind) {
+    case NORMAL:
+    case LOGNORMAL:
+        for (int u = 0; u < b->units; u++) {
+            double x = row[b->column[u]];
+            if (!(x < INFINITY)) {
+                outside(x, dead);
+                continue;
+            }
+            const double *s = b->stat + u * 3 * kpad + k;
+            normal_density(a, normal_deviation(all(x), CONST_AT(s), CONST_AT(s + kpad)),
+                           CONST_AT(b->theta + (u * 2 + 1) * kpad + k));
+            if ((u & 127) == 127) renormalise(a);
+        }
+        break;
+    case MVN: {
+        int pattern = e->pattern[b - e->blocks];
+        double *y = e->y + b->y * kpad + k;
+        if (pattern == FULL)
+            mvn_density(a, b->size, row + b->column[0], b->stat + k, b->theta + k, kpad, y);
+        else if (pattern == PARTIAL)
+            a->sum += CONST_AT(y);
+        break;
+    }
+    case EXPONENTIAL:
+        for (int u = 0; u < b->units; u++) {
+            double x = row[b->column[u]];
+            if (x < INFINITY) exponential_density(a, all(x), CONST_AT(b->theta + u * kpad + k));
+            else outside(x, dead);
+            if ((u & 63) == 63) renormalise(a);
+        }
+        break;
+    case POISSON:
+        for (int u = 0; u < b->units; u++) {
+            double x = row[b->column[u]];
+            const double *t = b->theta + u * 2 * kpad + k;
+            if (x < INFINITY) a->sum += poisson_exponent(all(x), CONST_AT(t), CONST_AT(t + kpad));
+            else outside(x, dead);
+        }
+        break;
+    case BERNOULLI:
+        for (int u = 0; u < b->units; u++) {
+            double x = row[b->column[u]];
+            const double *t = b->theta + u * 2 * kpad + k;
+            if (x < INFINITY) bernoulli_density(a, all(x), CONST_AT(t), CONST_AT(t + kpad));
+            else outside(x, dead);
+            if ((u & 63) == 63) renormalise(a);
+        }
+        break;
+    case BINOMIAL:
+        for (int u = 0; u < b->units; u++) {
+            double x = row[b->column[u]];
+            const double *t = b->theta + u * 3 * kpad + k;
+            if (x < INFINITY)
+                a->sum += binomial_exponent(all(x), all(b->size), CONST_AT(t + kpad), CONST_AT(t + 2 * kpad));
+            else outside(x, dead);
+        }
+        break;
+    case CATEGORICAL: {
+        double x = row[b->column[0]];
+        if (x == x) {
+            vd count = x < b->size ? CONST_AT(b->stat + (1 + (long)x) * kpad + k) : all(0.0);
+            times(a, categorical_probability(count, CONST_AT(b->theta + k), CONST_AT(b->theta + kpad + k)));
+        }
+        break;
+    }
+    case EXTERNAL:
+        for (int u = 0; u < b->units; u++) {
+            double x = row[b->column[u]];
+            if (x == x) *dead += x;
+        }
+        break;
+    }
+    renormalise(a);
+}
+
+/* what does not depend on the component, and what is computed for one component at a time */
+static void prepare(engine *e, const double *row) {
+    for (int i = 0; i < e->n_blocks; i++) {
+        const block *b = e->blocks + i;
+        double c = 0.0;
+        if (b->kind == MVN) {
+            int pattern = mvn_pattern(b, row);
+            e->pattern[i] = pattern;
+            if (pattern == FULL) c = -HALF_LOG_2PI * b->size;
+            if (pattern == PARTIAL)
+                for (int k = 0; k < e->kpad; k++)
+                    e->y[b->y * e->kpad + k] = k < e->k ? mvn_partial(e, b, k, row, e->dense, 0, 0) : 0.0;
+        } else if (b->kind != EXTERNAL && b->kind != CATEGORICAL && b->kind != EXPONENTIAL && b->kind != BERNOULLI) {
+            for (int u = 0; u < b->units; u++) {
+                double x = row[b->column[u]];
+                if (!(x < INFINITY)) continue;
+                if (b->kind == NORMAL) c -= HALF_LOG_2PI;
+                if (b->kind == LOGNORMAL) c -= HALF_LOG_2PI + x;
+                if (b->kind == POISSON) c -= log_factorial(x);
+                if (b->kind == BINOMIAL) c += log_choose(b->size, x);
+            }
+        }
+        e->common[i] = c;
+    }
+}
+
+/* The E-step: responsibilities into e->r, the log density of the record into e->log_density. */
+static int expect(engine *e, const double *row) {
+    const int kpad = e->kpad;
+    prepare(e, row);
+    vd most = all(-INFINITY);
+    for (int k = 0; k < kpad; k += W) {
+        density a = density_one();
+        vd dead = CONST_AT(e->bias + k);
+        for (int i = 0; i < e->n_blocks; i++) {
+            const block *b = e->blocks + i;
+            if (!b->lanes) {
+                block_density(e, b, k, row, &a, &dead);
+                a.sum += e->common[i];
+                continue;
+            }
+            vi mask = *(const vi *)(b->lanes + k);
+            density before = a;
+            vd dead_before = dead;
+            block_density(e, b, k, row, &a, &dead);
+            a.sum = select_(mask, a.sum + e->common[i], before.sum);
+            a.product = select_(mask, a.product, before.product);
+            a.exponent = (mask & a.exponent) | (~mask & before.exponent);
+            dead = select_(mask, dead, dead_before);
+        }
+        vd lp = density_log(&a) + dead;
+        AT(e->lp + k) = lp;
+        most = vmax(lp, most);
+    }
+    double top = -INFINITY;
+    for (int j = 0; j < W; j++) top = most[j] > top ? most[j] : top;
+    if (!(top > -INFINITY)) return IMPOSSIBLE;
+    double parts[LANES] __attribute__((aligned(64))) = {0}, masses[LANES] __attribute__((aligned(64))) = {0};
+    for (int k = 0; k < kpad; k += W) {
+        vd mass = CONST_AT(e->mass + k) + e->weight_prior;
+        vd t = vexp(CONST_AT(e->lp + k) - top) * mass;
+        AT(e->r + k) = t;
+        AT(parts + k % LANES) += t;
+        AT(masses + k % LANES) += select_(CONST_AT(e->bias + k) == 0.0, mass, all(0.0));
+    }
+    double sum = tree(parts);
+    if (!(sum > 0.0)) return IMPOSSIBLE;
+    double inverse = 1.0 / sum;
+    for (int k = 0; k < kpad; k += W) AT(e->r + k) *= inverse;
+    e->log_density = top + log(sum / tree(masses));
+    return LEARNT;
+}
+
+static inline void block_maximize(const engine *e, const block *b, int k) {
+    const int kpad = e->kpad;
+    for (int u = 0; u < b->units; u++) {
+        double *s = b->stat + u * b->stat_rows * kpad + k, *t = b->theta + u * b->theta_rows * kpad + k;
+        const double *p = b->prior + u * b->prior_rows * kpad + k;
+        long m = b->fixed ? 0 : b->mass[u] * kpad + k;
+        vd kappa = b->fixed ? all(0.0) : CONST_AT(e->kappa + m);
+        switch (b->kind) {
+        case NORMAL:
+        case LOGNORMAL: normal_maximize(CONST_AT(s + 2 * kpad), CONST_AT(p), kappa, t, kpad); break;
+        case MVN: mvn_maximize(b->size, s, p, kappa, t, kpad); break;
+        case EXPONENTIAL: exponential_maximize(CONST_AT(s), CONST_AT(p), kappa, t); break;
+        case POISSON: poisson_maximize(CONST_AT(s), CONST_AT(p), kappa, t, kpad); break;
+        case BERNOULLI: bernoulli_maximize(CONST_AT(s), CONST_AT(p), kappa, t, kpad); break;
+        case BINOMIAL: binomial_maximize(CONST_AT(s), all(b->size), CONST_AT(p), kappa, t, kpad); break;
+        case CATEGORICAL: {
+            vd beta = b->fixed ? all(0.0) : CONST_AT(p);
+            categorical_maximize(CONST_AT(s), CONST_AT(e->count + m), beta, b->size, t, kpad);
+            break;
+        }
+        }
+    }
+}
+
+static inline vd prior_share(const engine *e, vd count) { return e->prior_weight / (count + e->prior_weight); }
+
+static void maximize(engine *e) {
+    for (int m = 0; m < e->n_masses; m++)
+        for (int k = 0; k < e->kpad; k += W)
+            AT(e->kappa + m * e->kpad + k) = prior_share(e, CONST_AT(e->count + m * e->kpad + k));
+    for (int i = 0; i < e->n_blocks; i++)
+        if (e->blocks[i].kind != EXTERNAL)
+            for (int k = 0; k < e->kpad; k += W) block_maximize(e, e->blocks + i, k);
+    e->weight_prior = e->prior_weight * step_size(e, e->clock[0], e->start[0]) / e->k;
+}
+
+static inline void block_step(const engine *e, const block *b, int k, const double *row) {
+    const int kpad = e->kpad;
+    for (int u = 0; u < b->units; u++) {
+        double *s = b->stat + u * b->stat_rows * kpad + k;
+        double x = row[b->column[u]];
+        const double *p = b->prior + u * b->prior_rows * kpad + k;
+        vd rho = CONST_AT(e->rho + b->mass[u] * kpad + k);
+        if (b->lanes) rho = (vd)((vi)rho & *(const vi *)(b->lanes + k));
+        if (b->kind == MVN) {
+            int pattern = e->pattern[b - e->blocks];
+            double *y = e->y + b->y * kpad + k;
+            if (pattern == FULL) mvn_step(b->size, rho, row + b->column[0], s, p, kpad, y, y + b->size * kpad);
+            if (pattern == PARTIAL)
+                for (int j = 0; j < W; j++)
+                    if (rho[j] > 0.0) mvn_partial_update(e, b, k + j, row, rho[j]);
+            continue;
+        }
+        if (!(x < INFINITY)) continue;
+        switch (b->kind) {
+        case NORMAL:
+        case LOGNORMAL:
+            normal_step(normal_deviation(all(x), AT(s), AT(s + kpad)), rho, s + kpad, s + 2 * kpad);
+            break;
+        case CATEGORICAL: {
+            vd t = categorical_step(rho, s, s + (1 + (long)x) * kpad);
+            for (int j = 0; j < W; j++)
+                if (t[j] > GROWN)
+                    for (long v = 0; v <= b->size; v++) s[v * kpad + j] /= t[j];
+            break;
+        }
+        default: mean_step(all(x), rho, s);
+        }
+    }
+}
+
+/* A mass of its own for each unit whose record lacks it, made before anything moves. */
+static int needs_fork(const engine *e, const double *row) {
+    double sum = 0.0;
+    for (int c = 0; c < e->n_columns; c++) sum += row[c] * 0.0;
+    if (sum == 0.0) return 0;
+    for (int i = 0; i < e->n_blocks; i++) {
+        const block *b = e->blocks + i;
+        if (b->fixed) continue;
+        for (int u = 0; u < b->units; u++) {
+            if (b->mass[u] != 0) continue;
+            if (b->kind == MVN ? mvn_pattern(b, row) == ABSENT : row[b->column[u]] != row[b->column[u]]) return 1;
+        }
+    }
+    return 0;
+}
+
+static int learn(engine *e, const double *row, double w) {
+    const int kpad = e->kpad;
+    if (needs_fork(e, row)) return FORK;
+    int status = expect(e, row);
+    if (status) return status;
+    e->n_active = 0;
+    for (int g = 0; g < kpad; g += LANES) {
+        int any = 0;
+        for (int j = g; j < g + LANES; j++) any |= e->r[j] > NEGLIGIBLE;
+        if (any) e->active[e->n_active++] = g;
+    }
+    for (int m = 0; m < e->n_masses; m++) {
+        if (m > 0 && !mass_observed(e, m, row)) continue;
+        double gamma = step_size(e, e->clock[m] + 1.0, e->start[m]);
+        if (w != 1.0) gamma = w * gamma / (1.0 + (w - 1.0) * gamma);
+        double *mass = e->mass + m * kpad, kept = 1.0 - gamma, records = w / gamma;
+        for (int k = 0; k < kpad; k += W) {
+            vd r = CONST_AT(e->r + k);
+            vd s = kept * AT(mass + k) + gamma * select_(r > NEGLIGIBLE, r, all(0.0));
+            AT(mass + k) = select_(CONST_AT(e->bias + k) == 0.0, vmax(s, all(SMALLEST)), all(0.0));
+        }
+        for (int i = 0; i < e->n_active; i++)
+            for (int k = e->active[i]; k < e->active[i] + LANES; k += W) {
+                double *at = e->count + m * kpad + k;
+                vd r = CONST_AT(e->r + k);
+                vi moved = r > NEGLIGIBLE;
+                vd count = select_(moved, AT(mass + k) * records, AT(at));
+                AT(at) = count;
+                AT(e->rho + m * kpad + k) = select_(moved, vmin(w * r / count, all(1.0)), all(0.0));
+                AT(e->kappa + m * kpad + k) = prior_share(e, count);
+            }
+        e->clock[m] += w;
+        if (m == 0) e->weight_prior = e->prior_weight * gamma / e->k;
+    }
+    if (w != 1.0) e->weight_prior = e->prior_weight * step_size(e, e->clock[0], e->start[0]) / e->k;
+    for (int i = 0; i < e->n_blocks; i++) {
+        const block *b = e->blocks + i;
+        if (b->fixed) continue;
+        for (int g = 0; g < e->n_active; g++)
+            for (int k = e->active[g]; k < e->active[g] + LANES; k += W) {
+                block_step(e, b, k, row);
+                block_maximize(e, b, k);
+            }
+    }
+    return LEARNT;
+}

@@ -1,0 +1,96 @@
+/* Vectors of W doubles and the elementary functions on them.
+ *
+ * Every lane does the same IEEE operations in the same order whatever W is (no contraction, no reassociation), so that
+ * all levels give the same bits.
+ */
+typedef double vd __attribute__((vector_size(8 * W), may_alias));
+typedef int64_t vi __attribute__((vector_size(8 * W), may_alias));
+typedef uint64_t vu __attribute__((vector_size(8 * W), may_alias));
+
+#define AT(p) (*(vd *)(p))
+#define CONST_AT(p) (*(const vd *)(p))
+
+static inline vd all(double a) { return (vd){0} + a; }
+static inline vd select_(vi mask, vd a, vd b) { return (vd)((mask & (vi)a) | (~mask & (vi)b)); }
+static inline vd vmax(vd a, vd b) { return select_(a > b, a, b); }
+static inline vd vmin(vd a, vd b) { return select_(a < b, a, b); }
+
+#define MANTISSA 0x000fffffffffffffLL
+#define ONE_BITS 0x3ff0000000000000LL
+#define SHIFTER 6755399441055744.0 /* 1.5 * 2^52: adding it rounds to an integer in the low bits */
+
+static inline vd from_int(vi n) { return (vd)(n + (vi)all(SHIFTER)) - SHIFTER; }
+
+/* exp(x) for x <= 709; 0 below -708 */
+static inline vd vexp(vd x) {
+    vd shifted = vmax(x, all(-708.0)) * 1.4426950408889634074 + SHIFTER;
+    vd n = shifted - SHIFTER;
+    vi bits = (vi)shifted - (vi)all(SHIFTER);
+    vd r = (vmax(x, all(-708.0)) - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
+    vd r2 = r * r, r4 = r2 * r2, r8 = r4 * r4;
+    vd low = (0.5 + r * (1.0 / 6)) + r2 * (1.0 / 24 + r * (1.0 / 120));
+    vd mid = (1.0 / 720 + r * (1.0 / 5040)) + r2 * (1.0 / 40320 + r * (1.0 / 362880));
+    vd top = (1.0 / 3628800 + r * (1.0 / 39916800)) + r2 * (1.0 / 479001600 + r * (1.0 / 6227020800.0));
+    vd p = 1.0 + (r + r2 * (low + r4 * mid + r8 * top));
+    vd scale = (vd)((bits + 1023) << 52);
+    return select_(x < -708.0, all(0.0), p * scale);
+}
+
+/* log(x * 2^extra) for positive normal x */
+static inline vd vlog_scaled(vd x, vi extra) {
+    vi bits = (vi)x;
+    vi k = (vi)((vu)bits >> 52) - 1023 + extra;
+    vd m = (vd)((bits & MANTISSA) | ONE_BITS);
+    vi high = m > 1.41421356237309504880;
+    m = select_(high, m * 0.5, m);
+    k -= high;
+    vd e = from_int(k);
+    vd f = m - 1.0, s = f / (2.0 + f), z = s * s, w = z * z;
+    vd t1 = w * (0.3999999999940941908 + w * (0.2222219843214978396 + w * 0.1531383769920937332));
+    vd t2 = z * (0.6666666666666735130 +
+                 w * (0.2857142874366239149 + w * (0.1818357216161805012 + w * 0.1479819860511658591)));
+    vd half = 0.5 * f * f;
+    return e * 6.93147180369123816490e-01 -
+           ((half - (s * (half + (t1 + t2)) + e * 1.90821492927058770002e-10)) - f);
+}
+
+static inline vd vlog(vd x) { return vlog_scaled(x, (vi)all(0.0)); }
+
+/* A log density in the making: a sum, and a product whose logarithm is taken once at the end. */
+typedef struct {
+    vd sum, product;
+    vi exponent;
+} density;
+
+static inline density density_one(void) { return (density){all(0.0), all(1.0), (vi)all(0.0)}; }
+
+/* multiply the density by sqrt(v), v positive and normal */
+static inline void times_root(density *a, vd v) {
+    vi bits = (vi)v;
+    a->exponent += (vi)((vu)bits >> 52) - 1023;
+    a->product *= (vd)((bits & MANTISSA) | ONE_BITS);
+}
+
+static inline void times(density *a, vd v) {
+    vi bits = (vi)v;
+    vi e = (vi)((vu)bits >> 52) - 1023;
+    vd m = (vd)((bits & MANTISSA) | ONE_BITS);
+    a->exponent += e + e;
+    a->product *= m * m;
+}
+
+/* before the product of mantissas can overflow: called at least every 256 factors */
+static inline void renormalise(density *a) {
+    vi bits = (vi)a->product;
+    a->exponent += (vi)((vu)bits >> 52) - 1023;
+    a->product = (vd)((bits & MANTISSA) | ONE_BITS);
+}
+
+static inline vd density_log(const density *a) {
+    return vmax(a->sum, all(-1e300)) + 0.5 * vlog_scaled(a->product, a->exponent);
+}
+
+/* eight partial sums, row i in the i mod 8-th, added as a tree */
+static inline double tree(const double *s) {
+    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+}

@@ -1,0 +1,179 @@
+"""A mixture's arguments: checked, and to and from JSON."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streammix import families
+from streammix.errors import ConfigError
+from streammix.families import Family, Fixed
+from streammix.stepsize import HalfLife, PowerDecay, RunningMean, StepSize, step_size_from_json, step_size_to_json
+
+__all__ = ["Declaration", "checked", "from_json", "to_json"]
+
+Names = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A mixture's arguments, checked and in one form."""
+
+    n_components: int
+    fields: dict[Names, Family] | None
+    components: list[dict[Names, Family]] | None
+    weights: list[float] | None
+    step_size: StepSize
+    batch_size: int
+    warm_up: int | None
+    averaging: bool
+
+
+def checked(
+    n_components: int,
+    fields: Mapping[Any, Family] | None,
+    components: Sequence[Mapping[Any, Family]] | None,
+    weights: Sequence[float] | None,
+    step_size: StepSize,
+    batch_size: int,
+    warm_up: int | None,
+    averaging: bool,
+    seed: int | None,
+) -> Declaration:
+    """Check a mixture's arguments against one another.
+
+    Raises
+    ------
+    ConfigError
+        Naming the argument, its value and what was expected.
+    """
+    _whole("n_components", n_components, 1)
+    _whole("batch_size", batch_size, 1)
+    if not isinstance(step_size, (PowerDecay, RunningMean, HalfLife)):
+        raise ConfigError(f"step_size must be PowerDecay, RunningMean or HalfLife, not {step_size!r}")
+    if not isinstance(averaging, bool):
+        raise ConfigError(f"averaging must be True or False, not {averaging!r}")
+    if warm_up is not None:
+        _whole("warm_up", warm_up, 1)
+    if seed is not None:
+        _whole("seed", seed, 0)
+    if fields is not None and components is not None:
+        raise ConfigError("give fields= or components=, not both")
+    if components is None:
+        if weights is not None:
+            raise ConfigError("weights= go with components=: without an explicit start they are learnt")
+        if warm_up is not None and warm_up < n_components:
+            raise ConfigError(f"warm_up must be at least n_components = {n_components}, not {warm_up}")
+        return Declaration(
+            n_components, _learnt(fields), None, None, step_size, batch_size, warm_up, averaging
+        )
+    given = [_by_names(component) for component in components]
+    if not given:
+        raise ConfigError("components= needs at least one component")
+    if n_components not in (len(given), 3):
+        raise ConfigError(f"n_components is {n_components}, but components= has {len(given)}")
+    for k, component in enumerate(given):
+        for names, family in component.items():
+            if isinstance(family, Family) and not family.is_given:
+                raise ConfigError(f"component {k}, field {', '.join(names)}: {family!r} needs parameters to start from")
+    shares = [1 / len(given)] * len(given) if weights is None else [float(weight) for weight in weights]
+    if len(shares) != len(given) or not all(0 < share < float("inf") for share in shares):
+        raise ConfigError(f"weights must be {len(given)} positive numbers, not {weights!r}")
+    total = sum(shares)
+    if abs(total - 1.0) > 1e-6:
+        raise ConfigError(f"weights must sum to 1, not to {total!r}")
+    shares = [share / total for share in shares] if total != 1.0 else shares
+    return Declaration(len(given), None, given, shares, step_size, batch_size, warm_up, averaging)
+
+
+def to_json(declaration: Declaration, seed: int | None) -> dict[str, Any]:
+    """Return the arguments as JSON can hold them."""
+    components = declaration.components
+    return {
+        "n_components": declaration.n_components,
+        "fields": None if declaration.fields is None else _fields_to_json(declaration.fields),
+        "components": None if components is None else [_fields_to_json(component) for component in components],
+        "weights": declaration.weights,
+        "step_size": step_size_to_json(declaration.step_size),
+        "batch_size": declaration.batch_size,
+        "warm_up": declaration.warm_up,
+        "averaging": declaration.averaging,
+        "seed": seed,
+    }
+
+
+def from_json(values: Mapping[str, Any], fixed: Mapping[Any, Any] | None = None) -> dict[str, Any]:
+    """Return the arguments that `to_json` wrote.
+
+    Parameters
+    ----------
+    values
+        What `to_json` returned.
+    fixed
+        Distributions that a file can't hold, by field, or by (component, field) where components differ.
+
+    Raises
+    ------
+    ConfigError
+        If a value is unknown, or a distribution is needed that `fixed` lacks.
+    """
+    arguments = dict(values)
+    fields, components = arguments.get("fields"), arguments.get("components")
+    if fields is not None:
+        arguments["fields"] = _fields_from_json(fields, 0, fixed or {})
+    if components is not None:
+        arguments["components"] = [_fields_from_json(c, k, fixed or {}) for k, c in enumerate(components)]
+    arguments["step_size"] = step_size_from_json(arguments["step_size"])
+    return arguments
+
+
+def _fields_to_json(fields: Mapping[Names, Family]) -> list[list[Any]]:
+    return [[list(names), family.to_json()] for names, family in fields.items()]
+
+
+def _fields_from_json(pairs: Sequence[Any], component: int, fixed: Mapping[Any, Any]) -> dict[Any, Family]:
+    result: dict[Any, Family] = {}
+    for names, form in pairs:
+        name = names[0] if len(names) == 1 else tuple(names)
+        if isinstance(form, Mapping) and "object" in form:
+            given = fixed.get((component, name), fixed.get(name))
+            if given is None:
+                raise ConfigError(
+                    f"component {component}, field {name!r}: Fixed({form['object']}) can't be held by a file; "
+                    f"give it again as fixed={{{name!r}: ...}}"
+                )
+            result[name] = given if isinstance(given, Fixed) else Fixed(given)
+        else:
+            result[name] = families.from_json(form)
+    return result
+
+
+def _by_names(fields: Any) -> dict[Names, Family]:
+    if not isinstance(fields, Mapping):
+        raise ConfigError(f"expected a mapping from fields to families, got {fields!r}")
+    result = {}
+    for key, family in fields.items():
+        names = key if isinstance(key, tuple) else (key,)
+        if not names or not all(isinstance(name, str) for name in names):
+            raise ConfigError(f"a field is named by a string, or a group of fields by a tuple of strings, not {key!r}")
+        if not isinstance(family, Family):
+            raise ConfigError(f"field {key!r}: expected a family such as Normal(), got {family!r}")
+        result[names] = family
+    return result
+
+
+def _learnt(fields: Mapping[Any, Family] | None) -> dict[Names, Family] | None:
+    if fields is None:
+        return None
+    result = _by_names(fields)
+    for names, family in result.items():
+        if family.is_given and not isinstance(family, Fixed):
+            raise ConfigError(
+                f"field {', '.join(names)}: parameters in fields= come from the warm-up; give a start for each "
+                f"component by components=, or hold {family!r} still by Fixed({family!r})"
+            )
+    return result
+
+
+def _whole(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name} must be a whole number, {least} or more, not {value!r}")

@@ -1,0 +1,103 @@
+"""One iteration of batch EM through the core, and the making of states: what the warm-up and batch EM share."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streammix.core.engine import CHUNK, Engine, Table, aligned, rows_of
+from streammix.state import State, padded
+
+__all__ = ["blank", "collect", "forks_needed", "iterate", "reanchor"]
+
+FloatArray = NDArray[np.float64]
+Layout = Sequence[tuple[str, list[int], int, bool, tuple[bool, ...] | None]]
+
+
+def blank(layout: Layout, n_components: int, prior_weight: float) -> State:
+    """Return a state of valid numbers: unit scales, equal weights; what it describes is to be filled in."""
+    lanes = padded(n_components)
+    masses = aligned(1, lanes)
+    masses[0, :n_components] = 1 / n_components
+    counts = aligned(1, lanes)
+    counts[:] = 1.0
+    statistics, priors, mass_units = [], [], []
+    for kind, columns, size, _, _ in layout:
+        units = 1 if kind == "mvn" else len(columns)
+        rows, _, prior_rows, _ = rows_of(kind, size)
+        values, prior = aligned(units, rows, lanes), aligned(units, max(prior_rows, 1), lanes)
+        prior[:] = 1.0
+        if kind in ("normal", "lognormal"):
+            values[:, 2] = 1.0
+        elif kind == "mvn":
+            values[:, 2 * size : 3 * size] = 1.0
+        elif kind == "categorical":
+            values[:, 0] = 1.0
+        elif kind != "external":
+            values[:] = 0.5
+        statistics.append(values)
+        priors.append(prior)
+        mass_units.append([0] * units)
+    clocks, starts = aligned(1), aligned(1)
+    starts[:] = 1.0
+    return State(n_components, masses, counts, clocks, starts, mass_units, statistics, priors, prior_weight)
+
+
+def forks_needed(layout: Layout, state: State, columns: Sequence[FloatArray]) -> list[tuple[int, int]]:
+    """Return the (block, unit) that share the components' mass but are missing from some of the rows."""
+    found = []
+    for i, (kind, own, size, is_fixed, _) in enumerate(layout):
+        if is_fixed:
+            continue
+        width = size if kind == "mvn" else 1
+        for unit, mass in enumerate(state.mass_units[i]):
+            if mass == 0:
+                cells = [columns[column] for column in own[unit * width : (unit + 1) * width]]
+                if np.isnan(cells).all(axis=0).any():
+                    found.append((i, unit))
+    return found
+
+
+def collect(
+    engine: Engine, table: Table, begin: int, end: int, weights: FloatArray | None, n_threads: int = 1
+) -> tuple[FloatArray, float, int]:
+    """Return (expected statistics, log-likelihood, first impossible row or -1) of rows at the engine's parameters.
+
+    Rows go in chunks of fixed bounds whose sums are added in order: the result does not depend on `n_threads`.
+    """
+
+    def one(start: int) -> tuple[FloatArray, float, int]:
+        acc = engine.accumulator()
+        log_likelihood, bad = engine.accumulate(table, start, min(start + CHUNK, end), weights, None, acc)
+        return acc, log_likelihood, bad
+
+    starts = range(begin, end, CHUNK)
+    total, log_likelihood, impossible = engine.accumulator(), 0.0, -1
+    with ThreadPoolExecutor(n_threads) as pool:
+        for acc, part, bad in map(one, starts) if n_threads == 1 else pool.map(one, starts):
+            total += acc
+            log_likelihood += part
+            if impossible < 0:
+                impossible = bad
+    return total, log_likelihood, impossible
+
+
+def iterate(engine: Engine, state: State, acc: FloatArray, totals: FloatArray) -> None:
+    """Replace the statistics by an accumulator's: the M-step of batch EM. The start is then worth those records."""
+    state.clocks[:] = 0.0
+    state.starts[:] = np.where(totals > 0, totals, 1.0)
+    engine.blend(acc, np.ones(len(totals)), totals)
+    engine.maximize()
+
+
+def reanchor(layout: Layout, state: State) -> None:
+    """Move each Gaussian's anchor to its mean, so that what is stored beside it is small."""
+    for (kind, _, size, is_fixed, _), values in zip(layout, state.statistics, strict=True):
+        if is_fixed or kind not in ("normal", "lognormal", "mvn"):
+            continue
+        width = size if kind == "mvn" else 1
+        anchor, offset = values[:, :width], values[:, width : 2 * width]
+        moved = anchor + offset
+        offset += anchor - moved
+        anchor[:] = moved

@@ -1,0 +1,411 @@
+"""The mixture: river's face of the learner."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
+from river import base
+
+from streammix import frames
+from streammix.core.engine import Records
+from streammix.core.reader import level_of, short
+from streammix.declaration import checked, from_json, to_json
+from streammix.errors import RecordError
+from streammix.families import Categorical, Family, Fixed
+from streammix.learner import Learner, check_weight
+from streammix.schema import OTHER, field_name
+from streammix.state import Snapshot
+from streammix.stepsize import PowerDecay, StepSize
+
+__all__ = ["Ingested", "Mixture"]
+
+FloatArray = NDArray[np.float64]
+Field = str | tuple[str, ...]
+
+
+class Ingested(NamedTuple):
+    """What came of a batch of records.
+
+    Parameters
+    ----------
+    responsibilities
+        (records learnt, K): of the components, as the model stood before each record.
+    log_density
+        (records learnt,): log p(x), likewise; 0.0 while warming up.
+    rows
+        (records learnt,): the index of each in the batch.
+    rejected
+        (index, why) of each refused record.
+    """
+
+    responsibilities: FloatArray
+    log_density: FloatArray
+    rows: NDArray[np.int64]
+    rejected: list[tuple[int, RecordError]]
+
+
+class Mixture(Records, base.Clusterer):
+    """Finite mixture learnt from a stream by stepwise expectation-maximisation.
+
+    p(x) = Σ_k π_k Π_f p_f(x_f | θ_kf). Each record moves running expected sufficient statistics by a decaying step;
+    the parameters are always the M-step of those statistics. Missing fields are integrated out.
+
+    The first records wait in a buffer (the warm-up); ten starts of batch EM on them make the first state. Until then
+    `predict_proba_one` is uniform and `score_one` is 0.0.
+
+    Parameters
+    ----------
+    n_components
+        K, the number of components; with `components`, their number.
+    fields
+        Field, or tuple of fields, -> the family that every component has there, without parameters. Where it is left
+        out, families are inferred from the warm-up: booleans are Bernoulli, strings Categorical, numbers that every
+        record has jointly MultivariateNormal (Normal where there are too many of them), other numbers Normal.
+        Fields that are not named are ignored.
+    components
+        An explicit start in place of a warm-up: for each component its families with parameters, by field. It has no
+        prior: textbook EM.
+    weights
+        The mixing weights of `components`; equal where left out.
+    step_size
+        How fast the statistics forget: `PowerDecay`, `RunningMean` or `HalfLife`.
+    batch_size
+        Records a step: the parameters move once a mini-batch. It is a property of the model: how records are handed
+        over does not matter.
+    warm_up
+        How many records the warm-up takes: five a free parameter, at least 1,000 and at most 4,000, where left out.
+        With `components`, how many records the explicit start counts as: 100 where left out.
+    averaging
+        Whether the running average of the statistics is shown and predicts, in place of the statistics (Polyak and
+        Ruppert): steadier, slower to follow.
+    seed
+        Makes the warm-up's starts and `sample` reproducible.
+
+    Raises
+    ------
+    ConfigError
+        If arguments contradict each other or a family does not fit its fields.
+
+    References
+    ----------
+    Cappé, O. and Moulines, E. (2009). On-line expectation-maximization algorithm for latent data models. Journal of
+    the Royal Statistical Society B 71(3), 593-613.
+
+    Examples
+    --------
+    >>> import random
+    >>> import streammix as sm
+    >>> rng = random.Random(1)
+    >>> model = sm.Mixture(n_components=2, fields={"seconds": sm.Normal()}, warm_up=200, seed=7)
+    >>> for _ in range(2_000):
+    ...     model.learn_one({"seconds": rng.gauss(10, 1) if rng.random() < 0.25 else rng.gauss(30, 2)})
+    >>> sorted(round(c["seconds"].mean) for c in model.parameters)
+    [10, 30]
+    >>> max(model.predict_proba_one({"seconds": 11.5}).values()) > 0.999
+    True
+    """
+
+    def __init__(
+        self,
+        n_components: int = 3,
+        fields: Mapping[Field, Family] | None = None,
+        components: Sequence[Mapping[Field, Family]] | None = None,
+        weights: Sequence[float] | None = None,
+        step_size: StepSize = PowerDecay(0.6),  # noqa: B008 (a frozen value)
+        batch_size: int = 1,
+        warm_up: int | None = None,
+        averaging: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        declared = checked(
+            n_components, fields, components, weights, step_size, batch_size, warm_up, averaging, seed
+        )
+        self.n_components = declared.n_components
+        self.fields = fields
+        self.components = components
+        self.step_size = step_size
+        self.batch_size = batch_size
+        self.warm_up = warm_up
+        self.averaging = averaging
+        self.seed = seed
+        self._given_weights = weights
+        self._learner = Learner(declared, np.random.default_rng(seed))
+        self._sync()
+
+    def __repr__(self) -> str:
+        fresh = Mixture.__init__.__defaults__ or ()
+        given = zip(self._get_params().items(), fresh, strict=True)
+        shown = [f"{name}={value!r}" for (name, value), default in given if not _same(value, default)]
+        return f"Mixture({', '.join(shown)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _revive, (type(self), self._get_params(), self._snapshot())
+
+    @property
+    def weights(self) -> FloatArray:
+        """The mixing weights, (K,); equal while warming up."""
+        engine = self._learner.published
+        if engine is None:
+            return np.full(self.n_components, 1 / self.n_components)
+        weights: FloatArray = engine.weights
+        return weights
+
+    @property
+    def n_seen(self) -> int:
+        """How many records were learnt."""
+        return self._n_seen
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether the warm-up is over."""
+        return self._learner.is_warm
+
+    @property
+    def parameters(self) -> list[dict[Field, Family]]:
+        """For each component, each field's family with its current parameters; empty while warming up."""
+        schema, engine = self._learner.schema, self._learner.published
+        if engine is None or schema is None:
+            return [{} for _ in range(self.n_components)]
+        state = self._learner.published_state
+        assert state is not None
+        found: list[dict[Field, Family]] = [{} for _ in range(self.n_components)]
+        for i, block in enumerate(schema.blocks):
+            for unit, names in enumerate(block.names):
+                for k, family in enumerate(block.families[unit]):
+                    if family is None:
+                        continue
+                    if not isinstance(family, Fixed):
+                        size = schema.size(block)
+                        values = _parameters(block.kind, size, state.statistics[i][unit, :, k], engine.theta[i][unit, :, k])
+                        family = _with(family, values, list(schema.codes.get(names[0], ())))
+                    found[k][field_name(names)] = family
+        order = [field_name(names) for names in schema.fields]
+        return [{name: component[name] for name in order} for component in found]
+
+    @property
+    def centers(self) -> dict[int, dict[str, Any]]:
+        """For each component, the mean of each field, or its most probable level."""
+        centers: dict[int, dict[str, Any]] = {}
+        for k, component in enumerate(self.parameters):
+            centers[k] = {}
+            for field, family in component.items():
+                values = family.expectation()
+                for name, value in zip(field, values, strict=True) if isinstance(field, tuple) else [(field, values)]:
+                    centers[k][name] = value
+        return centers
+
+    def infer_summary(self) -> dict[str, str]:
+        """Return what each field was taken for, where families were inferred; empty until then."""
+        if self.fields is not None or self.components is not None or self._learner.chosen is None:
+            return {}
+        return {", ".join(names): repr(family) for names, family in self._learner.chosen.items()}
+
+    def learn_many(self, X: Any, w: ArrayLike | None = None) -> None:
+        """Learn the rows of a frame, in order: the same as `learn_one` of each. All are learnt or, on error, none.
+
+        Parameters
+        ----------
+        X
+            A pandas or polars frame, a pyarrow Table or RecordBatch, or anything with ``__arrow_c_stream__``.
+        w
+            The records' weights, (n,), positive; 1 where left out.
+
+        Raises
+        ------
+        RecordError
+            For the first row that is refused: `row` says which; the model is as before.
+        """
+        table = frames.to_arrow(X)
+        weights = None
+        if w is not None:
+            weights = np.ascontiguousarray(w, dtype=np.float64)
+            if weights.shape != (table.num_rows,):
+                raise RecordError(f"weights must be one number a row: {table.num_rows}, not {weights.shape}")
+            for weight in weights[~((weights > 0) & (weights <= 1e9))][:1]:
+                check_weight(float(weight))
+        if not table.num_rows:
+            return
+        schema = self._learner.schema
+        careful = not self.is_warm or schema is None or schema.may_refuse
+        before = self._snapshot() if careful else None
+        try:
+            self._learner.n_seen = self._n_seen
+            self._learner.learn_table(table, weights)
+        except RecordError:
+            if before is not None:
+                self._adopt(before)
+            raise
+        self._sync()
+
+    def ingest(self, X: Any) -> Ingested:
+        """Score each record as the model stands before it, then learn it; a bad record is refused, the rest learnt.
+
+        Parameters
+        ----------
+        X
+            A list of dicts, one a record, or a frame as in `learn_many`. How a stream is cut into calls makes no
+            difference.
+
+        Returns
+        -------
+        Ingested
+            Responsibilities, log densities, the indices of the records that were learnt, and the refusals.
+        """
+        records = X if isinstance(X, list) else frames.to_arrow(X)
+        self._learner.n_seen = self._n_seen
+        try:
+            responsibilities, log_density, rows, refused = self._learner.ingest(records)
+        finally:
+            self._sync()
+        return Ingested(responsibilities, log_density, np.array(rows, dtype=np.int64), refused)
+
+    def predict_proba_many(self, X: Any) -> Any:
+        """Return the responsibilities of each row: a frame of X's kind with a column for each component."""
+        responsibilities, _ = self._evaluate(X)
+        return frames.like(X, {str(k): responsibilities[:, k] for k in range(self.n_components)})
+
+    def predict_many(self, X: Any) -> Any:
+        """Return the component with the largest responsibility for each row: a column of X's kind."""
+        return frames.column_like(X, self._evaluate(X)[0].argmax(axis=1), "component")
+
+    def log_density_many(self, X: Any) -> Any:
+        """Return log p(x) of each row: a column of X's kind."""
+        return frames.column_like(X, self._evaluate(X)[1], "log_density")
+
+    def score_many(self, X: Any) -> Any:
+        """Return −log p(x) of each row: a column of X's kind."""
+        return frames.column_like(X, -self._evaluate(X)[1], "score")
+
+    def sample(self, n: int) -> list[dict[str, Any]]:
+        """Draw n records from the mixture.
+
+        Raises
+        ------
+        ConfigError
+            While warming up, and where a fixed distribution can't be sampled from.
+        """
+        if not self.is_warm:
+            raise RecordError("there is nothing to sample from before the warm-up is over")
+        rng = self._learner.rng
+        labels = rng.choice(self.n_components, size=n, p=self.weights)
+        records: list[dict[str, Any]] = [{} for _ in range(n)]
+        for k, component in enumerate(self.parameters):
+            chosen = np.flatnonzero(labels == k)
+            for field, family in component.items():
+                drawn = family.sample(len(chosen), rng)
+                values = drawn.tolist() if isinstance(drawn, np.ndarray) else drawn
+                for i, value in zip(chosen, values, strict=True):
+                    pairs = zip(field, value, strict=True) if isinstance(field, tuple) else [(field, value)]
+                    records[i].update(pairs)
+        return records
+
+    @property
+    def _k(self) -> int:
+        return self.n_components
+
+    @classmethod
+    def _unit_test_params(cls) -> Any:
+        yield {"n_components": 3, "warm_up": 50, "seed": 42}
+
+    def _get_params(self) -> dict[str, Any]:
+        names = list(super()._get_params())
+        return {name: self._given_weights if name == "weights" else getattr(self, name) for name in names}
+
+    def _learn_slow(self, x: Any, w: float) -> None:
+        self._learner.n_seen = self._n_seen
+        self._learner.learn_record(x, w)
+        self._sync()
+
+    def _sync(self) -> None:
+        """Let the compiled half see the learner's state."""
+        learner = self._learner
+        self._n_seen = learner.n_seen
+        direct = self.batch_size == 1 and learner.average is None
+        reader = learner.schema.reader if learner.schema is not None else None
+        self._bind(learner.published, reader, direct)
+
+    def _evaluate(self, X: Any) -> tuple[FloatArray, FloatArray]:
+        table = frames.to_arrow(X)
+        if not self.is_warm:
+            n = table.num_rows
+            return np.full((n, self.n_components), 1 / self.n_components), np.zeros(n)
+        assert self._learner.schema is not None
+        return self._learner.evaluate(self._learner.schema.encode(table))
+
+    def _snapshot(self) -> Snapshot:
+        """Everything that the model is."""
+        learner = self._learner
+        copied = [state.copy() if state is not None else None for state in (learner.state, learner.average)]
+        chosen = learner.chosen if learner.state is not None and self.components is None else None
+        return Snapshot(
+            declaration=to_json(learner.declaration, self.seed),
+            fields=None if chosen is None else [[list(names), family.to_json()] for names, family in chosen.items()],
+            levels={} if learner.schema is None else {f: list(c) for f, c in learner.schema.codes.items()},
+            n_seen=self._n_seen,
+            random_state=dict(learner.rng.bit_generator.state),
+            state=copied[0],
+            average=copied[1],
+            pending=learner.pending.copy(),
+            pending_weights=learner.pending_weights.copy(),
+            buffer=[dict(record) for record in learner.buffer],
+            buffer_weights=list(learner.buffer_weights),
+        )
+
+    def _adopt(self, snapshot: Snapshot) -> None:
+        """Become what a snapshot of a model of the same declaration was."""
+        learner = Learner(self._learner.declaration, np.random.default_rng())
+        learner.restore(snapshot)
+        self._learner = learner
+        self._sync()
+
+    @classmethod
+    def _restore(cls, snapshot: Snapshot, fixed: Mapping[Any, Any] | None = None) -> Self:
+        """The model that a snapshot was taken of; `fixed` gives objects that a file can't hold, by field."""
+        model = cls(**from_json(snapshot.declaration, fixed))
+        model._adopt(snapshot)
+        return model
+
+
+def _revive(cls: type[Mixture], params: dict[str, Any], snapshot: Snapshot) -> Mixture:
+    model = cls(**params)
+    model._adopt(snapshot)
+    return model
+
+
+def _same(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and bool(value == default)
+
+
+def _parameters(kind: str, size: int, statistics: FloatArray, theta: FloatArray) -> Any:
+    """The parameters in people's order, from one component's statistics and theta."""
+    if kind in ("normal", "lognormal"):
+        return float(statistics[0] + statistics[1]), float(theta[0])
+    if kind == "mvn":
+        triangle = np.eye(size)
+        triangle[np.tril_indices(size, -1)] = statistics[3 * size :]
+        covariance = (triangle * theta[:size]) @ triangle.T
+        mean = statistics[:size] + statistics[size : 2 * size]
+        return tuple(mean.tolist()), tuple(tuple(row) for row in ((covariance + covariance.T) / 2).tolist())
+    if kind == "categorical":
+        shares = statistics[1 : 1 + size] * theta[0] + theta[1]
+        return (shares / shares.sum(),)
+    return (float(theta[0]),)
+
+
+def _with(family: Family, values: Any, keys: list[Any]) -> Family:
+    """The family with learnt parameters. They are right by construction, so they are not checked anew."""
+    if isinstance(family, Categorical):
+        return Categorical([(_shown(key), float(p)) for key, p in zip(keys, values[0], strict=True)])
+    learnt = object.__new__(type(family))
+    for name in family.__dataclass_fields__:
+        object.__setattr__(learnt, name, getattr(family, name))
+    for name, value in zip(family.parameter_names, values, strict=True):
+        object.__setattr__(learnt, name, value)
+    return learnt
+
+
+def _shown(key: Any) -> Any:
+    return "(other)" if key == OTHER else level_of(key)

@@ -1,0 +1,113 @@
+"""What the commands do, apart from the command line."""
+
+import logging
+import signal
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from streammix.checkpoint import CheckpointStore
+from streammix.errors import ConfigError
+from streammix.pipeline.assemble import dead_letter_path, open_dead_letters, open_sinks, prepare_source
+from streammix.pipeline.config import Config, StdoutSection, load_config
+from streammix.pipeline.model import build_model, check_same
+from streammix.pipeline.progress import LiveProgress, LogProgress, Tally
+from streammix.pipeline.report import components_table
+from streammix.pipeline.runner import Pipeline, stop_on_signals
+from streammix.pipeline.talk import result_console
+
+__all__ = ["run"]
+
+log = logging.getLogger("streammix")
+
+
+def run(path: Path, terminal: Console | None = None) -> int | None:
+    """Run the pipeline that a configuration declares, and print its components.
+
+    Parameters
+    ----------
+    path
+        The configuration.
+    terminal
+        Where to show a live display; None for log lines.
+
+    Returns
+    -------
+    int or None
+        The signal that ended the run; None at the end of the stream.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration is wrong, or is not the one that the checkpoint was made with.
+    StreammixError
+        If the source, a sink or a checkpoint is damaged.
+    """
+    config = load_config(path)
+    try:
+        declared = build_model(config.model)
+        open_source = prepare_source(config)
+        directory = config.resolve(config.checkpoint.directory)
+        with CheckpointStore(directory, keep=config.checkpoint.keep) as store, stop_on_signals() as stop:
+            pipeline = _assemble(config, declared, open_source, store)
+            progress = LiveProgress(terminal) if terminal else LogProgress(config.checkpoint.every_records)
+            try:
+                pipeline.run(progress, stop)
+            finally:
+                progress.close()
+                pipeline.close()
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    _tell(config, pipeline, stop.signal)
+    return stop.signal
+
+
+def _assemble(config: Config, declared: Any, open_source: Any, store: CheckpointStore) -> Pipeline:
+    found = store.latest()
+    for damaged, reason in store.damaged:
+        log.warning("%s is damaged and passed over: %s", damaged, reason)
+    if found is not None:
+        check_same(declared, config.model, found.model)
+        log.info("resuming after %s records", f"{found.positions['records']:,}")
+    positions, outputs = (found.positions, found.outputs) if found is not None else ({}, {})
+    pipeline = Pipeline(
+        model=found.model if found is not None else declared,
+        source=open_source(positions.get("source")),
+        sinks=open_sinks(config, outputs.get("sinks", {})),
+        dead_letters=open_dead_letters(config, outputs.get("dead_letter")),
+        store=store,
+        every_records=config.checkpoint.every_records,
+        tally=Tally(records=positions.get("records", 0), rejected=positions.get("rejected", 0)),
+    )
+    if found is None or set(outputs["sinks"]) != {sink.name for sink in pipeline.sinks}:
+        # what a sink finds at its place is its own only if a checkpoint knows of it, so one is written before
+        # any row
+        pipeline.checkpoint()
+    return pipeline
+
+
+def _tell(config: Config, pipeline: Pipeline, stopped_by: int | None) -> None:
+    tally, model = pipeline.tally, pipeline.model
+    if stopped_by is not None:
+        log.info("stopped by %s; run again to go on from here", signal.Signals(stopped_by).name)
+    elif not tally.new_records:
+        log.info("found nothing new: all %s records were learnt before", f"{tally.records:,}")
+    if tally.new_records:
+        log.info(
+            ", ".join(f"{what} {value}" for what, value in tally.lines(None).items() if what != "weights")
+        )
+    if tally.new_rejected:
+        log.warning(
+            "%s of %s new records were refused; the reasons are in %s",
+            f"{tally.new_rejected:,}",
+            f"{tally.new_records:,}",
+            dead_letter_path(config),
+        )
+    is_piped = any(isinstance(sink, StdoutSection) for sink in config.sinks)
+    if model.is_warm:
+        result_console(stderr=is_piped).print(components_table(model))
+    else:
+        log.info(
+            "the model is still warming up after %s records: there are no components yet", f"{model.n_seen:,}"
+        )

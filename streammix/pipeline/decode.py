@@ -1,0 +1,114 @@
+"""Bytes into records.
+
+A decoder is a callable that takes a batch and returns it with its `records`, having moved what it can't read
+to `refused`. Batches that come with records pass unchanged.
+
+The rules for JSON: one object a line (or a message). A blank line is no record. Of a key that stands twice,
+the last value counts. ``NaN`` and ``Infinity`` are not JSON: such a line is refused; a missing value is
+written ``null`` or left out. Numbers beyond a double's range, broken UTF-8 and half a surrogate pair are
+refused as well.
+
+The rules for CSV: comma-separated, a header row, UTF-8 (a byte-order mark is skipped), fields quoted with
+``"``. An empty cell is missing. A column that the model declares categorical stays text. In any other column
+a cell is a whole number (digits alone), a number, ``true`` or ``false`` if it reads as one, otherwise text;
+``nan`` is a missing number.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from streammix.pipeline.flow import Batch, Lines, Refusal
+
+__all__ = ["BOM", "Decoder", "cell_value", "decode_json"]
+
+Decoder = Callable[[Batch], Batch]
+
+BOM = b"\xef\xbb\xbf"
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
+_OPEN, _CLOSE, _RETURN = b"{}\r"
+_BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+
+
+def decode_json(batch: Batch) -> Batch:
+    """Decode one JSON object a text.
+
+    Examples
+    --------
+    >>> batch = decode_json(Batch("stdin", np.array([0, 9, 11]), texts=[b'{"a": 1}', b"", b"[1]"]))
+    >>> batch.records, batch.offsets, batch.refused[0].reason
+    ([{'a': 1}], array([0]), 'expected a JSON object, got array')
+    """
+    if batch.records is not None or batch.texts is None:
+        return batch
+    records = _decode_block(batch.texts) if isinstance(batch.texts, Lines) else None
+    return replace(batch, records=records) if records is not None else _decode_each(batch, batch.texts)
+
+
+def cell_value(cell: str) -> Any:
+    """Return what a CSV cell reads as.
+
+    Examples
+    --------
+    >>> [cell_value(cell) for cell in ("7", "2.50", "", "true", "1_000")]
+    [7, 2.5, None, True, '1_000']
+    """
+    if not cell:
+        return None
+    if not cell.isascii() or "_" in cell:  # Python reads 1_000 and other scripts' digits as numbers
+        return cell
+    if cell.isdigit() and len(cell) < 19:
+        return int(cell)
+    try:
+        return float(cell)
+    except ValueError:
+        return _BOOLEANS.get(cell, cell)
+
+
+def _decode_block(lines: Lines) -> list[dict[str, Any]] | None:
+    """Decode all lines in one call, or return None where that could not be told from decoding each.
+
+    The decoder takes any white space between objects. But if every line begins with { and ends with }, then
+    no object can span lines (JSON has no line breaks inside strings), and as many objects as lines means one
+    a line.
+    """
+    if not len(lines):
+        return []
+    text = np.frombuffer(lines.data, np.uint8)
+    if (lines.starts == lines.ends).any() or (text[lines.starts] != _OPEN).any():
+        return None
+    last = text[lines.ends - 1]
+    if (np.where(last == _RETURN, text[lines.ends - 2], last) != _CLOSE).any():
+        return None
+    try:
+        records = _OBJECT.decode_lines(memoryview(lines.data)[lines.starts[0] : lines.ends[-1]])
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    return records if len(records) == len(lines) else None
+
+
+def _decode_each(batch: Batch, texts: Sequence[bytes]) -> Batch:
+    records: list[dict[str, Any]] = []
+    kept: list[int] = []
+    refused = list(batch.refused)
+    for i, text in enumerate(texts):
+        if not text or text.isspace():
+            continue
+        try:
+            records.append(_OBJECT.decode(text.removeprefix(BOM) if batch.offsets[i] == 0 else text))
+            kept.append(i)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            refused.append(Refusal(batch.source, int(batch.offsets[i]), _reason(error), text))
+    return Batch(batch.source, batch.offsets[kept], records, [texts[i] for i in kept], refused)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8: {error.reason} 0x{error.object[error.start]:02x}"
+    if isinstance(error, RecursionError):
+        return "JSON is nested too deeply"
+    words = str(error).replace("`", "").replace("Expected object", "expected a JSON object")
+    return words.replace("Input data was truncated", "JSON is cut short").replace(" - at $", " at $")

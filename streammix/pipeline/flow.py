@@ -1,0 +1,193 @@
+"""What flows through a pipeline, and the two protocols at its ends.
+
+A source hands out batches of records, a sink takes batches of scored records; neither knows a model. Both say
+where they stand as plain data that JSON can hold, and both are built from such data again, so that one atomic
+checkpoint can hold the model's state, the source's position and the sinks' outputs. That is all that it takes
+to write one's own:
+
+>>> import numpy as np
+>>> class Countdown:  # a source of the records {"left": 9}, {"left": 8}, ...
+...     def __init__(self, position=None):
+...         self.at = position["at"] if position else 0
+...     def read(self, limit):
+...         at, self.at = self.at, min(self.at + limit, 10)
+...         return Batch("countdown", np.arange(at, self.at), [{"left": 9 - i} for i in range(at, self.at)]) \
+...             if self.at > at else None
+...     def position(self):
+...         return {"at": self.at}
+...     def acknowledge(self):
+...         pass
+...     def close(self):
+...         pass
+>>> source = Countdown({"at": 8})
+>>> source.read(1000).records, source.read(1000)
+([{'left': 1}, {'left': 0}], None)
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, overload
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+__all__ = ["Batch", "Lines", "Refusal", "Scored", "Sink", "Source"]
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A record that was not learnt.
+
+    Parameters
+    ----------
+    source, offset
+        Where it stands in the stream.
+    reason
+        One sentence.
+    raw
+        The record's own bytes, or the first of them where there are very many.
+    """
+
+    source: str
+    offset: int
+    reason: str
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Lines(Sequence[bytes]):
+    """Lines of text as they lie in one block of bytes: line i is ``data[starts[i]:ends[i]]``.
+
+    Examples
+    --------
+    >>> lines = Lines(b"one\\ntwo", np.array([0, 4]), np.array([3, 7]))
+    >>> list(lines)
+    [b'one', b'two']
+    """
+
+    data: bytes
+    starts: Integers
+    ends: Integers
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Lines": ...
+    def __getitem__(self, index: int | slice) -> "bytes | Lines":
+        if isinstance(index, slice):
+            return Lines(self.data, self.starts[index], self.ends[index])
+        return self.data[self.starts[index] : self.ends[index]]
+
+
+@dataclass(slots=True)
+class Batch:
+    """Consecutive records of one source.
+
+    Parameters
+    ----------
+    source
+        The file, data set, topic, ... that they are from.
+    offsets
+        Each record's place in it: a byte position in text, a row number in tables and data sets.
+    records
+        The records; None while they are undecoded text.
+    texts
+        The records' own bytes, where they came as text.
+    refused
+        Records of the same stretch that could not even be told apart or decoded. They are in none of the
+        others.
+    """
+
+    source: str
+    offsets: Integers
+    records: list[dict[str, Any]] | pa.RecordBatch | None = None
+    texts: Sequence[bytes] | None = None
+    refused: list[Refusal] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.offsets) + len(self.refused)
+
+    def raw(self, row: int) -> bytes:
+        """Return a record's own bytes; one that was never text as JSON."""
+        if self.texts is not None:
+            return self.texts[row]
+        assert self.records is not None  # for the type checker: a batch has records, texts or both
+        is_table = isinstance(self.records, pa.RecordBatch)
+        record = self.records.slice(row, 1).to_pylist()[0] if is_table else self.records[row]
+        return json.dumps(record, default=str, ensure_ascii=False).encode(errors="backslashreplace")
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a sink writes: one row a record, scored before it was learnt.
+
+    Parameters
+    ----------
+    source, offsets
+        Each record's position.
+    responsibilities
+        (n, K); uniform while the model is warming up.
+    log_density
+        (n,); 0 while the model is warming up.
+    """
+
+    source: str
+    offsets: Integers
+    responsibilities: NDArray[np.float64]
+    log_density: NDArray[np.float64]
+
+    @property
+    def components(self) -> NDArray[np.int32]:
+        """The most responsible component of each record, the first among equals."""
+        return self.responsibilities.argmax(axis=1).astype(np.int32)
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """-log p(x) of each record: high where the record is unusual."""
+        return 0.0 - self.log_density  # not the sign alone: -0.0 is no score
+
+
+class Source(Protocol):
+    """Where records come from."""
+
+    def read(self, limit: int) -> Batch | None:
+        """Return the next records, at most `limit`.
+
+        A batch without records says that there are none just now; None says that the stream has ended. A
+        source cuts its batches by count or by position, never by the clock.
+        """
+
+    def position(self) -> dict[str, Any]:
+        """Return where the next read begins, as plain data from which the source can be built again."""
+
+    def acknowledge(self) -> None:
+        """Take note that a checkpoint holds everything up to `position`."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+class Sink(Protocol):
+    """Where scored records go."""
+
+    name: str
+
+    def write(self, rows: Scored) -> None:
+        """Take rows; they need not be durable before `flush` returns."""
+
+    def flush(self, records: int) -> dict[str, Any]:
+        """Make all rows durable; return where the sink stands, as plain data to build it from again.
+
+        `records` is the number of records read from the stream so far. Rows that are written later than the
+        last checkpoint are written again after a crash: building the sink from its plain data cuts it back.
+        """
+
+    def close(self) -> None:
+        """Let go of files and connections; what was not flushed may be lost."""

@@ -1,0 +1,129 @@
+"""The ``[model]`` section as a `Mixture`, and what the section says of the records' fields."""
+
+from typing import Any
+
+from streammix.errors import ConfigError
+from streammix.families import Categorical, Family, Fixed, from_json
+from streammix.mixture import Mixture
+from streammix.pipeline.config import ModelSection
+from streammix.stepsize import step_size_from_json
+
+__all__ = ["build_model", "check_same", "declared_fields", "text_fields"]
+
+Fields = dict[str | tuple[str, ...], Family]
+
+
+def build_model(section: ModelSection) -> Mixture:
+    """Return the model that the section declares.
+
+    Raises
+    ------
+    ConfigError
+        If a family, a step size or a value is wrong; the error names the key.
+
+    Examples
+    --------
+    >>> build_model(ModelSection(n_components=2, fields={"lat, lon": "MultivariateNormal"})).fields
+    {('lat', 'lon'): MultivariateNormal()}
+    """
+    try:
+        step_size = step_size_from_json(section.step_size)
+    except ConfigError as error:
+        raise ConfigError(f"[model] step_size: {error}") from None
+    arguments = {name: getattr(section, name) for name in section.__struct_fields__}
+    arguments.update(step_size=step_size, fields=_fields(section), components=_components(section))
+    try:
+        return Mixture(**arguments)
+    except ConfigError as error:
+        raise ConfigError(f"[model] {error}") from None
+
+
+def declared_fields(section: ModelSection) -> set[str] | None:
+    """Return the names of the fields that the model reads; None if they are inferred from the records.
+
+    Examples
+    --------
+    >>> sorted(declared_fields(ModelSection(fields={"lat, lon": "MultivariateNormal", "hour": "Normal"})))
+    ['hour', 'lat', 'lon']
+    """
+    tables = _tables(section)
+    return {name for table in tables for key in table for name in _names(key)} if tables else None
+
+
+def text_fields(section: ModelSection) -> set[str]:
+    """Return the names of the fields that are declared categorical."""
+    return {
+        name
+        for table in _tables(section)
+        for key, family in table.items()
+        if _is_text(family)
+        for name in _names(key)
+    }
+
+
+def check_same(declared: Mixture, section: ModelSection, known: Mixture) -> None:
+    """Refuse to go on with a model that was declared otherwise.
+
+    Parameters
+    ----------
+    declared
+        The model of the configuration.
+    section
+        Its declaration.
+    known
+        The model of the checkpoint.
+
+    Raises
+    ------
+    ConfigError
+        If an argument differs; the error names it with both values.
+    """
+    for name in section.__struct_fields__:
+        ours, theirs = _argument(declared, name), _argument(known, name)
+        if ours != theirs:
+            raise ConfigError(
+                f"[model] {name} is {ours!r}, but the checkpoint's model was declared with {theirs!r}; "
+                "take that, or start anew with another checkpoint directory"
+            )
+
+
+def _argument(model: Mixture, name: str) -> Any:
+    return model._get_params()[name]
+
+
+def _fields(section: ModelSection) -> Fields | None:
+    return None if section.fields is None else _families("[model.fields]", section.fields)
+
+
+def _components(section: ModelSection) -> list[Fields] | None:
+    if section.components is None:
+        return None
+    return [
+        _families(f"[[model.components]] number {k}", table) for k, table in enumerate(section.components)
+    ]
+
+
+def _tables(section: ModelSection) -> list[Fields]:
+    fields = _fields(section)
+    return [fields] if fields is not None else _components(section) or []
+
+
+def _families(place: str, table: dict[str, str | dict[str, Any]]) -> Fields:
+    families: Fields = {}
+    for key, declared in table.items():
+        names = _names(key)
+        if not all(names):
+            raise ConfigError(f"{place} {key!r}: a field's name is empty")
+        try:
+            families[names if len(names) > 1 else names[0]] = from_json(declared)
+        except ConfigError as error:
+            raise ConfigError(f"{place} {key}: {error}") from None
+    return families
+
+
+def _names(key: str | tuple[str, ...]) -> tuple[str, ...]:
+    return key if isinstance(key, tuple) else tuple(name.strip() for name in key.split(","))
+
+
+def _is_text(family: Family) -> bool:
+    return isinstance(family.distribution if isinstance(family, Fixed) else family, Categorical)

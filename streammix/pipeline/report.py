@@ -1,0 +1,88 @@
+"""What a model and a checkpoint hold, in people's terms."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from streammix.families import Categorical, Family, Fixed, MultivariateNormal
+from streammix.mixture import Mixture
+
+__all__ = ["components_table", "describe", "print_facts"]
+
+LEVELS_SHOWN = 4
+
+
+def components_table(model: Mixture) -> Table:
+    """Return the components of a model that has warmed up: weights and current parameters."""
+    table = Table(
+        title=f"{model.n_components} components after {model.n_seen:,} records", title_justify="left"
+    )
+    for column in ("component", "weight"):
+        table.add_column(column, justify="right")
+    for column in ("field", "family", "parameters"):
+        table.add_column(column, overflow="fold")
+    for k, (weight, parameters) in enumerate(zip(model.weights, model.parameters, strict=True)):
+        for i, (name, family) in enumerate(parameters.items()):
+            who = (str(k), f"{weight:.4f}") if i == 0 else ("", "")
+            table.add_row(*who, _plain(name), *describe(family), end_section=i == len(parameters) - 1)
+    return table
+
+
+def describe(family: Family) -> tuple[str, str]:
+    """Return a family's name and its parameters in words.
+
+    Examples
+    --------
+    >>> from streammix.families import Binomial, Categorical, MultivariateNormal
+    >>> describe(Binomial(10, 0.4))
+    ('Binomial', 'n 10, p 0.4')
+    >>> describe(Categorical({"FR": 0.25, "DE": 0.75}))
+    ('Categorical', 'DE 75.0%, FR 25.0%')
+    >>> describe(MultivariateNormal([52.5, 13.4], [[0.04, 0.0], [0.0, 0.09]]))
+    ('MultivariateNormal', 'mean (52.5, 13.4), sd (0.2, 0.3)')
+    """
+    name = type(family).__name__
+    if isinstance(family, Fixed):
+        inner = family.distribution
+        return (name, " ".join(describe(inner))) if isinstance(inner, Family) else (name, repr(family))
+    if not family.is_given:
+        return name, "not learnt yet"
+    if isinstance(family, Categorical):
+        return name, _levels(family.parameters[0])
+    if isinstance(family, MultivariateNormal):
+        mean, covariance = family.parameters
+        return name, f"mean {_number(mean)}, sd {_number(tuple(np.sqrt(np.diag(covariance))))}"
+    values = ((field.name, getattr(family, field.name)) for field in fields(family))
+    return name, ", ".join(f"{parameter} {_number(value)}" for parameter, value in values)
+
+
+def print_facts(console: Console, facts: Mapping[str, Any]) -> None:
+    """Print pairs of a name and a value, one a line; nested ones indented."""
+    for name, value in facts.items():
+        if isinstance(value, Mapping) and value:
+            console.print(f"{name}:", markup=False, highlight=False)
+            for key, inner in value.items():
+                console.print(f"  {_plain(key)}: {inner}", markup=False, highlight=False, soft_wrap=True)
+        else:
+            console.print(f"{name}: {value}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _plain(name: Any) -> str:
+    return ", ".join(map(str, name)) if isinstance(name, tuple) else str(name)
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_number, value))})"
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _levels(probabilities: Mapping[Any, float]) -> str:
+    likeliest = sorted(probabilities.items(), key=lambda pair: -pair[1])
+    shown = ", ".join(f"{level} {share:.1%}" for level, share in likeliest[:LEVELS_SHOWN])
+    more = len(likeliest) - LEVELS_SHOWN
+    return f"{shown}, and {more} more" if more > 0 else shown

@@ -1,0 +1,141 @@
+"""The ordered loop: read, decode, score, learn, write, and now and then one atomic checkpoint.
+
+A checkpoint holds the model's state, the source's position and the sinks' outputs, and is written after the
+sinks have made their rows durable and before the source hears of it. So a run that is killed at any instant
+and started again goes on from the last checkpoint, with the outputs cut back to it, and ends with the same
+state and the same rows. Checkpoints fall on multiples of `every_records` records of the stream, however the
+reading was cut.
+"""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streammix.checkpoint import CheckpointStore
+from streammix.mixture import Mixture
+from streammix.pipeline.dead_letter import DeadLetters
+from streammix.pipeline.decode import Decoder, decode_json
+from streammix.pipeline.flow import Batch, Refusal, Scored, Sink, Source
+from streammix.pipeline.progress import Progress, Tally
+
+__all__ = ["Pipeline", "StopRequest", "stop_on_signals"]
+
+RECORDS_AT_ONCE = 8192
+
+
+@dataclass(slots=True)
+class StopRequest:
+    """Whether a run has been asked to end, and by which signal."""
+
+    signal: int | None = None
+
+
+@dataclass
+class Pipeline:
+    """A run, assembled.
+
+    Parameters
+    ----------
+    model
+        What learns.
+    source, sinks, dead_letters
+        Where records come from, where their scores go, and where records that are refused go.
+    store
+        Where checkpoints go.
+    every_records
+        How many records lie between two checkpoints.
+    decode
+        Turns a source's text into records.
+    tally
+        What earlier runs have read.
+    """
+
+    model: Mixture
+    source: Source
+    sinks: list[Sink]
+    dead_letters: DeadLetters
+    store: CheckpointStore
+    every_records: int = 10_000
+    decode: Decoder = decode_json
+    tally: Tally = field(default_factory=Tally)
+
+    def run(self, progress: Progress, stop: StopRequest) -> None:
+        """Go on to the stream's end, or until asked to stop; either way end with a checkpoint."""
+        saved = self.source.position()
+        while stop.signal is None:
+            room = self.every_records - self.tally.records % self.every_records
+            batch = self.source.read(min(room, RECORDS_AT_ONCE))
+            if batch is None:
+                break
+            batch = self.decode(batch)
+            self._take(batch)
+            progress.show(self.tally, self._weights)
+            if len(batch) and self.tally.records % self.every_records == 0:
+                self.checkpoint()
+                saved = self.source.position()
+        if self.source.position() != saved:
+            self.checkpoint()
+        progress.show(self.tally, self._weights, is_last=True)
+
+    @property
+    def _weights(self) -> NDArray[np.float64] | None:
+        return self.model.weights if self.model.is_warm else None
+
+    def checkpoint(self) -> None:
+        """Make everything so far durable."""
+        outputs = {
+            "sinks": {sink.name: sink.flush(self.tally.records) for sink in self.sinks},
+            "dead_letter": self.dead_letters.flush(),
+        }
+        positions = {
+            "source": self.source.position(),
+            "records": self.tally.records,
+            "rejected": self.tally.rejected,
+        }
+        self.store.write(self.model, positions=positions, outputs=outputs)
+        self.source.acknowledge()
+
+    def close(self) -> None:
+        """Let go of the source and the outputs; what came after the last checkpoint is dropped."""
+        for end in (self.source, *self.sinks, self.dead_letters):
+            end.close()
+
+    def _take(self, batch: Batch) -> None:
+        assert batch.records is not None  # for the type checker: it is decoded
+        done = self.model.ingest(batch.records)
+        refused = batch.refused + [
+            Refusal(batch.source, int(batch.offsets[row]), str(error), batch.raw(row))
+            for row, error in done.rejected
+        ]
+        self.dead_letters.write(sorted(refused, key=lambda refusal: refusal.offset))
+        if len(done.rows):
+            rows = Scored(batch.source, batch.offsets[done.rows], done.responsibilities, done.log_density)
+            for sink in self.sinks:
+                sink.write(rows)
+        self.tally.add(len(batch), len(refused), done.log_density)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Turn the first SIGTERM or Ctrl-C into a request to stop; the second one ends the process at once."""
+    stop = StopRequest()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.signal = number
+        for each in before:
+            signal.signal(each, signal.default_int_handler)
+
+    before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+    if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

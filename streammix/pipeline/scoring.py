@@ -1,0 +1,103 @@
+"""Scoring a file of events with a saved model, without learning."""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from streammix.errors import ConfigError, RecordError
+from streammix.mixture import Mixture
+from streammix.pipeline.decode import decode_json
+from streammix.pipeline.flow import Batch, Refusal, Scored
+from streammix.pipeline.runner import RECORDS_AT_ONCE
+from streammix.pipeline.saved import newest
+from streammix.pipeline.sinks.ndjson import StdoutSink, to_lines
+from streammix.pipeline.sinks.parquet import SCHEMA, to_table
+from streammix.pipeline.sources.file import FileSource, find_files
+
+__all__ = ["score"]
+
+log = logging.getLogger("streammix")
+
+
+def score(state: Path, events: Path, output: Path | None = None) -> None:
+    """Score the records of a file, as the model stands.
+
+    Parameters
+    ----------
+    state
+        A checkpoint, or a directory of them: then the newest.
+    events
+        The file of events, of any kind that a ``file`` source reads.
+    output
+        The file to write, ``.ndjson`` or ``.parquet``, replaced when it is whole; None prints NDJSON.
+
+    Raises
+    ------
+    ConfigError
+        If a path doesn't exist or has an unknown ending.
+    CheckpointError
+        If the checkpoint is damaged or foreign.
+    """
+    if output is not None and output.suffix not in (".ndjson", ".parquet"):
+        raise ConfigError(f"--output: {output} ends neither in .ndjson nor in .parquet")
+    model = newest(state).model
+    source = FileSource(find_files([str(events)], Path()), Path())
+    refused: list[Refusal] = []
+    rows = _scored(model, source, refused)
+    if output is None:
+        sink = StdoutSink()
+        for batch in rows:
+            sink.write(batch)
+    else:
+        _write(rows, output)
+    if refused:
+        first = refused[0]
+        log.warning(
+            "%d records could not be scored; the first: %s at %d: %s",
+            len(refused), first.source, first.offset, first.reason,
+        )  # fmt: skip
+
+
+def _scored(model: Mixture, source: FileSource, refused: list[Refusal]) -> Iterator[Scored]:
+    while (batch := source.read(RECORDS_AT_ONCE)) is not None:
+        batch = decode_json(batch)
+        refused += batch.refused
+        kept, responsibilities, log_density = [], [], []
+        for i, record in enumerate(_records(batch)):
+            try:
+                log_density.append(model.log_density_one(record))
+                responsibilities.append(list(model.predict_proba_one(record).values()))
+                kept.append(i)
+            except RecordError as error:
+                refused.append(Refusal(batch.source, int(batch.offsets[i]), str(error), batch.raw(i)))
+        if kept:
+            yield Scored(batch.source, batch.offsets[kept], np.array(responsibilities), np.array(log_density))
+
+
+def _records(batch: Batch) -> list[dict[str, Any]]:
+    if isinstance(batch.records, pa.RecordBatch):
+        records: list[dict[str, Any]] = batch.records.to_pylist()
+        return records
+    return batch.records or []
+
+
+def _write(rows: Iterator[Scored], output: Path) -> None:
+    temporary = output.with_name(output.name + ".tmp")
+    try:
+        if output.suffix == ".parquet":
+            with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
+                for batch in rows:
+                    writer.write_table(to_table(batch))
+        else:
+            with open(temporary, "wb") as file:
+                for batch in rows:
+                    file.write(to_lines(batch))
+        os.replace(temporary, output)
+    finally:
+        temporary.unlink(missing_ok=True)

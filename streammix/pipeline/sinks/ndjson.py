@@ -1,0 +1,174 @@
+"""One NDJSON line a record, into a file or to standard output.
+
+A score that is infinite, of a record that every component excludes, is ``null``: JSON has no infinity.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from streammix.errors import ConfigError, StreammixError
+from streammix.pipeline.flow import Scored
+
+__all__ = ["GrowingFile", "NdjsonSink", "StdoutSink", "sync_directory", "to_lines"]
+
+log = logging.getLogger("streammix")
+_encoder = msgspec.json.Encoder()
+
+
+class _Position(msgspec.Struct):
+    source: str
+    offset: int
+
+
+class _Row(msgspec.Struct):
+    position: _Position
+    component: int
+    responsibilities: list[float]
+    score: float
+
+
+def to_lines(rows: Scored) -> bytes:
+    """Return scored records as NDJSON.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> to_lines(Scored("a.csv", np.array([7]), np.array([[0.25, 0.75]]), np.array([-1.5])))
+    b'{"position":{"source":"a.csv","offset":7},"component":1,"responsibilities":[0.25,0.75],"score":1.5}\\n'
+    """
+    columns = (rows.offsets, rows.components, rows.responsibilities, rows.scores)
+    return _encoder.encode_lines(
+        [
+            _Row(_Position(rows.source, offset), component, responsibilities, score)
+            for offset, component, responsibilities, score in zip(*(c.tolist() for c in columns), strict=True)
+        ]
+    )
+
+
+class GrowingFile:
+    """A file that is only appended to, and is cut back to a recorded length when it is opened.
+
+    Parameters
+    ----------
+    path
+        The file; it is made with the first bytes that are written to it.
+    recorded
+        What `flush` returned for the last checkpoint; None for a new run, which must not find bytes of
+        another one.
+    may_shrink
+        Whether the file may have been taken away since, in whole or in part.
+
+    Raises
+    ------
+    ConfigError
+        If there is no record of the file, but there are bytes in it.
+    StreammixError
+        If the file is shorter than recorded.
+    """
+
+    def __init__(self, path: Path, recorded: dict[str, Any] | None, may_shrink: bool = False) -> None:
+        self.path = path
+        size = path.stat().st_size if path.exists() else 0
+        if recorded is None and size:
+            raise ConfigError(
+                f"{path} already holds {size} bytes that no checkpoint knows of; "
+                "move it away or choose another path"
+            )
+        self._length: int = recorded["bytes"] if recorded is not None else 0
+        if may_shrink:
+            self._length = min(self._length, size)
+        if size < self._length:
+            raise StreammixError(
+                f"{path} has {size} bytes, but the checkpoint has written {self._length}: "
+                "it was cut or replaced; put it back, or choose another path for what follows"
+            )
+        if size > self._length:
+            log.info(
+                "%s: %d bytes after the last checkpoint are cut off and written again",
+                path,
+                size - self._length,
+            )
+            os.truncate(path, self._length)
+        self._file: BinaryIO | None = None
+
+    def write(self, data: bytes) -> None:
+        """Append bytes."""
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, "ab")  # noqa: SIM115
+            sync_directory(self.path.parent)
+        self._file.write(data)
+        self._length += len(data)
+
+    def flush(self) -> dict[str, Any]:
+        """Make everything durable; return the file's length."""
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        return {"bytes": self._length}
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+class NdjsonSink:
+    """Appends lines to one file, exactly once each."""
+
+    def __init__(self, name: str, path: Path, recorded: dict[str, Any] | None) -> None:
+        if path.is_dir():
+            raise ConfigError(f"{path} is a directory; an ndjson sink writes one file")
+        self.name = name
+        self._file = GrowingFile(path, recorded)
+
+    def write(self, rows: Scored) -> None:
+        """Append one line a record."""
+        self._file.write(to_lines(rows))
+
+    def flush(self, records: int) -> dict[str, Any]:
+        """Make the lines durable; return the file's length."""
+        return self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class StdoutSink:
+    """Prints lines as soon as they are scored.
+
+    What was printed can't be taken back: after a crash, the lines since the last checkpoint are printed again
+    (at least once).
+    """
+
+    name = "stdout"
+
+    def __init__(self) -> None:
+        self._stream = sys.stdout.buffer
+
+    def write(self, rows: Scored) -> None:
+        """Print one line a record."""
+        self._stream.write(to_lines(rows))
+        self._stream.flush()
+
+    def flush(self, records: int) -> dict[str, Any]:
+        """Return nothing: there is no position to go back to."""
+        return {}
+
+    def close(self) -> None:
+        """Do nothing: standard output is the process's own."""
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names of new files in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,156 @@
+"""Parquet files in a directory, each with the rows between two checkpoints.
+
+A file is named by the number of records that stand before it in the whole stream, refused ones counted, and
+appears under that name only when it is whole and durable. So a run that is resumed removes the files from its
+checkpoint's record on, and writes them again.
+"""
+
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from streammix.errors import ConfigError
+from streammix.pipeline.flow import Scored
+from streammix.pipeline.sinks.ndjson import sync_directory
+
+__all__ = ["SCHEMA", "ParquetSink", "is_scored_file", "to_table"]
+
+ROWS_A_GROUP = 1 << 16
+SCHEMA = pa.schema(
+    [
+        ("position", pa.struct([("source", pa.string()), ("offset", pa.int64())])),
+        ("component", pa.int32()),
+        ("responsibilities", pa.list_(pa.float64())),
+        ("score", pa.float64()),
+    ]
+)
+_NAME = re.compile(r"scored-([0-9]{12,})\.parquet(\.tmp)?")
+
+log = logging.getLogger("streammix")
+
+
+def to_table(rows: Scored) -> pa.Table:
+    """Return scored records as an Arrow table.
+
+    Examples
+    --------
+    >>> table = to_table(Scored("a.csv", np.array([7]), np.array([[0.25, 0.75]]), np.array([-1.5])))
+    >>> table.to_pylist()[0]["position"], table.to_pylist()[0]["score"]
+    ({'source': 'a.csv', 'offset': 7}, 1.5)
+    """
+    n, k = rows.responsibilities.shape
+    position = [pa.repeat(pa.scalar(rows.source), n), pa.array(rows.offsets)]
+    responsibilities = pa.ListArray.from_arrays(
+        pa.array(np.arange(0, n * k + 1, k, dtype=np.int32)), pa.array(rows.responsibilities.reshape(-1))
+    )
+    columns = [
+        pa.StructArray.from_arrays(position, fields=list(SCHEMA.field("position").type)),
+        pa.array(rows.components),
+        responsibilities,
+        pa.array(rows.scores),
+    ]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
+def is_scored_file(path: Path) -> bool:
+    """Tell whether a file's name is one that `ParquetSink` gives."""
+    return _NAME.fullmatch(path.name) is not None
+
+
+class ParquetSink:
+    """Writes one file a checkpoint into a directory, each row exactly once.
+
+    Parameters
+    ----------
+    name
+        The sink's name in checkpoints.
+    path
+        The directory; made if it doesn't exist.
+    recorded
+        What `flush` returned for the last checkpoint; None for a new run, which must not find files of
+        another one.
+
+    Raises
+    ------
+    ConfigError
+        If `path` is a file, or there is no record of it but there are files of a run in it.
+    """
+
+    def __init__(self, name: str, path: Path, recorded: dict[str, Any] | None) -> None:
+        if path.exists() and not path.is_dir():
+            raise ConfigError(f"{path} is a file; a parquet sink writes a directory of files")
+        self.name = name
+        self._path = path
+        self._rows: list[pa.Table] = []
+        self._waiting = 0
+        self._writer: pq.ParquetWriter | None = None
+        self._first: int = recorded["next"] if recorded is not None else 0
+        path.mkdir(parents=True, exist_ok=True)
+        ours = {file: int(match[1]) for file in path.iterdir() if (match := _NAME.fullmatch(file.name))}
+        if recorded is None and ours:
+            raise ConfigError(
+                f"{path} already holds {len(ours)} files of a run that no checkpoint knows of; "
+                "move them away or choose another path"
+            )
+        for file, first in ours.items():
+            if first >= self._first:
+                log.info("%s: was written after the last checkpoint; removed, and written again", file)
+                file.unlink()
+        sync_directory(path)
+
+    def write(self, rows: Scored) -> None:
+        """Take rows; whole row groups go to a temporary file."""
+        self._rows.append(to_table(rows))
+        self._waiting += len(rows.offsets)
+        if self._waiting >= ROWS_A_GROUP:
+            # row groups are cut by count too, so that the bytes of a file don't depend on how reading was cut
+            table = pa.concat_tables(self._rows)
+            while len(table) >= ROWS_A_GROUP:
+                self._write(table.slice(0, ROWS_A_GROUP))
+                table = table.slice(ROWS_A_GROUP)
+            self._rows, self._waiting = [table], len(table)
+
+    def flush(self, records: int) -> dict[str, Any]:
+        """Finish the file, if there are rows; return the number that the next file's name begins from."""
+        if self._waiting:
+            self._write(pa.concat_tables(self._rows))
+        self._rows, self._waiting = [], 0
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+            self._publish()
+        self._first = records
+        return {"next": records}
+
+    def close(self) -> None:
+        """Remove a file that is not finished."""
+        if self._writer is not None:
+            self._writer.close()
+            self._temporary.unlink()
+
+    @property
+    def _file(self) -> Path:
+        return self._path / f"scored-{self._first:012d}.parquet"
+
+    @property
+    def _temporary(self) -> Path:
+        return self._file.with_name(self._file.name + ".tmp")
+
+    def _write(self, table: pa.Table) -> None:
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(
+                self._temporary, SCHEMA, compression="zstd", use_dictionary=["position.source", "component"]
+            )
+        self._writer.write_table(table.combine_chunks())
+
+    def _publish(self) -> None:
+        with open(self._temporary, "rb") as file:
+            os.fsync(file.fileno())
+        self._temporary.rename(self._file)
+        sync_directory(self._path)

@@ -1,0 +1,242 @@
+"""Files: NDJSON, CSV, Parquet and Arrow, compressed or not, one after the other in the order of their names.
+
+The position is, for each file, the offset of the next record (a byte in text, decompressed; a row in Parquet
+and Arrow) and, once it has been read to its end, its size on disk. So a run that is started again reads what
+was appended to a file and the files that are new. Every record is read exactly once as long as files only
+grow.
+"""
+
+import glob
+import os
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from streammix.errors import ConfigError, StreammixError
+from streammix.pipeline.flow import Batch
+from streammix.pipeline.sources import REMEDY, cut_error
+from streammix.pipeline.sources.columns import ColumnsReader, arrow_batches, parquet_batches
+from streammix.pipeline.sources.delimited import CsvReader, read_header
+from streammix.pipeline.sources.lines import LineReader
+
+__all__ = ["FileSource", "find_files", "format_of"]
+
+FORMATS = {
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+
+
+Reader = LineReader | CsvReader | ColumnsReader
+
+
+def find_files(
+    patterns: list[str], base: Path, is_own: Callable[[Path], bool] = lambda path: False
+) -> list[str]:
+    """Return the names of the files that the patterns match, those of one pattern in sorted order.
+
+    Parameters
+    ----------
+    patterns
+        File names, or patterns with ``*``, ``?``, ``[abc]`` and ``**``.
+    base
+        The directory that relative ones start from.
+    is_own
+        Tells which files are the run's own outputs: they are left out.
+
+    Raises
+    ------
+    ConfigError
+        If a pattern matches no file.
+    """
+    names: dict[str, None] = {}
+    for pattern in patterns:
+        if (base / pattern).is_dir():
+            raise ConfigError(
+                f"path: {pattern} is a directory; write a pattern for its files, as {pattern}/*.ndjson"
+            )
+        literal = [pattern] if (base / pattern).exists() else []
+        found = literal or sorted(glob.glob(pattern, root_dir=base, recursive=True))
+        files = [name for name in found if (base / name).is_file() and not is_own(base / name)]
+        if not files:
+            is_pattern = glob.has_magic(pattern)
+            raise ConfigError(
+                f"path: {'no file matches' if is_pattern else 'there is no file'} {base / pattern}"
+            )
+        names.update(dict.fromkeys(files))
+    return list(names)
+
+
+def format_of(name: str) -> tuple[str, str | None]:
+    """Return a file's format and compression by its name's endings.
+
+    Raises
+    ------
+    ConfigError
+        If the ending says no format.
+
+    Examples
+    --------
+    >>> format_of("events/day-1.csv.gz")
+    ('csv', 'gzip')
+    """
+    stem, ending = os.path.splitext(name.lower())
+    compression = COMPRESSIONS.get(ending)
+    if compression:
+        ending = os.path.splitext(stem)[1]
+    if ending not in FORMATS:
+        raise ConfigError(
+            f"path: {name} has no known ending: {', '.join(FORMATS)}, "
+            f"text also with {' or '.join(COMPRESSIONS)} after it; or say format = ..."
+        )
+    return FORMATS[ending], compression
+
+
+class FileSource:
+    """Reads files to their ends, one after the other.
+
+    Parameters
+    ----------
+    names
+        The files, relative to `base`.
+    base
+        The directory that relative names start from.
+    position
+        Where an earlier run stood.
+    form
+        The files' format, where their names don't say it.
+    as_text
+        The CSV columns whose cells stay text.
+    wanted
+        The columns to read from Parquet and Arrow files; None for all.
+    longest
+        A line or CSV record of more bytes is refused.
+
+    Raises
+    ------
+    ConfigError
+        If a file's ending is unknown.
+    StreammixError
+        If a file that was read before is gone or shorter than what was read of it.
+    """
+
+    def __init__(
+        self,
+        names: list[str],
+        base: Path,
+        position: dict[str, Any] | None = None,
+        form: str | None = None,
+        as_text: Collection[str] = (),
+        wanted: Collection[str] | None = None,
+        longest: int = 1 << 20,
+    ) -> None:
+        self._base = base
+        self._as_text, self._wanted, self._longest = as_text, wanted, longest
+        self._formats = {name: _format(name, form) for name in names}
+        self._todo = list(reversed(names))
+        self._marks: dict[str, dict[str, int]] = dict(position["files"]) if position else {}
+        self._check_marks()
+        self._name = ""
+        self._size = 0
+        self._reader: Reader | None = None
+        self._stream: BinaryIO | pa.NativeFile | None = None
+
+    def read(self, limit: int) -> Batch | None:
+        """Return the next records of the file at hand, or of the next one."""
+        while True:
+            try:
+                if self._reader is None and not self._open_next():
+                    return None
+                assert self._reader is not None  # for the type checker
+                batch = self._reader.take(limit)
+            except OSError as error:
+                raise StreammixError(f"{self._name}: can't be read to its end: {error}") from None
+            if batch is not None:
+                return batch
+            # the size from before the reading: what was appended meanwhile makes it differ, and is read next
+            # time
+            self._marks[self._name] = {"offset": self._reader.offset, "size": self._size}
+            self.close()
+
+    def position(self) -> dict[str, Any]:
+        """Return each file's mark."""
+        here = {self._name: {"offset": self._reader.offset}} if self._reader is not None else {}
+        return {"kind": "file", "files": {**self._marks, **here}}
+
+    def acknowledge(self) -> None:
+        """Do nothing: files stay where they are."""
+
+    def close(self) -> None:
+        """Close the file at hand."""
+        if self._stream is not None:
+            self._stream.close()
+        self._reader = self._stream = None
+
+    def _check_marks(self) -> None:
+        for name, mark in self._marks.items():
+            path = self._base / name
+            if not path.is_file():
+                raise StreammixError(f"{path}: was read up to {mark['offset']} and is gone; {REMEDY}")
+            is_text = name in self._formats and self._formats[name] in {("ndjson", None), ("csv", None)}
+            if is_text and path.stat().st_size < mark["offset"]:
+                raise cut_error(path, path.stat().st_size, "bytes", mark["offset"])
+
+    def _open_next(self) -> bool:
+        while self._todo:
+            self._name = self._todo.pop()
+            path = self._base / self._name
+            mark = self._marks.get(self._name, {"offset": 0})
+            self._size = path.stat().st_size
+            if mark.get("size") != self._size:
+                self._reader = self._open(path, mark["offset"])
+                return True
+        return False
+
+    def _open(self, path: Path, offset: int) -> Reader:
+        form, compression = self._formats[self._name]
+        if form == "parquet":
+            return ColumnsReader(self._name, lambda row: parquet_batches(path, row, self._wanted), offset)
+        if form == "arrow":
+            return ColumnsReader(self._name, lambda row: arrow_batches(path, row, self._wanted), offset)
+        if form == "ndjson":
+            return self._lines(path, compression, offset)
+        lines = self._lines(path, compression, 0)
+        while (header := read_header(lines)) is None:
+            pass
+        if offset > 0:
+            self.close()
+            lines = self._lines(path, compression, offset)
+        return CsvReader(lines, header, self._as_text, self._longest)
+
+    def _lines(self, path: Path, compression: str | None, offset: int) -> LineReader:
+        if compression is None:
+            self._stream = open(path, "rb", buffering=0)  # noqa: SIM115
+            self._stream.seek(offset)
+        else:
+            self._stream = pa.input_stream(str(path), compression=compression)
+            _skip(self._stream, path, offset)
+        return LineReader(self._name, self._stream.read, offset, self._longest)
+
+
+def _format(name: str, form: str | None) -> tuple[str, str | None]:
+    compression = COMPRESSIONS.get(os.path.splitext(name.lower())[1])
+    found = (form, compression) if form else format_of(name)
+    if found[0] in ("parquet", "arrow") and found[1]:
+        raise ConfigError(f"path: {name}: {found[0]} files are compressed inside, not as a whole")
+    return found
+
+
+def _skip(stream: Any, path: Path, offset: int) -> None:
+    left = offset
+    while left > 0:
+        block = stream.read(min(left, 1 << 20))
+        if not block:
+            raise cut_error(path, offset - left, "bytes", offset)
+        left -= len(block)

@@ -1,0 +1,105 @@
+"""Lines out of a stream of bytes, each with its byte position."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from streammix.pipeline.flow import Batch, Integers, Lines, Refusal
+
+__all__ = ["LineReader", "Read"]
+
+BLOCK = 1 << 20
+RAW_KEPT = 4096  # bytes of a line that is too long, kept for the dead-letter file
+_NEWLINE = 10
+_NONE: Integers = np.zeros(0, np.int64)
+
+Read = Callable[[int], bytes | None]  # some bytes, at most so many; b"" at the end; None: nothing just now
+
+
+class LineReader:
+    """Cuts a stream of bytes into lines. A last line without a line break is a line like any other.
+
+    Parameters
+    ----------
+    name
+        The source's name, for its batches.
+    read
+        Gives the bytes from `offset` on.
+    offset
+        Where the first line begins.
+    longest
+        A line of more bytes is refused, and never held in memory whole.
+
+    Examples
+    --------
+    >>> import io
+    >>> reader = LineReader("stdin", io.BytesIO(b"one\\ntwo").read, 0, 100)
+    >>> batch = reader.take(10)
+    >>> list(batch.texts), batch.offsets, reader.offset
+    ([b'one'], array([0]), 4)
+    """
+
+    def __init__(self, name: str, read: Read, offset: int, longest: int) -> None:
+        self.name = name
+        self._read = read
+        self._longest = longest
+        self._base = offset  # the position of the buffer's first byte
+        self._data = b""
+        self._begin = 0  # of the next line, in the buffer
+        self._ends = _NONE  # of the lines in the buffer
+        self._next = 0  # of these
+        self._dropped = 0  # bytes of the line at `_begin` that were too many to keep
+
+    @property
+    def offset(self) -> int:
+        """The position of the next line's first byte."""
+        return self._base + self._begin
+
+    def take(self, limit: int) -> Batch | None:
+        """Return the next lines, at most `limit`, undecoded; none if there are none yet, None at the end."""
+        if self._next == len(self._ends):
+            batch = self._fill()
+            if batch is not None or not len(self._ends):
+                return batch
+        ends = self._ends[self._next : self._next + limit]
+        starts = np.concatenate(([self._begin], ends[:-1] + 1))
+        if len(too_long := np.flatnonzero(ends - starts > self._longest)):
+            ends, starts = ends[: too_long[0]], starts[: too_long[0]]
+            if not len(ends):
+                return self._refuse_next()
+        self._advance(len(ends))
+        return Batch(self.name, starts + self._base, texts=Lines(self._data, starts, ends))
+
+    def _advance(self, lines: int) -> None:
+        self._next += lines
+        self._begin = min(int(self._ends[self._next - 1]) + 1, len(self._data))
+
+    def _fill(self) -> Batch | None:
+        """Read one block; return a batch if that gives one without a line of it."""
+        self._data, self._base = self._data[self._begin :], self._base + self._begin
+        self._begin, self._next, self._ends = 0, 0, _NONE
+        block = self._read(BLOCK)
+        if block:
+            newlines = np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE)
+        if block and len(newlines):
+            self._ends = newlines + len(self._data)
+            self._data += block
+            return self._refuse_next() if self._dropped else None
+        if block == b"":
+            self._ends = np.array([len(self._data)] if self._data else [], np.int64)
+            return self._refuse_next() if self._dropped else None
+        self._data += block or b""
+        if len(self._data) > self._longest + RAW_KEPT:
+            self._dropped += len(self._data) - RAW_KEPT
+            self._data = self._data[:RAW_KEPT]
+        return Batch(self.name, _NONE, texts=[])
+
+    def _refuse_next(self) -> Batch:
+        begin, end = self._begin, int(self._ends[self._next])
+        length = end - begin + self._dropped
+        reason = f"a line of {length} bytes; the longest allowed is {self._longest} (max_record_bytes)"
+        refused = Refusal(self.name, self.offset, reason, self._data[begin : min(end, begin + RAW_KEPT)])
+        self._advance(1)
+        self._base += self._dropped
+        self._dropped = 0
+        return Batch(self.name, _NONE, texts=[], refused=[refused])

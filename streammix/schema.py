@@ -1,0 +1,440 @@
+"""Fields → blocks of the core; dicts and Arrow tables → rows of doubles; categories ↔ codes."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from streammix.core.reader import UNSEEN, Reader, level_key, level_of, log_column, short
+from streammix.errors import ConfigError, RecordError
+from streammix.families import Binomial, Categorical, Family, Fixed, MultivariateNormal
+from streammix.families.base import Interval
+
+__all__ = ["MAX_LEVELS", "OTHER", "Block", "Encoded", "Schema", "Unknown", "field_name"]
+
+FloatArray = NDArray[np.float64]
+Names = tuple[str, ...]
+Unknown = tuple[int, int, Any]  # row, column, the key of a level that the model doesn't know
+
+LARGEST = 1e100  # numbers beyond it are refused: their squares must stay finite
+MAX_LEVELS = 10_000  # levels of a field; later ones share one level, OTHER
+OTHER = ("other", None)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some units that share a family and the components they serve, as the core sees them.
+
+    Parameters
+    ----------
+    kind
+        The family's name in the core.
+    names
+        The fields of each unit.
+    columns
+        Which column of a row each unit reads; a MultivariateNormal reads all of them.
+    size
+        D, the number of levels, or n of a binomial.
+    is_fixed
+        Whether the statistics never move.
+    lanes
+        Which components it serves; None for all.
+    families
+        For each unit, each component's family; None where the component has another one.
+    """
+
+    kind: str
+    names: list[Names]
+    columns: list[int]
+    size: int
+    is_fixed: bool
+    lanes: tuple[bool, ...] | None
+    families: list[list[Family | None]]
+
+
+@dataclass
+class Encoded:
+    """Rows as columns of doubles, with the unknown levels among them in order."""
+
+    columns: list[FloatArray]
+    unknown: list[Unknown]
+
+
+class Schema:
+    """How records become rows, and which family reads which column.
+
+    Parameters
+    ----------
+    components
+        For each component, its families by field or group of fields; all have the same fields.
+
+    Raises
+    ------
+    ConfigError
+        If components differ in their fields, a field stands in two groups, or a family doesn't fit its fields.
+    """
+
+    def __init__(self, components: Sequence[Mapping[Names, Family]]) -> None:
+        self.components = [dict(component) for component in components]
+        self.fields: list[Names] = list(self.components[0])
+        _check(self.components)
+        self.blocks: list[Block] = []
+        self._rules: list[tuple[str, str, float, float, dict[Any, int] | None, bool, int]] = []
+        self._whats: list[str] = []
+        self._externals: list[tuple[int, Names, Fixed]] = []
+        self._closed: dict[str, dict[Any, int]] = {}
+        foreign: list[tuple[Names, list[int], Fixed]] = []
+        for names in self.fields:
+            self._add(names, foreign)
+        for names, lanes, distribution in foreign:
+            column = len(self._rules) + len(self._externals)
+            self._externals.append((column, names, distribution))
+            mask = tuple(k in lanes for k in range(len(self.components)))
+            families: list[list[Family | None]] = [[distribution if on else None for on in mask]]
+            self.blocks.append(Block("external", [names], [column], 0, True, mask, families))
+        self.reader = Reader(self._rules, self._externals, self._explain)
+
+    @property
+    def may_refuse(self) -> bool:
+        """Whether a well-formed record can lie outside the support of every component."""
+        return bool(self._externals) or any(rule[6] for rule in self._rules)
+
+    @property
+    def codes(self) -> dict[str, dict[Any, int]]:
+        """The codes of the levels, by field."""
+        return {rule[0]: rule[4] for rule in self._rules if rule[4] is not None}
+
+    def layout(self) -> list[tuple[str, list[int], int, bool, tuple[bool, ...] | None]]:
+        """Return the blocks in the form of the core's Engine."""
+        return [(b.kind, b.columns, self.size(b), b.is_fixed, b.lanes) for b in self.blocks]
+
+    def size(self, block: Block) -> int:
+        """Return the number of levels of a categorical block as of now, the size of any other."""
+        return len(self.codes[block.names[0][0]]) if block.kind == "categorical" else block.size
+
+    def block_of(self, column: int) -> int:
+        """Return which block reads a column."""
+        return next(i for i, block in enumerate(self.blocks) if column in block.columns)
+
+    def add_level(self, column: int, key: Any) -> int:
+        """Return the code of a level, a new one where it is unknown and there is room."""
+        codes = self._rules[column][4]
+        assert codes is not None
+        if key not in codes and len(codes) >= MAX_LEVELS:
+            key = OTHER
+        return codes.setdefault(key, len(codes))
+
+    def set_levels(self, field: str, keys: Sequence[Any]) -> None:
+        """Take over the levels of a field, in the order of their codes."""
+        codes = self.codes[field]
+        codes.clear()
+        codes.update({key: code for code, key in enumerate(keys)})
+
+    def encode(self, table: pa.Table) -> Encoded:
+        """Encode a table.
+
+        Raises
+        ------
+        RecordError
+            For the first row that is refused; `row` says which.
+        """
+        n = table.num_rows
+        columns: list[FloatArray] = []
+        unknown: list[Unknown] = []
+        refusals: list[RecordError] = []
+        sources = {
+            name: table.column(name)
+            for name in {rule[0] for rule in self._rules} | {name for _, names, _ in self._externals for name in names}
+            if name in table.column_names
+        }
+        for column, rule in enumerate(self._rules):
+            source = sources.get(rule[0])
+            try:
+                if source is None or pa.types.is_null(source.type):
+                    values = np.full(n, np.nan)
+                elif rule[4] is not None:
+                    values = self._encode_levels(column, source, unknown)
+                else:
+                    values = self._encode_numbers(column, source)
+            except RecordError as error:
+                refusals.append(error)
+                values = np.full(n, np.nan)
+            columns.append(values)
+        for _, names, distribution in self._externals:
+            columns.append(_log_densities(names, distribution, sources, n, refusals))
+        if not refusals and n:
+            seen = np.zeros(n, dtype=bool)
+            for values in columns:
+                seen |= ~np.isnan(values)
+            if not seen.all():
+                row = int(np.argmin(seen))
+                refusals.append(RecordError("the record has a value for none of the model's fields", row=row))
+            for column, rule in enumerate(self._rules):
+                if rule[6] == 1:
+                    _check_shared(rule[0], column, self._rules, columns, refusals, sources[rule[0]], self._explain)
+        if refusals:
+            first = min(refusals, key=lambda error: error.row or 0)
+            raise RecordError(f"row {first.row}: {first}", field=first.field, row=first.row)
+        unknown.sort(key=lambda found: (found[0], found[1]))
+        return Encoded(columns, unknown)
+
+    def _add(self, names: Names, foreign: list[tuple[Names, list[int], Fixed]]) -> None:
+        """Make the columns and the blocks of one field or group."""
+        kinds: dict[tuple[str, int, bool], list[int]] = {}
+        for k, component in enumerate(self.components):
+            family = component[names]
+            if isinstance(family, Fixed) and family.is_foreign:
+                known = next((f for f in foreign if f[0] == names and f[2] == family), None)
+                if known is None:
+                    foreign.append((names, [k], family))
+                else:
+                    known[1].append(k)
+                continue
+            inner = family.distribution if isinstance(family, Fixed) else family
+            size = inner.n if isinstance(inner, Binomial) else len(names)
+            kinds.setdefault((inner.core, size, isinstance(family, Fixed)), []).append(k)
+        supports = {(kind, size) for kind, size, _ in kinds}
+        # 1: other components' families may take what this one's support excludes; 2: an object from elsewhere may
+        is_shared = 2 if kinds and any(f[0] == names for f in foreign) else int(len(supports) > 1)
+        columns: dict[tuple[str, int], list[int]] = {}
+        for (kind, size, is_fixed), lanes in kinds.items():
+            if (kind, size) not in columns:
+                columns[kind, size] = self._add_columns(names, kind, size, lanes, is_shared)
+            self._place(names, kind, size, is_fixed, lanes, columns[kind, size])
+
+    def _add_columns(self, names: Names, kind: str, size: int, lanes: list[int], is_shared: int) -> list[int]:
+        inner = [_inner(self.components[k][names]) for k in lanes]
+        first = len(self._rules)
+        for name in names:
+            if kind == "categorical":
+                codes: dict[Any, int] = {}
+                for family in inner:
+                    assert isinstance(family, Categorical)
+                    for level in family.probabilities or ():
+                        codes.setdefault(level_key(level), len(codes))
+                is_open = not inner[0].is_given
+                self._rules.append((name, "level", 0.0, 0.0, codes, is_open, 0))
+                self._whats.append("a string, a whole number or a boolean" if is_open else f"one of {_levels(codes)}")
+                continue
+            support = inner[0].support
+            assert isinstance(support, Interval)
+            low = max(math.nextafter(support.low, math.inf) if support.low_open else support.low, -LARGEST)
+            high = min(math.nextafter(support.high, -math.inf) if support.high_open else support.high, LARGEST)
+            rule = "log" if kind == "lognormal" else "whole" if support.integer else "real"
+            self._rules.append((name, rule, low, high, None, False, is_shared))
+            self._whats.append(support.describe())
+        return list(range(first, first + len(names)))
+
+    def _place(
+        self, names: Names, kind: str, size: int, is_fixed: bool, lanes: list[int], columns: list[int]
+    ) -> None:
+        everyone = len(lanes) == len(self.components)
+        mask = None if everyone else tuple(k in lanes for k in range(len(self.components)))
+        families = [component[names] if k in lanes else None for k, component in enumerate(self.components)]
+        alone = kind in ("mvn", "categorical")
+        size = size if alone or kind == "binomial" else 1
+        for block in self.blocks:
+            if not alone and (block.kind, block.size, block.is_fixed, block.lanes) == (kind, size, is_fixed, mask):
+                block.names.append(names)
+                block.columns.extend(columns)
+                block.families.append(families)
+                return
+        self.blocks.append(Block(kind, [names], list(columns), size, is_fixed, mask, [families]))
+
+    def _encode_numbers(self, column: int, source: pa.ChunkedArray) -> FloatArray:
+        name, kind, low, high = self._rules[column][:4]
+        if pa.types.is_dictionary(source.type):
+            source = source.cast(source.type.value_type)
+        if not (pa.types.is_floating(source.type) or pa.types.is_integer(source.type) or _is_other_number(source.type)):
+            row = next((i for i in range(len(source)) if source[i].is_valid), None)
+            if row is None:
+                return np.full(len(source), np.nan)
+            raise RecordError(self._explain(column, source[row].as_py()), field=name, row=row)
+        values = _doubles(source)
+        bad = ~((values >= low) & (values <= high)) & ~np.isnan(values)
+        if kind == "whole":
+            with np.errstate(invalid="ignore"):
+                bad |= (values != np.floor(values)) & ~np.isnan(values)
+        if bad.any():
+            if self._rules[column][6]:
+                values = np.where(bad, np.inf, values)
+            else:
+                row = int(np.argmax(bad))
+                raise RecordError(self._explain(column, source[row].as_py()), field=name, row=row)
+        if kind == "log":
+            inside = np.isfinite(values)
+            logs = log_column(np.where(inside, values, 1.0))
+            values = np.where(inside, logs, values)
+        return values
+
+    def _encode_levels(self, column: int, source: pa.ChunkedArray, unknown: list[Unknown]) -> FloatArray:
+        codes, is_open = self._rules[column][4:6]
+        assert codes is not None
+        if pa.types.is_dictionary(source.type):
+            source = source.cast(source.type.value_type)
+        if pa.types.is_nested(source.type):
+            row = next((i for i in range(len(source)) if source[i].is_valid), 0)
+            raise RecordError(self._explain(column, source[row].as_py()), field=self._rules[column][0], row=row)
+        encoded = source.combine_chunks().dictionary_encode()
+        if isinstance(encoded, pa.ChunkedArray):
+            encoded = encoded.combine_chunks() if encoded.num_chunks != 1 else encoded.chunk(0)
+        table: list[float] = []
+        new: dict[int, Any] = {}
+        for i, value in enumerate(encoded.dictionary.to_pylist()):
+            key = level_key(value)
+            if key is not None and key in codes:
+                table.append(float(codes[key]))
+            elif key == ("null", None):
+                table.append(math.nan)
+            elif key is None or not is_open:
+                row = pc.index(encoded.indices, pa.scalar(i, encoded.indices.type)).as_py()
+                raise RecordError(self._explain(column, value), field=self._rules[column][0], row=row)
+            else:
+                new[i] = key
+                table.append(float(UNSEEN))
+        missing = float(codes.get(("null", None), math.nan))
+        indices = encoded.indices.fill_null(len(table)).to_numpy(zero_copy_only=False)
+        values = np.array([*table, missing])[indices]
+        for i in np.flatnonzero(values == UNSEEN):
+            unknown.append((int(i), column, new[int(indices[i])]))
+        return values
+
+    def _explain(self, column: int, value: Any) -> str:
+        name, kind, low, high = self._rules[column][:4]
+        expected = self._whats[column]
+        try:
+            if kind != "level" and not isinstance(value, str) and math.isfinite(value) and abs(value) > LARGEST:
+                expected = f"{expected} of a magnitude up to {LARGEST:g}"
+        except (TypeError, ValueError, OverflowError):
+            pass
+        return f"field {name!r}: expected {expected}, got {short(value)}"
+
+
+def field_name(names: Names) -> str | Names:
+    """Return the key under which people know a field or a group."""
+    return names[0] if len(names) == 1 else names
+
+
+def _inner(family: Family) -> Family:
+    inner = family.distribution if isinstance(family, Fixed) else family
+    assert isinstance(inner, Family)
+    return inner
+
+
+def _check(components: list[dict[Names, Family]]) -> None:
+    first = components[0]
+    if not first:
+        raise ConfigError("a model needs at least one field")
+    seen: dict[str, Names] = {}
+    for names in first:
+        for name in names:
+            if name in seen:
+                raise ConfigError(f"field {name!r} stands in both {field_name(seen[name])!r} and {field_name(names)!r}")
+            seen[name] = names
+    for k, component in enumerate(components):
+        if set(component) != set(first):
+            odd = sorted(map(str, set(component) ^ set(first)))
+            raise ConfigError(f"component {k} must have the same fields as component 0; they differ in {', '.join(odd)}")
+        for names, family in component.items():
+            if not isinstance(family, Family):
+                raise ConfigError(f"field {field_name(names)!r}: expected a family such as Normal(), got {short(family)}")
+            n_fields = family.n_fields
+            is_group = isinstance(_inner_or_self(family), MultivariateNormal)
+            if n_fields is not None and n_fields != len(names) or (len(names) > 1 and n_fields == 1):
+                raise ConfigError(f"{family!r} spans {n_fields} fields, but {field_name(names)!r} names {len(names)}")
+            kinds = {isinstance(_inner_or_self(c[names]), Categorical) for c in components}
+            groups = {isinstance(_inner_or_self(c[names]), MultivariateNormal) for c in components}
+            if len(kinds) > 1 or (is_group and len(groups) > 1 and len(names) > 1 and not _all_foreign(components, names)):
+                raise ConfigError(f"field {field_name(names)!r}: these families can't stand side by side in one model")
+
+
+def _all_foreign(components: list[dict[Names, Family]], names: Names) -> bool:
+    families = [component[names] for component in components]
+    return all(
+        isinstance(_inner_or_self(f), MultivariateNormal) or (isinstance(f, Fixed) and f.is_foreign) for f in families
+    )
+
+
+def _inner_or_self(family: Family) -> Any:
+    return family.distribution if isinstance(family, Fixed) else family
+
+
+def _levels(codes: Mapping[Any, int]) -> str:
+    names = [repr(level_of(key)) for key in codes]
+    return ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+
+
+def _is_other_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_boolean(kind) or pa.types.is_decimal(kind))
+
+
+def _doubles(source: pa.ChunkedArray) -> FloatArray:
+    """Numbers of any Arrow type as doubles, null as NaN; without a copy where they are doubles without nulls."""
+    kind = source.type
+    if pa.types.is_boolean(kind):
+        source = source.cast(pa.uint8())
+    elif pa.types.is_decimal(kind):
+        source = source.cast(pa.float64())
+    chunk = source.chunk(0) if source.num_chunks == 1 else source.combine_chunks()
+    if isinstance(chunk, pa.ChunkedArray):
+        chunk = chunk.chunk(0) if chunk.num_chunks else pa.array([], pa.float64())
+    if chunk.null_count:
+        values = chunk.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    else:
+        values = chunk.to_numpy(zero_copy_only=False)
+    return np.asarray(values, dtype=np.float64)
+
+
+def _log_densities(
+    names: Names, distribution: Fixed, sources: Mapping[str, pa.ChunkedArray], n: int, refusals: list[RecordError]
+) -> FloatArray:
+    """The column of an object from elsewhere: its log density, NaN where a value is missing."""
+    result = np.full(n, np.nan)
+    values = np.full((n, len(names)), np.nan)
+    for j, name in enumerate(names):
+        if name in sources and not pa.types.is_null(sources[name].type):
+            kind = sources[name].type
+            if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or _is_other_number(kind)):
+                text = f"field {name!r}: expected a finite number, got {short(sources[name][0].as_py())}"
+                refusals.append(RecordError(text, field=name, row=0))
+                return result
+            values[:, j] = _doubles(sources[name])
+        bad = ~(np.abs(values[:, j]) <= LARGEST) & ~np.isnan(values[:, j])
+        if bad.any():
+            row = int(np.argmax(bad))
+            text = f"field {name!r}: expected a finite number, got {values[row, j]}"
+            refusals.append(RecordError(text, field=name, row=row))
+            return result
+    seen = ~np.isnan(values).any(axis=1)
+    if seen.any():
+        wanted = values[seen]
+        try:
+            result[seen] = distribution.log_density(wanted[:, 0] if len(names) == 1 else wanted)
+        except RecordError as error:
+            row = int(np.flatnonzero(seen)[error.row or 0])
+            refusals.append(RecordError(str(error), field=names[0], row=row))
+    return result
+
+
+def _check_shared(
+    name: str,
+    column: int,
+    rules: Sequence[tuple[Any, ...]],
+    columns: list[FloatArray],
+    refusals: list[RecordError],
+    source: pa.ChunkedArray,
+    explain: Any,
+) -> None:
+    """Refuse a value that lies outside the support of every component's family."""
+    outside = np.ones(len(columns[column]), dtype=bool)
+    for other, rule in enumerate(rules):
+        if rule[0] == name:
+            outside &= columns[other] == np.inf
+    if outside.any():
+        row = int(np.argmax(outside))
+        refusals.append(RecordError(explain(column, source[row].as_py()), field=name, row=row))

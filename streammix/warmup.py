@@ -1,0 +1,317 @@
+"""The first records → the first state: several starts of batch EM, the likeliest is taken.
+
+Starts are k-means++ partitions in standardised space, with one or ten Lloyd steps. Each runs a few iterations of EM,
+the best few run to convergence, and the best of those by likelihood is the state that the stream goes on from.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streammix.core.engine import Engine, Table
+from streammix.core.reader import level_key
+from streammix.em import blank, collect, forks_needed, iterate, reanchor
+from streammix.families import (
+    Bernoulli,
+    Categorical,
+    Family,
+    Fixed,
+    MultivariateNormal,
+    Normal,
+)
+from streammix.schema import Names, Schema
+from streammix.state import State
+
+__all__ = ["choose_families", "free_parameters", "given_state", "needed_records", "warm_state"]
+
+FloatArray = NDArray[np.float64]
+
+STARTS = 10
+SHORT = 15  # iterations of each start
+FINALISTS = 3
+LONG = 200  # iterations of a finalist at the most
+PRIOR_WEIGHT = 0.01  # pseudo-observations a component and unit
+LEAST_RECORDS, MOST_RECORDS, RECORDS_PER_PARAMETER = 1_000, 4_000, 5
+
+
+def choose_families(records: Sequence[Mapping[str, Any]], n_components: int) -> dict[Names, Family]:
+    """Return a family for each field, from its values: conservative, and the same for the same records.
+
+    Booleans are Bernoulli, strings Categorical. Numbers that no record lacks are jointly MultivariateNormal, where
+    the longest warm-up has five records for each of its parameters; other numbers are Normal.
+    """
+    kinds: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    for record in records:
+        for name, value in record.items():
+            if value is None:
+                continue
+            kind = "flag" if isinstance(value, bool) else "level" if isinstance(value, str) else "number"
+            kinds[name] = "number" if {kinds.get(name, kind), kind} == {"flag", "number"} else kind
+            counts[name] = counts.get(name, 0) + 1
+    joint = tuple(name for name, kind in kinds.items() if kind == "number" and counts[name] == len(records))
+    chosen: dict[Names, Family] = {}
+    others: dict[Names, Family] = {}
+    for name, kind in kinds.items():
+        if kind != "number":
+            others[(name,)] = Bernoulli() if kind == "flag" else Categorical()
+        elif name not in joint:
+            others[(name,)] = Normal()
+    size = len(joint)
+    if size > 1 and RECORDS_PER_PARAMETER * n_components * (size + 1) * (size + 2) // 2 <= MOST_RECORDS:
+        chosen[joint] = MultivariateNormal()
+    else:
+        chosen.update({(name,): Normal() for name in joint})
+    return chosen | others
+
+
+def free_parameters(fields: Mapping[Names, Family], n_components: int, levels: Mapping[str, int]) -> int:
+    """Return the number of free parameters of a mixture."""
+    each = 0
+    for names, family in fields.items():
+        if isinstance(family, Fixed):
+            continue
+        if isinstance(family, MultivariateNormal):
+            each += len(names) * (len(names) + 3) // 2
+        elif isinstance(family, Categorical):
+            each += max(levels.get(names[0], 2) - 1, 1)
+        else:
+            each += len(family.parameter_names)
+    return n_components * each + n_components - 1
+
+
+def needed_records(fields: Mapping[Names, Family], n_components: int, levels: Mapping[str, int]) -> int:
+    """Return how many records a warm-up takes by default: five a free parameter, from 1,000 to 4,000."""
+    wanted = RECORDS_PER_PARAMETER * free_parameters(fields, n_components, levels)
+    return min(max(wanted, LEAST_RECORDS), MOST_RECORDS)
+
+
+def given_state(schema: Schema, weights: Sequence[float], start: float) -> State:
+    """Return the state of explicit parameters, counted as `start` records, without a prior."""
+    layout = schema.layout()
+    n_components = len(weights)
+    state = blank(layout, n_components, 0.0)
+    state.masses[0, :n_components] = weights
+    state.starts[:] = start
+    _fill_given(schema, state)
+    _settle(state)
+    state.counts[0] = np.maximum(state.masses[0] * start, 1e-300)
+    return state
+
+
+def warm_state(
+    schema: Schema, columns: Sequence[FloatArray], weights: FloatArray | None, n_components: int, rng: np.random.Generator
+) -> State:
+    """Return the state that the warm-up's rows, as columns, lead to; the rows then count as the start."""
+    layout = schema.layout()
+    table = Table(list(columns))
+    state = blank(layout, n_components, PRIOR_WEIGHT)
+    _fill_given(schema, state)
+    _fill_scales(layout, state, columns, weights)
+    for block, unit in forks_needed(layout, state, columns):
+        state.fork(block, unit)
+    _settle(state)
+    engine = Engine(layout, state, (0, 1.0))
+    totals = engine.compounded(table, 0, table.n_rows, weights)[1]
+    space = _standardised(layout, columns)
+    candidates = []
+    first = state.copy()
+    for start in range(STARTS):
+        state.assign(first)
+        labels = _kmeans(space, n_components, 1 if start % 2 else 10, rng)
+        acc = engine.accumulator()
+        engine.accumulate(table, 0, table.n_rows, weights, np.eye(n_components)[labels], acc)
+        iterate(engine, state, acc, totals)
+        candidates.append((_climb(engine, state, table, weights, totals, SHORT), state.copy()))
+        if n_components == 1:
+            break
+    candidates.sort(key=lambda candidate: -candidate[0])
+    best: tuple[float, State] | None = None
+    for _, candidate in candidates[:FINALISTS]:
+        state.assign(candidate)
+        engine.maximize()
+        log_likelihood = _climb(engine, state, table, weights, totals, LONG)
+        if best is None or log_likelihood > best[0]:
+            best = log_likelihood, state.copy()
+    assert best is not None
+    reanchor(layout, best[1])
+    return best[1]
+
+
+def _climb(
+    engine: Engine, state: State, table: Table, weights: FloatArray | None, totals: FloatArray, iterations: int
+) -> float:
+    """Run EM until it gains less than 1e-6 nats a record; return the last log-likelihood seen."""
+    before = -np.inf
+    for _ in range(iterations):
+        acc, log_likelihood, _ = collect(engine, table, 0, table.n_rows, weights)
+        if log_likelihood - before < 1e-6 * totals[0]:
+            break
+        before = log_likelihood
+        iterate(engine, state, acc, totals)
+    return float(log_likelihood)
+
+
+def _settle(state: State) -> None:
+    """Let the padding lanes hold what component 0 holds; their mass stays 0."""
+    k = state.n_components
+    for array in (state.counts, *state.statistics, *state.priors):
+        array[..., k:] = array[..., :1]
+
+
+def _fill_given(schema: Schema, state: State) -> None:
+    """Write the statistics of the families that have parameters; the scale of a floor is the start's own."""
+    for i, block in enumerate(schema.blocks):
+        values, prior = state.statistics[i], state.priors[i]
+        for unit, families in enumerate(block.families):
+            for k, family in enumerate(families):
+                if block.kind == "external" or family is None or not family.is_given:
+                    continue
+                given = family.statistics()
+                if block.kind in ("normal", "lognormal"):
+                    values[unit, 0, k], values[unit, 2, k] = given[0], given[1]
+                    prior[unit, 0, k] = given[1]
+                elif block.kind == "mvn":
+                    _fill_factor(values[unit, :, k], prior[unit, :, k], given[0], given[1])
+                elif block.kind == "categorical":
+                    inner = family.distribution if isinstance(family, Fixed) else family
+                    codes = schema.codes[block.names[unit][0]]
+                    values[unit, 1:, k] = 0.0
+                    for level, p in inner.probabilities.items():
+                        values[unit, 1 + codes[level_key(level)], k] = p
+                    prior[unit, 0, k] = 0.0
+                else:
+                    values[unit, 0, k] = given[0]
+                    prior[unit, 0, k] = given[0]
+            served = [k for k, family in enumerate(families) if family is not None and family.is_given]
+            for k in range(state.n_components):
+                if served and k not in served:
+                    values[unit, :, k] = values[unit, :, served[0]]
+                    prior[unit, :, k] = prior[unit, :, served[0]]
+
+
+def _fill_factor(values: FloatArray, prior: FloatArray, mean: FloatArray, covariance: FloatArray) -> None:
+    """Write anchor, offset, pivots and the unit triangle of one component."""
+    size = len(mean)
+    root = np.linalg.cholesky(covariance)
+    scale = np.diag(root)
+    values[:size] = mean
+    values[size : 2 * size] = 0.0
+    values[2 * size : 3 * size] = scale**2
+    values[3 * size :] = (root / scale)[np.tril_indices(size, -1)]
+    prior[:size] = scale**2
+
+
+def _fill_scales(
+    layout: Sequence[tuple[str, list[int], int, bool, Any]],
+    state: State,
+    columns: Sequence[FloatArray],
+    weights: FloatArray | None,
+) -> None:
+    """Write anchors at the fields' means, and priors at the scale that one of K components would have."""
+    gaussian = sum(len(own) for kind, own, *_ in layout if kind in ("normal", "lognormal", "mvn"))
+    shrinkage = state.n_components ** (2 / max(gaussian, 1))
+    for i, (kind, own, size, is_fixed, _) in enumerate(layout):
+        if is_fixed:
+            continue
+        values, prior = state.statistics[i], state.priors[i]
+        if kind == "mvn":
+            means, pivots = _pooled(np.stack([columns[column] for column in own]))
+            values[0, :size] = means[:, None]
+            values[0, 2 * size : 3 * size] = pivots[:, None]
+            prior[0, :size] = pivots[:, None] / shrinkage
+            continue
+        for unit, column in enumerate(own):
+            seen = columns[column][~np.isnan(columns[column])]
+            mean = float(seen.mean()) if seen.size else 0.0
+            if kind in ("normal", "lognormal"):
+                mean, variance = _mean_variance(seen)
+                values[unit, 0] = mean
+                values[unit, 2] = variance
+                prior[unit, 0] = variance / shrinkage
+            elif kind == "categorical":
+                values[unit, 0] = 1.0
+                values[unit, 1:] = 1 / size
+                prior[unit, 0] = PRIOR_WEIGHT
+            else:
+                least = 0.5 / (seen.size + 1)
+                if kind in ("bernoulli", "binomial"):
+                    top = size if kind == "binomial" else 1
+                    mean = min(max(mean, least), top - least)
+                elif mean <= 0.0:
+                    mean = least
+                values[unit, 0] = mean
+                prior[unit, 0] = mean
+
+
+def _mean_variance(seen: FloatArray) -> tuple[float, float]:
+    """Mean and variance of a field; a constant one is given a small scale of its own size."""
+    if not seen.size:
+        return 0.0, 1.0
+    mean = float(seen[0] + (seen - seen[0]).mean())
+    variance = float(((seen - mean) ** 2).mean())
+    return mean, max(variance, (1e-6 * abs(mean)) ** 2, 1e-12 if mean == 0.0 else 0.0, 1e-200)
+
+
+def _pooled(cells: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Means, and the variance of each field given those before it."""
+    moments = [_mean_variance(row[~np.isnan(row)]) for row in cells]
+    means = np.array([mean for mean, _ in moments])
+    variances = np.array([variance for _, variance in moments])
+    whole = cells[:, ~np.isnan(cells).any(axis=0)]
+    if whole.shape[1] <= len(cells):
+        return means, variances
+    scaled = (whole - means[:, None]) / np.sqrt(variances)[:, None]
+    correlation = scaled @ scaled.T / whole.shape[1]
+    correlation[np.diag_indices(len(cells))] = np.maximum(np.diag(correlation), 1e-6) * (1 + 1e-9)
+    pivots = np.diag(np.linalg.cholesky(correlation + 1e-9 * np.eye(len(cells)))) ** 2
+    return means, variances * pivots
+
+
+def _standardised(
+    layout: Sequence[tuple[str, list[int], int, bool, Any]], columns: Sequence[FloatArray]
+) -> FloatArray:
+    """Rows as points: numbers over their standard deviation, the commonest levels as indicators, missing as mean."""
+    n = len(columns[0])
+    points = []
+    for kind, own, size, *_ in layout:
+        for column in own:
+            values = columns[column]
+            if kind == "external":
+                continue
+            if kind == "categorical":
+                common = np.argsort(-np.bincount(values[~np.isnan(values)].astype(int), minlength=size))[:20]
+                points.extend((values == level).astype(np.float64) for level in common)
+                continue
+            if kind in ("exponential", "poisson"):
+                values = np.sqrt(values)
+            finite = np.isfinite(values)
+            mean, variance = _mean_variance(values[finite])
+            points.append(np.where(finite, values - mean, 0.0) / np.sqrt(variance))
+    return np.stack(points, axis=1) if points else np.zeros((n, 1))
+
+
+def _kmeans(space: FloatArray, k: int, lloyd_steps: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Labels of a k-means++ start after a few Lloyd steps."""
+    n = len(space)
+    centers = [space[rng.integers(n)]]
+    nearest = np.full(n, np.inf)
+    for _ in range(k - 1):
+        nearest = np.minimum(nearest, ((space - centers[-1]) ** 2).sum(axis=1))
+        total = nearest.sum()
+        chance = nearest / total if total > 0 else np.full(n, 1 / n)
+        centers.append(space[rng.choice(n, p=chance)])
+    places = np.array(centers)
+    squares = (space**2).sum(axis=1)
+    for step in range(lloyd_steps + 1):
+        distances = squares[:, None] - 2 * space @ places.T + (places**2).sum(axis=1)
+        labels = distances.argmin(axis=1)
+        if step == lloyd_steps:
+            break
+        sizes = np.bincount(labels, minlength=k)
+        for j in range(k):
+            if sizes[j]:
+                places[j] = space[labels == j].mean(axis=0)
+    return labels

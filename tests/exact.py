@@ -1,0 +1,131 @@
+"""Exact arithmetic for the tests of extremes: EM for Normals, and log densities, in 60-digit decimals."""
+
+import math
+from collections.abc import Sequence
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from typing import Any
+
+PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899")
+DIGITS = 60
+
+
+class ExactNormals:
+    """A mixture of normals in one or two dimensions, in decimals."""
+
+    def __init__(self, weights: Sequence[float], means: Sequence[Sequence[float]], covariances: Any) -> None:
+        self.weights = [Decimal(w) for w in weights]
+        self.means = [[Decimal(v) for v in mean] for mean in means]
+        self.covariances = [[[Decimal(v) for v in row] for row in matrix] for matrix in covariances]
+
+    def log_joint(self, x: Sequence[Decimal]) -> list[Decimal]:
+        return [
+            w.ln() + log_normal(x, mean, matrix)
+            for w, mean, matrix in zip(self.weights, self.means, self.covariances, strict=True)
+        ]
+
+    def log_density(self, x: Sequence[float]) -> Decimal:
+        with localcontext(prec=DIGITS):
+            return log_sum_exp(self.log_joint([Decimal(v) for v in x]))
+
+    def responsibilities(self, x: Sequence[Decimal]) -> list[Decimal]:
+        joint = self.log_joint(x)
+        total = log_sum_exp(joint)
+        return [(value - total).exp() for value in joint]
+
+    def learn(self, x: Sequence[float], step: float) -> None:
+        """One record of stepwise EM, s <- (1 - step) s + step E[s | x]."""
+        with localcontext(prec=DIGITS):
+            point, g = [Decimal(v) for v in x], Decimal(step)
+            r = self.responsibilities(point)
+            blend = [((1 - g) * w, g * r_k) for w, r_k in zip(self.weights, r, strict=True)]
+            self.weights = [old + new for old, new in blend]
+            for k, (old, new) in enumerate(blend):
+                share = new / (old + new)
+                self.move(k, share, point, zeros(len(point)))
+
+    def move(self, k: int, share: Decimal, mean: Sequence[Decimal], spread: list[list[Decimal]]) -> None:
+        """Blend `share` of a sample with this mean and covariance into component k."""
+        gap = [a - b for a, b in zip(mean, self.means[k], strict=True)]
+        self.covariances[k] = [
+            [
+                (1 - share) * c + share * s + share * (1 - share) * gap[i] * gap[j]
+                for j, (c, s) in enumerate(rows)
+            ]
+            for i, rows in enumerate(
+                [list(zip(a, b, strict=True)) for a, b in zip(self.covariances[k], spread, strict=True)]
+            )
+        ]
+        self.means[k] = [m + share * d for m, d in zip(self.means[k], gap, strict=True)]
+
+    def iterate(self, rows: Sequence[Sequence[float]]) -> Decimal:
+        """One batch EM iteration; the log-likelihood of its E-step."""
+        with localcontext(prec=DIGITS):
+            points = [[Decimal(v) for v in row] for row in rows]
+            r = [self.responsibilities(point) for point in points]
+            total = sum((log_sum_exp(self.log_joint(point)) for point in points), Decimal(0))
+            size = len(rows[0])
+            for k in range(len(self.weights)):
+                count = sum((r_i[k] for r_i in r), Decimal(0))
+                pairs = list(zip(r, points, strict=True))
+                mean = [sum((r_i[k] * x[j] for r_i, x in pairs), Decimal(0)) / count for j in range(size)]
+                self.covariances[k] = [
+                    [
+                        sum((r_i[k] * (x[i] - mean[i]) * (x[j] - mean[j]) for r_i, x in pairs), Decimal(0))
+                        / count
+                        for j in range(size)
+                    ]
+                    for i in range(size)
+                ]
+                self.means[k] = mean
+                self.weights[k] = count / len(rows)
+            return total
+
+
+def zeros(size: int) -> list[list[Decimal]]:
+    return [[Decimal(0)] * size for _ in range(size)]
+
+
+def log_normal(x: Sequence[Decimal], mean: Sequence[Decimal], covariance: list[list[Decimal]]) -> Decimal:
+    """Log density of a normal in one or two dimensions."""
+    d = [a - b for a, b in zip(x, mean, strict=True)]
+    if len(d) == 1:
+        determinant = covariance[0][0]
+        distance = d[0] * d[0] / determinant
+    else:
+        (a, b), (_, c) = covariance
+        determinant = a * c - b * b
+        distance = (c * d[0] * d[0] - 2 * b * d[0] * d[1] + a * d[1] * d[1]) / determinant
+    return -(distance + determinant.ln() + len(d) * (2 * PI).ln()) / 2
+
+
+def log_sum_exp(values: Sequence[Decimal]) -> Decimal:
+    top = max(values)
+    return top + sum(((value - top).exp() for value in values), Decimal(0)).ln()
+
+
+def relative_error(ours: float, exact: Decimal) -> float:
+    return float(abs(Decimal(ours) - exact) / abs(exact))
+
+
+def log_of(value: Fraction) -> Decimal:
+    return Decimal(value.numerator).ln() - Decimal(value.denominator).ln()
+
+
+def log_density(distribution: tuple[Any, ...], x: Any) -> Decimal:
+    """The textbook formula in decimals and whole numbers, for a distribution as in the oracle."""
+    with localcontext(prec=DIGITS):
+        match distribution:
+            case ("lognormal", mean, variance):
+                log_x = Decimal(x).ln()
+                return log_normal([log_x], [Decimal(mean)], [[Decimal(variance)]]) - log_x
+            case ("exponential", rate):
+                return Decimal(rate).ln() - Decimal(rate) * Decimal(x)
+            case ("poisson", rate):
+                return x * Decimal(rate).ln() - Decimal(rate) - Decimal(math.factorial(x)).ln()
+            case ("binomial", n, p):
+                p = Fraction(p)
+                return Decimal(math.comb(n, x)).ln() + x * log_of(p) + (n - x) * log_of(1 - p)
+            case ("bernoulli", p):
+                return log_of(Fraction(p) if x else 1 - Fraction(p))
+    raise AssertionError(distribution)

@@ -1,0 +1,93 @@
+"""Runs that are killed with SIGKILL just before or after the n-th step that touches disk, source or model.
+
+``python crashing.py TEMPLATE CASES``: CASES is a JSON list of lists of numbers. For each list the directory
+TEMPLATE is copied to TEMPLATE-0, TEMPLATE-1, ...; in the copy ``streammix run pipeline.toml`` is killed at
+step n for each n in turn, and then run to its end. Prints the exit statuses, and how many steps the last run
+of each list took, as JSON.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+STEPS = 0
+
+
+def step(function, kill_at):
+    """Make a function count as two steps: before and after it."""
+
+    def counted(*arguments, **named):
+        tick(kill_at)
+        result = function(*arguments, **named)
+        tick(kill_at)
+        return result
+
+    return counted
+
+
+def tick(kill_at):
+    """Count a step, and die at the one that was asked for."""
+    global STEPS
+    STEPS += 1
+    if kill_at == STEPS:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(directory, kill_at):
+    """Run the pipeline in a child process; return its exit status (or -signal) and its steps."""
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:
+        log = os.open(directory / "log.txt", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os._exit(in_child(directory, kill_at, write))
+    os.close(write)
+    _, status = os.waitpid(child, 0)
+    steps = os.read(read, 100)
+    os.close(read)
+    return os.waitstatus_to_exitcode(status), int(steps or 0)
+
+
+def in_child(directory, kill_at, write):
+    """Run the command line with every step counted."""
+    from streammix.cli import app
+    from streammix.pipeline import runner
+    from streammix.pipeline.sinks import ndjson, parquet
+    from streammix.pipeline.sources import file
+
+    for owner, names in (
+        (os, ("fsync", "rename", "replace", "truncate", "unlink")),
+        (runner.Pipeline, ("_take", "checkpoint")),
+        (ndjson.GrowingFile, ("write", "flush")),
+        (parquet.ParquetSink, ("write", "flush")),
+        (file.FileSource, ("read",)),
+    ):
+        for name in names:
+            setattr(owner, name, step(getattr(owner, name), kill_at))
+    try:
+        app(["run", str(directory / "pipeline.toml")])
+    except SystemExit as error:
+        os.write(write, str(STEPS).encode())
+        return error.code or 0
+    return 99
+
+
+def main():
+    """Do as the module says."""
+    import streammix.pipeline.commands  # noqa: F401
+
+    template = Path(sys.argv[1])
+    results = []
+    for i, kills in enumerate(json.loads(sys.argv[2])):
+        directory = template.with_name(f"{template.name}-{i}")
+        shutil.copytree(template, directory)
+        runs = [run(directory, kill_at) for kill_at in [*kills, 0]]
+        results.append({"statuses": [status for status, _ in runs], "steps": runs[-1][1]})
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

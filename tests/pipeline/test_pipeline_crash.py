@@ -1,0 +1,131 @@
+"""Effectively once: killed with SIGKILL anywhere, then run again, a run ends as if nothing had happened."""
+
+import csv
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pipeline_tools import (
+    PROGRAM,
+    events,
+    lines_of,
+    scored_parquet,
+    state_of,
+    streammix,
+    write_config,
+    write_ndjson,
+)
+
+SINKS = '[[sink]]\nkind = "parquet"\npath = "scored"\n[[sink]]\nkind = "ndjson"\npath = "out/scored.ndjson"\n'
+
+
+def prepare(directory: Path, n: int, every: int) -> None:
+    """Write three files of events, some of them bad, and a configuration."""
+    records = events(n)
+    (directory / "events").mkdir(parents=True)
+    write_ndjson(directory / "events" / "a.ndjson", records[: n // 2])
+    with open(directory / "events" / "a.ndjson", "ab") as file:
+        file.write(b'{"x": 1\n\n{"x": "\xff"}\n{"x": "text"}\n')
+    with open(directory / "events" / "b.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, records[0])
+        writer.writeheader()
+        writer.writerows([*records[n // 2 : 3 * n // 4], {"x": 1.0, "y": -1.0, "kind": "b"}])
+    pq.write_table(pa.Table.from_pylist(records[3 * n // 4 :]), directory / "events" / "c.parquet")
+    write_config(directory, 'kind = "file"\npath = "events/*"', SINKS, every=every)
+
+
+def outcome(directory: Path):
+    """Return all that a run leaves behind."""
+    return {
+        "state": state_of(directory / "state"),
+        "files": sorted(path.name for path in (directory / "scored").iterdir()),
+        "parquet": scored_parquet(directory / "scored"),
+        "ndjson": (directory / "out" / "scored.ndjson").read_bytes(),
+        "refused": (directory / "state" / "_dead-letter.ndjson").read_bytes(),
+    }
+
+
+def check_rows(directory: Path, n: int) -> None:
+    """Check that every record stands once in every output."""
+    rows = scored_parquet(directory / "scored")
+    assert len(rows) == n
+    positions = [(p["source"], p["offset"]) for p in rows["position"].to_pylist()]
+    assert len(set(positions)) == n
+    assert rows.to_pylist() == lines_of(directory / "out" / "scored.ndjson")
+    assert len(lines_of(directory / "state" / "_dead-letter.ndjson")) == 4
+
+
+def crash(template: Path, cases):
+    """Run the cases of `crashing`."""
+    script = Path(__file__).with_name("crashing.py")
+    done = subprocess.run(
+        [sys.executable, script, template, json.dumps(cases)], capture_output=True, check=False, timeout=500
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+def test_killed_at_every_kind_of_step(tmp_path):
+    n = 1600
+    template = tmp_path / "run"
+    prepare(template, n, every=400)
+    (undisturbed,) = crash(template, [[]])
+    expected = outcome(tmp_path / "run-0")
+    check_rows(tmp_path / "run-0", n)
+
+    rng = random.Random(5)
+    steps = range(1, undisturbed["steps"] + 1)
+    cases = [
+        [],
+        *([kill] for kill in rng.sample(steps, 30)),
+        *([rng.choice(steps) for _ in range(5)] for _ in range(6)),
+    ]
+    results = crash(template.rename(tmp_path / "killed"), cases)
+
+    for i, (kills, result) in enumerate(zip(cases, results, strict=True)):
+        directory = tmp_path / f"killed-{i}"
+        assert result["statuses"][-1] == 0, (directory / "log.txt").read_text()
+        assert set(result["statuses"][:-1]) <= {-signal.SIGKILL, 0}, (
+            kills,
+            (directory / "log.txt").read_text(),
+        )
+        assert outcome(directory) == expected, kills
+    killed = [status for result in results for status in result["statuses"]].count(-signal.SIGKILL)
+    assert killed >= 40
+
+
+@pytest.mark.slow
+def test_killed_at_random_times(tmp_path):
+    n = 40_000
+    prepare(tmp_path / "whole", n, every=500)
+    assert streammix("run", tmp_path / "whole" / "pipeline.toml").returncode == 0
+    expected = outcome(tmp_path / "whole")
+
+    prepare(tmp_path / "killed", n, every=500)
+    rng = random.Random(6)
+    log = tmp_path / "log.txt"
+    deaths = 0
+    for _ in range(8):
+        with open(log, "ab") as file:
+            process = subprocess.Popen(
+                [*PROGRAM, "run", tmp_path / "killed" / "pipeline.toml"], stderr=file, stdout=file
+            )
+        start = (tmp_path / "killed" / "state").exists()
+        deadline = time.monotonic() + 20
+        while not start and not (tmp_path / "killed" / "state").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0.3, 1.5))
+        process.kill()
+        deaths += process.wait() == -signal.SIGKILL
+    last = streammix("run", tmp_path / "killed" / "pipeline.toml")
+    assert last.returncode == 0, last.stderr.decode()
+    assert deaths >= 3, log.read_text()
+    assert outcome(tmp_path / "killed") == expected
+    check_rows(tmp_path / "killed", n)

@@ -1,0 +1,465 @@
+"""Runs: resumed, stopped, refused; their outputs and what they say."""
+
+import json
+import logging
+import math
+import os
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset
+import pytest
+from pipeline_tools import (
+    MODEL,
+    PROGRAM,
+    events,
+    lines_of,
+    scored_parquet,
+    state_of,
+    streammix,
+    write_config,
+    write_ndjson,
+)
+from typer.testing import CliRunner
+
+from streammix.checkpoint import CheckpointStore
+from streammix.cli import app
+from streammix.errors import ConfigError, StreammixError
+from streammix.mixture import Mixture
+from streammix.pipeline import commands
+from streammix.pipeline.dead_letter import DeadLetters
+from streammix.pipeline.flow import Batch, Refusal, Scored
+from streammix.pipeline.progress import LogProgress, Tally
+from streammix.pipeline.runner import Pipeline, StopRequest
+from streammix.pipeline.sinks.ndjson import GrowingFile, to_lines
+from streammix.pipeline.sinks.parquet import ParquetSink
+
+FILES = 'kind = "file"\npath = "events/*"'
+SINKS = '[[sink]]\nkind = "parquet"\npath = "scored"\n[[sink]]\nkind = "ndjson"\npath = "scored.ndjson"\n'
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A directory with 1,200 events and a configuration."""
+    write_ndjson(tmp_path / "events" / "a.ndjson", events(1200))
+    write_config(tmp_path, FILES, SINKS)
+    return tmp_path
+
+
+def run(place):
+    """Run in this process; return (exit status, standard output, what was said)."""
+    result = CliRunner().invoke(app, ["run", str(place / "pipeline.toml")])
+    assert "Traceback" not in result.output
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_a_row_a_record_scored_before_it_is_learnt(place):
+    status, table, said = run(place)
+    assert status == 0
+    assert "2 components after 1,200 records" in table
+    assert "records 1,200" in said
+    rows = scored_parquet(place / "scored")
+    assert rows.schema.field("responsibilities").type == pa.list_(pa.float64())
+    assert rows.to_pylist() == lines_of(place / "scored.ndjson")
+    assert [path.name for path in sorted((place / "scored").iterdir())] == [
+        "scored-000000000000.parquet",
+        "scored-000000000500.parquet",
+        "scored-000000001000.parquet",
+    ]
+
+    model = Mixture(**commands.build_model(commands.load_config(place / "pipeline.toml").model)._get_params())
+    offset = 0
+    for line, row in zip(
+        (place / "events" / "a.ndjson").read_bytes().splitlines(True), rows.to_pylist(), strict=True
+    ):
+        assert row["position"] == {"source": os.path.join("events", "a.ndjson"), "offset": offset}
+        done = model.ingest([json.loads(line)])
+        assert row["responsibilities"] == done.responsibilities[0].tolist()
+        assert row["component"] == int(np.argmax(row["responsibilities"]))
+        assert row["score"] == -done.log_density[0]
+        offset += len(line)
+    warming_up = rows.slice(0, 100).to_pylist()
+    assert {
+        (tuple(row["responsibilities"]), math.copysign(1, row["score"]) * row["score"]) for row in warming_up
+    } == {((0.5, 0.5), 0.0)}
+    assert b"-0.0" not in (place / "scored.ndjson").read_bytes()
+
+
+def test_run_again_finds_nothing_new(place):
+    run(place)
+    before, rows = state_of(place / "state"), (place / "scored.ndjson").read_bytes()
+    names = sorted((place / "state").iterdir())
+    status, table, said = run(place)
+    assert status == 0
+    assert "found nothing new: all 1,200 records were learnt before" in said
+    assert "2 components after 1,200 records" in table
+    assert state_of(place / "state") == before
+    assert sorted((place / "state").iterdir()) == names
+    assert (place / "scored.ndjson").read_bytes() == rows
+
+
+@pytest.mark.parametrize("cut", [1, 60, 499, 500, 777])
+def test_two_runs_equal_one(cut, place, tmp_path_factory):
+    run(place)
+    other = tmp_path_factory.mktemp("other")
+    write_ndjson(other / "events" / "a.ndjson", events(1200)[:cut])
+    write_config(other, FILES, SINKS)
+    run(other)
+    write_ndjson(other / "events" / "a.ndjson", events(1200)[cut:], mode="a")
+    status, _, said = run(other)
+    assert status == 0
+    assert f"resuming after {cut} records" in said
+    assert state_of(other / "state") == state_of(place / "state")
+    assert (other / "scored.ndjson").read_bytes() == (place / "scored.ndjson").read_bytes()
+    assert scored_parquet(other / "scored") == scored_parquet(place / "scored")
+
+
+def test_reading_in_small_pieces_changes_nothing(place, monkeypatch, tmp_path_factory):
+    run(place)
+    other = tmp_path_factory.mktemp("other")
+    write_ndjson(other / "events" / "a.ndjson", events(1200))
+    write_config(other, FILES, SINKS)
+    monkeypatch.setattr("streammix.pipeline.sources.lines.BLOCK", 999)
+    monkeypatch.setattr("streammix.pipeline.runner.RECORDS_AT_ONCE", 7)
+    run(other)
+    assert state_of(other / "state") == state_of(place / "state")
+    for name in ("scored.ndjson", "scored/scored-000000000500.parquet"):
+        assert (other / name).read_bytes() == (place / name).read_bytes()
+
+
+def test_bad_records_go_to_the_dead_letter_file_and_the_run_goes_on(place):
+    bad = [
+        b'{"x": 1',
+        b'{"x": "\xff"}',
+        b"[1]",
+        b'{"x": "text", "y": 1.0}',
+        b'{"y": -1.0}',
+        b"{}",
+        b'{"x": 1e999}',
+    ]
+    with open(place / "events" / "b.ndjson", "wb") as file:
+        file.write(b"\n".join([*bad, b"", b'{"x": 1.0, "y": 2.0, "kind": "b"}']))
+    status, _, said = run(place)
+    assert status == 0
+    assert (
+        f"7 of 1,208 new records were refused; the reasons are in {place / 'state' / '_dead-letter.ndjson'}"
+        in said
+    )
+    refused = lines_of(place / "state" / "_dead-letter.ndjson")
+    assert [line["position"]["offset"] for line in refused] == [
+        sum(map(len, bad[:i])) + i for i in range(len(bad))
+    ]
+    assert refused[0]["raw"] == '{"x": 1'
+    assert refused[1]["raw_base64"] == "eyJ4IjogIv8ifQ=="
+    assert all(line["reason"] for line in refused)
+    assert "y" in refused[4]["reason"]
+    assert len(lines_of(place / "scored.ndjson")) == 1201
+    run(place)
+    assert lines_of(place / "state" / "_dead-letter.ndjson") == refused
+
+
+def test_bad_rows_of_a_table_go_there_as_json(tmp_path):
+    (tmp_path / "events").mkdir()
+    table = pa.table({"x": [1.0, 2.0], "y": [1.0, -1.0], "kind": ["b", None]})
+    pa.parquet.write_table(table, tmp_path / "events" / "a.parquet")
+    write_config(tmp_path, FILES, '[dead_letter]\npath = "refused.ndjson"')
+    assert run(tmp_path)[0] == 0
+    (refused,) = lines_of(tmp_path / "refused.ndjson")
+    assert json.loads(refused["raw"]) == {"x": 2.0, "y": -1.0, "kind": None}
+
+
+def test_the_directory_of_checkpoints_reads_as_a_data_set(place):
+    write_ndjson(place / "events" / "b.ndjson", [{}])
+    run(place)
+    assert (place / "state" / "_dead-letter.ndjson").exists()
+    assert pa.dataset.dataset(place / "state", format="ipc").count_rows() == 3
+
+
+def test_own_outputs_are_no_events(tmp_path):
+    write_ndjson(tmp_path / "events.ndjson", events(300))
+    write_config(
+        tmp_path,
+        'kind = "file"\npath = ["**/*.ndjson", "**/*.arrow"]',
+        '[sink]\nkind = "ndjson"\npath = "o.ndjson"',
+    )
+    config = (tmp_path / "pipeline.toml").read_text().replace(', "**/*.arrow"', "")
+    (tmp_path / "pipeline.toml").write_text(config)
+    for _ in range(2):
+        assert run(tmp_path)[0] == 0
+    assert len(lines_of(tmp_path / "o.ndjson")) == 300
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            "n_components = 2",
+            "n_components = 4",
+            "[model] n_components is 4, but the checkpoint's model was declared with 2",
+        ),
+        ("batch_size = 16", "batch_size = 1", "[model] batch_size is 1, but"),
+        ('x = "Normal"', 'x = "LogNormal"', "[model] fields is {'x': LogNormal(),"),
+        ("seed = 3\n", "", "[model] seed is None, but"),
+    ],
+)
+def test_another_model_is_refused(old, new, words, place):
+    run(place)
+    before = state_of(place / "state")
+    write_config(place, FILES, SINKS, model=MODEL.replace(old, new))
+    status, _, said = run(place)
+    assert status == 2
+    assert words in said
+    assert state_of(place / "state") == before
+
+
+def test_another_kind_of_source_is_refused(place):
+    run(place)
+    write_config(place, 'kind = "river"\ndataset = "Bananas"', SINKS)
+    status, _, said = run(place)
+    assert status == 2
+    assert "[source] kind is river, but the checkpoint was reading from file" in said
+
+
+def test_a_second_writer_is_refused(place):
+    with CheckpointStore(place / "state"):
+        status, _, said = run(place)
+    assert status == 1
+    assert said.startswith("error: ")
+    assert not (place / "scored.ndjson").exists()
+
+
+def test_outputs_of_another_run_are_not_touched(place):
+    (place / "scored.ndjson").write_text("precious\n")
+    status, _, said = run(place)
+    assert status == 2
+    assert "scored.ndjson already holds 9 bytes that no checkpoint knows of" in said
+    (place / "scored.ndjson").unlink()
+    (place / "scored").mkdir(exist_ok=True)
+    (place / "scored" / "scored-000000000000.parquet").write_text("precious\n")
+    status, _, said = run(place)
+    assert status == 2
+    assert "scored already holds 1 files of a run that no checkpoint knows of" in said
+
+
+def test_an_output_that_was_cut_is_an_error(place):
+    run(place)
+    os.truncate(place / "scored.ndjson", 100)
+    status, _, said = run(place)
+    assert status == 1
+    assert "scored.ndjson has 100 bytes, but the checkpoint has written" in said
+
+
+def test_a_dead_letter_file_may_be_taken_away(place):
+    write_ndjson(place / "events" / "b.ndjson", [{}])
+    run(place)
+    (place / "state" / "_dead-letter.ndjson").unlink()
+    write_ndjson(place / "events" / "b.ndjson", [{}], mode="a")
+    assert run(place)[0] == 0
+    assert len(lines_of(place / "state" / "_dead-letter.ndjson")) == 1
+
+
+def test_a_sink_may_be_added_later(place):
+    write_config(place, FILES)
+    run(place)
+    write_config(place, FILES, SINKS)
+    assert run(place)[0] == 0
+    write_ndjson(place / "events" / "a.ndjson", events(10), mode="a")
+    assert run(place)[0] == 0
+    assert len(lines_of(place / "scored.ndjson")) == len(scored_parquet(place / "scored")) == 10
+
+
+def test_a_damaged_checkpoint_is_passed_over(place, tmp_path_factory):
+    run(place)
+    expected = state_of(place / "state")
+    newest = max((place / "state").glob("*.arrow"))
+    newest.write_bytes(newest.read_bytes()[:-20])
+    status, _, said = run(place)
+    assert status == 0
+    assert f"{newest} is damaged and passed over" in said
+    assert state_of(place / "state") == expected
+    assert len(scored_parquet(place / "scored")) == len(lines_of(place / "scored.ndjson")) == 1200
+
+
+def test_a_file_that_vanished_fails_the_run(place):
+    write_ndjson(place / "events" / "b.ndjson", events(3))
+    run(place)
+    (place / "events" / "a.ndjson").unlink()
+    status, _, said = run(place)
+    assert status == 1
+    assert "a.ndjson: was read up to" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_with_a_checkpoint(number, tmp_path):
+    write_config(tmp_path, 'kind = "stdin"', '[sink]\nkind = "stdout"', every=100)
+    process = subprocess.Popen(
+        [*PROGRAM, "run", "pipeline.toml"],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(b"".join(json.dumps(x).encode() + b"\n" for x in events(150)))
+    process.stdin.flush()
+    for _ in range(150):  # a live pipe: every record's score comes while the pipe stays open
+        assert b'"score"' in process.stdout.readline()
+    asked = time.monotonic()
+    process.send_signal(number)
+    rest, said = process.communicate()
+    assert process.returncode == 128 + number
+    assert time.monotonic() - asked < 2
+    assert rest == b""
+    assert f"stopped by {number.name}" in said.decode()
+    with CheckpointStore(tmp_path / "state") as store:
+        found = store.latest()
+    assert found.model.n_seen == 150
+    assert found.positions["records"] == 150
+
+
+def test_a_pipe_whose_reader_goes_away(tmp_path):
+    write_ndjson(tmp_path / "events" / "a.ndjson", events(20_000))
+    write_config(tmp_path, FILES, '[sink]\nkind = "stdout"')
+    done = subprocess.run(
+        f"{' '.join(map(repr, PROGRAM))} run pipeline.toml | head -1",
+        shell=True,
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert done.stderr.decode().splitlines()[-1] == "error: standard output was closed by its reader"
+    assert b"Traceback" not in done.stderr
+
+
+def test_results_to_stdout_and_talk_to_stderr(tmp_path):
+    write_config(tmp_path, 'kind = "stdin"\nformat = "csv"', '[sink]\nkind = "stdout"')
+    text = "x,y,kind\n" + "".join(f"{x['x']},{x['y']},{x['kind']}\n" for x in events(200))
+    done = streammix("run", "pipeline.toml", cwd=tmp_path, stdin=text.encode())
+    assert done.returncode == 0
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) == 200
+    assert rows[0]["position"] == {"source": "stdin", "offset": 9}
+    assert "2 components after 200 records" in done.stderr.decode()
+
+
+def test_paths_start_from_the_configuration(place, monkeypatch):
+    monkeypatch.chdir("/")
+    assert run(place)[0] == 0
+    assert (place / "scored.ndjson").exists()
+
+
+def test_the_embedded_stream(tmp_path):
+    model = "[model]\nn_components = 3\nwarm_up = 200\nseed = 1\n"
+    write_config(tmp_path, 'kind = "river"\ndataset = "Bananas"\nlimit = 1000', SINKS, model=model)
+    status, table, _ = run(tmp_path)
+    assert status == 0
+    assert "3 components after 1,000 records" in table
+    write_config(tmp_path, 'kind = "river"\ndataset = "Bananas"\nlimit = 1100', SINKS, model=model)
+    run(tmp_path)
+    assert [row["position"] for row in lines_of(tmp_path / "scored.ndjson")] == [
+        {"source": "Bananas", "offset": i} for i in range(1100)
+    ]
+
+
+class Counting:
+    """A source that a user wrote, and a sink."""
+
+    name = "memory"
+
+    def __init__(self, position=None):
+        self.at = position["at"] if position else 0
+        self.acknowledged = []
+        self.rows = 0
+
+    def read(self, limit):
+        at, self.at = self.at, min(self.at + limit, 250)
+        records = [{"x": float(i % 7), "y": 1.0, "kind": "b"} for i in range(at, self.at)]
+        return Batch("count", np.arange(at, self.at), records) if records else None
+
+    def position(self):
+        return {"at": self.at}
+
+    def acknowledge(self):
+        self.acknowledged.append(self.at)
+
+    def write(self, rows):
+        self.rows += len(rows.offsets)
+
+    def flush(self, records):
+        return {"rows": self.rows}
+
+    def close(self):
+        pass
+
+
+def test_a_source_and_a_sink_of_ones_own(tmp_path, place):
+    source, sink = Counting(), Counting()
+    model = commands.build_model(commands.load_config(place / "pipeline.toml").model)
+    with CheckpointStore(tmp_path / "own") as store:
+        pipeline = Pipeline(
+            model, source, [sink], DeadLetters(tmp_path / "dead", None), store, every_records=100
+        )
+        pipeline.run(LogProgress(100), StopRequest())
+        pipeline.close()
+        found = store.latest()
+    assert source.acknowledged == [100, 200, 250]
+    assert found.positions["source"] == {"at": 250}
+    assert found.outputs["sinks"] == {"memory": {"rows": 250}}
+
+
+def test_parquet_row_groups_are_cut_by_count(tmp_path, monkeypatch):
+    monkeypatch.setattr("streammix.pipeline.sinks.parquet.ROWS_A_GROUP", 10)
+    sink = ParquetSink("p", tmp_path / "scored", None)
+    for n in (3, 9, 21, 2):
+        sink.write(Scored("s", np.arange(n), np.full((n, 2), 0.5), np.zeros(n)))
+    assert sink.flush(35) == {"next": 35}
+    file = pa.parquet.ParquetFile(tmp_path / "scored" / "scored-000000000000.parquet")
+    assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [10, 10, 10, 5]
+    file.close()
+    sink.write(Scored("s", np.arange(11), np.full((11, 2), 0.5), np.zeros(11)))
+    sink.close()
+    assert len(list((tmp_path / "scored").iterdir())) == 1
+
+
+def test_a_score_without_bound_is_null_in_json():
+    rows = Scored("s", np.array([0]), np.array([[1.0]]), np.array([-np.inf]))
+    assert json.loads(to_lines(rows))["score"] is None
+
+
+def test_what_is_refused_of_growing_files(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(b"12345")
+    with pytest.raises(ConfigError, match="already holds 5 bytes"):
+        GrowingFile(path, None)
+    with pytest.raises(StreammixError, match="has 5 bytes, but the checkpoint has written 6"):
+        GrowingFile(path, {"bytes": 6})
+    file = GrowingFile(path, {"bytes": 2})
+    file.write(b"x")
+    assert file.flush() == {"bytes": 3}
+    file.close()
+    assert path.read_bytes() == b"12x"
+
+
+def test_dead_letters_that_are_not_text(tmp_path):
+    letters = DeadLetters(tmp_path / "dead", None)
+    letters.write([Refusal("s", 3, "bad", b"\xff")])
+    letters.close()
+    assert lines_of(tmp_path / "dead") == [
+        {"position": {"source": "s", "offset": 3}, "reason": "bad", "raw_base64": "/w=="}
+    ]
+
+
+def test_progress_lines(caplog, monkeypatch):
+    monkeypatch.setattr("streammix.pipeline.progress.LOG_SECONDS", 0.0)
+    tally, progress = Tally(), LogProgress(100)
+    with caplog.at_level(logging.INFO, "streammix"):
+        for _ in range(25):
+            tally.add(10, 1, np.array([0.0, -2.0, -4.0]))
+            progress.show(tally, np.array([0.25, 0.75]))
+    assert len(caplog.messages) == 2
+    assert "records 100," in caplog.messages[0]
+    assert "mean log density -3.0000, weights 0.250 0.750, rejected 10" in caplog.messages[0]
