@@ -1,6 +1,7 @@
 """Finite mixture models learnt from event streams by online expectation-maximisation."""
 
 from streammix import batch
+from streammix.adapters import AsDetector, AsFeatures
 from streammix.errors import CheckpointError, ConfigError, RecordError, StreammixError
 from streammix.families import (
     Bernoulli,
@@ -19,6 +20,8 @@ from streammix.stepsize import HalfLife, PowerDecay, RunningMean
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsDetector",
+    "AsFeatures",
     "Bernoulli",
     "Binomial",
     "Categorical",

@@ -55,5 +55,5 @@ def _moments(kind: str, size: int, values: FloatArray, middle: FloatArray) -> Fl
         second = covariance + shift[:, None] * shift[None, :]
         return np.concatenate([shift, second[np.tril_indices(size)]])
     if kind == "categorical":
-        return values[1 : 1 + size] / values[0]
+        return np.asarray(values[1 : 1 + size] / values[0])
     return values[:1]

@@ -101,22 +101,19 @@ def _fit(
     model: Mixture, records: Any, max_iter: int, tol: float, weights: NDArray[np.float64] | None, n_threads: int
 ) -> Trace:
     learner = model._learner
-    learner.n_seen = model.n_seen
-    if not learner.is_warm:
+    running = learner.running
+    if running is None:
         first = records[:4_000] if isinstance(records, list) else records.slice(0, 4_000).to_pylist()
-        learner.warm_start([learner.plain(record) for record in first], [1.0] * len(first))
+        running = learner.start([learner.plain(record) for record in first], [1.0] * len(first))
     encoded, kept, refused = learner.encode(records)
     if refused:
         row, error = refused[0]
         raise RecordError(f"row {row}: {error}", field=error.field, row=row)
-    learner.take_levels(encoded)
+    for row, column, key in encoded.unknown:
+        encoded.columns[column][row] = running.code_of(column, key)
     table = Table(encoded.columns)
-    assert learner.schema is not None and learner.state is not None
-    layout = learner.schema.layout()
-    if learner.engine is None or learner.engine.need_fork(table, 0, table.n_rows):
-        learner.fork(em.forks_needed(layout, learner.state, encoded.columns))
-    engine, state = learner.engine, learner.state
-    assert engine is not None
+    running.fork_for(encoded.columns)
+    engine, state = running.engine, running.state
     totals = engine.compounded(table, 0, table.n_rows, weights)[1]
     history: list[float] = []
     converged = False
@@ -131,12 +128,12 @@ def _fit(
             converged = True
             break
         em.iterate(engine, state, acc, totals)
-    em.reanchor(layout, state)
-    learner.pending, learner.pending_weights = learner.pending[:0], learner.pending_weights[:0]
-    learner.buffer, learner.buffer_weights = [], []
-    if learner.average is not None:
-        learner.average = state.copy()
-    learner.rebind()
-    learner.n_seen = len(kept)
+    em.reanchor(running.schema.layout(), state)
+    if running.waiting is not None:
+        running.waiting.n = 0
+    if running.average is not None:
+        running.average = state.copy()
+    running.rebind()
+    running.n_seen = len(kept)
     model._sync()
     return Trace(history, counts, converged)

@@ -17,9 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Say more, and show where an error comes from.")
-]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, and show where an error comes from.")]
 
 
 @app.command()

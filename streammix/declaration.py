@@ -33,7 +33,7 @@ def checked(
     fields: Mapping[Any, Family] | None,
     components: Sequence[Mapping[Any, Family]] | None,
     weights: Sequence[float] | None,
-    step_size: StepSize,
+    step_size: StepSize | None,
     batch_size: int,
     warm_up: int | None,
     averaging: bool,
@@ -48,6 +48,7 @@ def checked(
     """
     _whole("n_components", n_components, 1)
     _whole("batch_size", batch_size, 1)
+    step_size = PowerDecay(0.6) if step_size is None else step_size
     if not isinstance(step_size, (PowerDecay, RunningMean, HalfLife)):
         raise ConfigError(f"step_size must be PowerDecay, RunningMean or HalfLife, not {step_size!r}")
     if not isinstance(averaging, bool):
@@ -63,9 +64,7 @@ def checked(
             raise ConfigError("weights= go with components=: without an explicit start they are learnt")
         if warm_up is not None and warm_up < n_components:
             raise ConfigError(f"warm_up must be at least n_components = {n_components}, not {warm_up}")
-        return Declaration(
-            n_components, _learnt(fields), None, None, step_size, batch_size, warm_up, averaging
-        )
+        return Declaration(n_components, _learnt(fields), None, None, step_size, batch_size, warm_up, averaging)
     given = [_by_names(component) for component in components]
     if not given:
         raise ConfigError("components= needs at least one component")

@@ -1,24 +1,23 @@
 """The mixture: river's face of the learner."""
 
-import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 from river import base
 
 from streammix import frames
 from streammix.core.engine import Records
-from streammix.core.reader import level_of, short
+from streammix.core.reader import level_of
 from streammix.declaration import checked, from_json, to_json
 from streammix.errors import RecordError
 from streammix.families import Categorical, Family, Fixed
+from streammix.families.levels import Probabilities
 from streammix.learner import Learner, check_weight
 from streammix.schema import OTHER, field_name
 from streammix.state import Snapshot
-from streammix.stepsize import PowerDecay, StepSize
+from streammix.stepsize import StepSize
 
 __all__ = ["Ingested", "Mixture"]
 
@@ -71,7 +70,7 @@ class Mixture(Records, base.Clusterer):
     weights
         The mixing weights of `components`; equal where left out.
     step_size
-        How fast the statistics forget: `PowerDecay`, `RunningMean` or `HalfLife`.
+        How fast the statistics forget: `PowerDecay`, `RunningMean` or `HalfLife`; `PowerDecay(0.6)` where left out.
     batch_size
         Records a step: the parameters move once a mini-batch. It is a property of the model: how records are handed
         over does not matter.
@@ -114,15 +113,13 @@ class Mixture(Records, base.Clusterer):
         fields: Mapping[Field, Family] | None = None,
         components: Sequence[Mapping[Field, Family]] | None = None,
         weights: Sequence[float] | None = None,
-        step_size: StepSize = PowerDecay(0.6),  # noqa: B008 (a frozen value)
+        step_size: StepSize | None = None,
         batch_size: int = 1,
         warm_up: int | None = None,
         averaging: bool = False,
         seed: int | None = None,
     ) -> None:
-        declared = checked(
-            n_components, fields, components, weights, step_size, batch_size, warm_up, averaging, seed
-        )
+        declared = checked(n_components, fields, components, weights, step_size, batch_size, warm_up, averaging, seed)
         self.n_components = declared.n_components
         self.fields = fields
         self.components = components
@@ -147,11 +144,8 @@ class Mixture(Records, base.Clusterer):
     @property
     def weights(self) -> FloatArray:
         """The mixing weights, (K,); equal while warming up."""
-        engine = self._learner.published
-        if engine is None:
-            return np.full(self.n_components, 1 / self.n_components)
-        weights: FloatArray = engine.weights
-        return weights
+        running = self._learner.running
+        return np.full(self.n_components, 1 / self.n_components) if running is None else running.published.weights
 
     @property
     def n_seen(self) -> int:
@@ -161,16 +155,15 @@ class Mixture(Records, base.Clusterer):
     @property
     def is_warm(self) -> bool:
         """Whether the warm-up is over."""
-        return self._learner.is_warm
+        return self._learner.running is not None
 
     @property
     def parameters(self) -> list[dict[Field, Family]]:
         """For each component, each field's family with its current parameters; empty while warming up."""
-        schema, engine = self._learner.schema, self._learner.published
-        if engine is None or schema is None:
+        running = self._learner.running
+        if running is None:
             return [{} for _ in range(self.n_components)]
-        state = self._learner.published_state
-        assert state is not None
+        schema, engine, state = running.schema, running.published, running.published_state
         found: list[dict[Field, Family]] = [{} for _ in range(self.n_components)]
         for i, block in enumerate(schema.blocks):
             for unit, names in enumerate(block.names):
@@ -179,7 +172,9 @@ class Mixture(Records, base.Clusterer):
                         continue
                     if not isinstance(family, Fixed):
                         size = schema.size(block)
-                        values = _parameters(block.kind, size, state.statistics[i][unit, :, k], engine.theta[i][unit, :, k])
+                        values = _parameters(
+                            block.kind, size, state.statistics[i][unit, :, k], engine.theta[i][unit, :, k]
+                        )
                         family = _with(family, values, list(schema.codes.get(names[0], ())))
                     found[k][field_name(names)] = family
         order = [field_name(names) for names in schema.fields]
@@ -232,7 +227,7 @@ class Mixture(Records, base.Clusterer):
         careful = not self.is_warm or schema is None or schema.may_refuse
         before = self._snapshot() if careful else None
         try:
-            self._learner.n_seen = self._n_seen
+            self._hand_back()
             self._learner.learn_table(table, weights)
         except RecordError:
             if before is not None:
@@ -255,7 +250,7 @@ class Mixture(Records, base.Clusterer):
             Responsibilities, log densities, the indices of the records that were learnt, and the refusals.
         """
         records = X if isinstance(X, list) else frames.to_arrow(X)
-        self._learner.n_seen = self._n_seen
+        self._hand_back()
         try:
             responsibilities, log_density, rows, refused = self._learner.ingest(records)
         finally:
@@ -315,43 +310,66 @@ class Mixture(Records, base.Clusterer):
         return {name: self._given_weights if name == "weights" else getattr(self, name) for name in names}
 
     def _learn_slow(self, x: Any, w: float) -> None:
-        self._learner.n_seen = self._n_seen
+        self._hand_back()
         self._learner.learn_record(x, w)
         self._sync()
 
+    def _hand_back(self) -> None:
+        """Let the learner know what the compiled half has learnt."""
+        if self._learner.running is not None:
+            self._learner.running.n_seen = self._n_seen
+
     def _sync(self) -> None:
         """Let the compiled half see the learner's state."""
-        learner = self._learner
+        learner, running = self._learner, self._learner.running
         self._n_seen = learner.n_seen
-        direct = self.batch_size == 1 and learner.average is None
-        reader = learner.schema.reader if learner.schema is not None else None
-        self._bind(learner.published, reader, direct)
+        if running is None:
+            self._bind(None, learner.schema.reader if learner.schema is not None else None, False, None)
+        else:
+            direct = running.waiting is None and running.average is None
+            waiting = None if running.schema.may_refuse else running.waiting
+            self._bind(running.published, running.schema.reader, direct, waiting)
 
     def _evaluate(self, X: Any) -> tuple[FloatArray, FloatArray]:
         table = frames.to_arrow(X)
         if not self.is_warm:
             n = table.num_rows
             return np.full((n, self.n_components), 1 / self.n_components), np.zeros(n)
-        assert self._learner.schema is not None
-        return self._learner.evaluate(self._learner.schema.encode(table))
+        running = self._learner.running
+        assert running is not None
+        return running.evaluate(running.schema.encode(table))
 
     def _snapshot(self) -> Snapshot:
         """Everything that the model is."""
-        learner = self._learner
-        copied = [state.copy() if state is not None else None for state in (learner.state, learner.average)]
-        chosen = learner.chosen if learner.state is not None and self.components is None else None
+        learner, running = self._learner, self._learner.running
+        declaration = to_json(learner.declaration, self.seed)
+        random_state = dict(learner.rng.bit_generator.state)
+        if running is None:
+            nothing = np.empty((0, 0)), np.empty(0)
+            buffer = [dict(record) for record in learner.buffer]
+            return Snapshot(
+                declaration,
+                None,
+                {},
+                self._n_seen,
+                random_state,
+                None,
+                None,
+                *nothing,
+                buffer,
+                list(learner.buffer_weights),
+            )
+        chosen, waiting = learner.chosen, running.waiting
         return Snapshot(
-            declaration=to_json(learner.declaration, self.seed),
+            declaration=declaration,
             fields=None if chosen is None else [[list(names), family.to_json()] for names, family in chosen.items()],
-            levels={} if learner.schema is None else {f: list(c) for f, c in learner.schema.codes.items()},
+            levels={name: list(codes) for name, codes in running.schema.codes.items()},
             n_seen=self._n_seen,
-            random_state=dict(learner.rng.bit_generator.state),
-            state=copied[0],
-            average=copied[1],
-            pending=learner.pending.copy(),
-            pending_weights=learner.pending_weights.copy(),
-            buffer=[dict(record) for record in learner.buffer],
-            buffer_weights=list(learner.buffer_weights),
+            random_state=random_state,
+            state=running.state.copy(),
+            average=running.average.copy() if running.average is not None else None,
+            pending=waiting.rows[: waiting.n].copy() if waiting is not None else np.empty((0, 0)),
+            pending_weights=waiting.weights[: waiting.n].copy() if waiting is not None else np.empty(0),
         )
 
     def _adopt(self, snapshot: Snapshot) -> None:
@@ -398,7 +416,7 @@ def _parameters(kind: str, size: int, statistics: FloatArray, theta: FloatArray)
 def _with(family: Family, values: Any, keys: list[Any]) -> Family:
     """The family with learnt parameters. They are right by construction, so they are not checked anew."""
     if isinstance(family, Categorical):
-        return Categorical([(_shown(key), float(p)) for key, p in zip(keys, values[0], strict=True)])
+        return Categorical(Probabilities([(_shown(key), float(p)) for key, p in zip(keys, values[0], strict=True)]))
     learnt = object.__new__(type(family))
     for name in family.__dataclass_fields__:
         object.__setattr__(learnt, name, getattr(family, name))

@@ -230,9 +230,7 @@ class Schema:
             self._whats.append(support.describe())
         return list(range(first, first + len(names)))
 
-    def _place(
-        self, names: Names, kind: str, size: int, is_fixed: bool, lanes: list[int], columns: list[int]
-    ) -> None:
+    def _place(self, names: Names, kind: str, size: int, is_fixed: bool, lanes: list[int], columns: list[int]) -> None:
         everyone = len(lanes) == len(self.components)
         mask = None if everyone else tuple(k in lanes for k in range(len(self.components)))
         families = [component[names] if k in lanes else None for k, component in enumerate(self.components)]
@@ -300,12 +298,12 @@ class Schema:
         missing = float(codes.get(("null", None), math.nan))
         indices = encoded.indices.fill_null(len(table)).to_numpy(zero_copy_only=False)
         values = np.array([*table, missing])[indices]
-        for i in np.flatnonzero(values == UNSEEN):
-            unknown.append((int(i), column, new[int(indices[i])]))
-        return values
+        found = np.flatnonzero(values == UNSEEN).tolist()
+        unknown.extend((at, column, new[int(indices[at])]) for at in found)
+        return np.asarray(values)
 
     def _explain(self, column: int, value: Any) -> str:
-        name, kind, low, high = self._rules[column][:4]
+        name, kind = self._rules[column][:2]
         expected = self._whats[column]
         try:
             if kind != "level" and not isinstance(value, str) and math.isfinite(value) and abs(value) > LARGEST:
@@ -339,17 +337,23 @@ def _check(components: list[dict[Names, Family]]) -> None:
     for k, component in enumerate(components):
         if set(component) != set(first):
             odd = sorted(map(str, set(component) ^ set(first)))
-            raise ConfigError(f"component {k} must have the same fields as component 0; they differ in {', '.join(odd)}")
+            raise ConfigError(
+                f"component {k} must have the same fields as component 0; they differ in {', '.join(odd)}"
+            )
         for names, family in component.items():
             if not isinstance(family, Family):
-                raise ConfigError(f"field {field_name(names)!r}: expected a family such as Normal(), got {short(family)}")
+                raise ConfigError(
+                    f"field {field_name(names)!r}: expected a family such as Normal(), got {short(family)}"
+                )
             n_fields = family.n_fields
             is_group = isinstance(_inner_or_self(family), MultivariateNormal)
-            if n_fields is not None and n_fields != len(names) or (len(names) > 1 and n_fields == 1):
+            if (n_fields is not None and n_fields != len(names)) or (len(names) > 1 and n_fields == 1):
                 raise ConfigError(f"{family!r} spans {n_fields} fields, but {field_name(names)!r} names {len(names)}")
             kinds = {isinstance(_inner_or_self(c[names]), Categorical) for c in components}
             groups = {isinstance(_inner_or_self(c[names]), MultivariateNormal) for c in components}
-            if len(kinds) > 1 or (is_group and len(groups) > 1 and len(names) > 1 and not _all_foreign(components, names)):
+            if len(kinds) > 1 or (
+                is_group and len(groups) > 1 and len(names) > 1 and not _all_foreign(components, names)
+            ):
                 raise ConfigError(f"field {field_name(names)!r}: these families can't stand side by side in one model")
 
 

@@ -169,9 +169,7 @@ def step_size_from_json(declared: str | Mapping[str, Any]) -> StepSize:
     RunningMean()
     """
     if not isinstance(declared, (str, Mapping)):
-        raise ConfigError(
-            f"a step size is declared by its name or by a table with the key step_size, not {declared!r}"
-        )
+        raise ConfigError(f"a step size is declared by its name or by a table with the key step_size, not {declared!r}")
     values: dict[str, Any] = {"step_size": declared} if isinstance(declared, str) else dict(declared)
     name = values.pop("step_size", None)
     if not isinstance(name, str) or name not in STEP_SIZES:
@@ -181,12 +179,8 @@ def step_size_from_json(declared: str | Mapping[str, Any]) -> StepSize:
     kind = STEP_SIZES[name]
     known = [field.name for field in fields(kind)]
     if unknown := [key for key in values if key not in known]:
-        raise ConfigError(
-            f"step size {name} has no parameter {unknown[0]!r}; it has {', '.join(known) or 'none'}"
-        )
-    if absent := [
-        field.name for field in fields(kind) if field.default is MISSING and field.name not in values
-    ]:
+        raise ConfigError(f"step size {name} has no parameter {unknown[0]!r}; it has {', '.join(known) or 'none'}")
+    if absent := [field.name for field in fields(kind) if field.default is MISSING and field.name not in values]:
         raise ConfigError(f"step size {name} needs {', '.join(absent)}")
     return kind(**values)
 

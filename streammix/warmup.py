@@ -51,6 +51,7 @@ def choose_families(records: Sequence[Mapping[str, Any]], n_components: int) -> 
             kind = "flag" if isinstance(value, bool) else "level" if isinstance(value, str) else "number"
             kinds[name] = "number" if {kinds.get(name, kind), kind} == {"flag", "number"} else kind
             counts[name] = counts.get(name, 0) + 1
+    kinds = {name: kinds[name] for name in sorted(kinds)}  # the order of a record's fields says nothing
     joint = tuple(name for name, kind in kinds.items() if kind == "number" and counts[name] == len(records))
     chosen: dict[Names, Family] = {}
     others: dict[Names, Family] = {}
@@ -102,7 +103,11 @@ def given_state(schema: Schema, weights: Sequence[float], start: float) -> State
 
 
 def warm_state(
-    schema: Schema, columns: Sequence[FloatArray], weights: FloatArray | None, n_components: int, rng: np.random.Generator
+    schema: Schema,
+    columns: Sequence[FloatArray],
+    weights: FloatArray | None,
+    n_components: int,
+    rng: np.random.Generator,
 ) -> State:
     """Return the state that the warm-up's rows, as columns, lead to; the rows then count as the start."""
     layout = schema.layout()
@@ -176,7 +181,7 @@ def _fill_given(schema: Schema, state: State) -> None:
                 elif block.kind == "mvn":
                     _fill_factor(values[unit, :, k], prior[unit, :, k], given[0], given[1])
                 elif block.kind == "categorical":
-                    inner = family.distribution if isinstance(family, Fixed) else family
+                    inner: Any = family.distribution if isinstance(family, Fixed) else family
                     codes = schema.codes[block.names[unit][0]]
                     values[unit, 1:, k] = 0.0
                     for level, p in inner.probabilities.items():
@@ -270,12 +275,10 @@ def _pooled(cells: FloatArray) -> tuple[FloatArray, FloatArray]:
     return means, variances * pivots
 
 
-def _standardised(
-    layout: Sequence[tuple[str, list[int], int, bool, Any]], columns: Sequence[FloatArray]
-) -> FloatArray:
+def _standardised(layout: Sequence[tuple[str, list[int], int, bool, Any]], columns: Sequence[FloatArray]) -> FloatArray:
     """Rows as points: numbers over their standard deviation, the commonest levels as indicators, missing as mean."""
     n = len(columns[0])
-    points = []
+    points: list[FloatArray] = []
     for kind, own, size, *_ in layout:
         for column in own:
             values = columns[column]
@@ -305,13 +308,15 @@ def _kmeans(space: FloatArray, k: int, lloyd_steps: int, rng: np.random.Generato
         centers.append(space[rng.choice(n, p=chance)])
     places = np.array(centers)
     squares = (space**2).sum(axis=1)
-    for step in range(lloyd_steps + 1):
-        distances = squares[:, None] - 2 * space @ places.T + (places**2).sum(axis=1)
-        labels = distances.argmin(axis=1)
-        if step == lloyd_steps:
-            break
+    for _ in range(lloyd_steps):
+        labels = _nearest(space, squares, places)
         sizes = np.bincount(labels, minlength=k)
         for j in range(k):
             if sizes[j]:
                 places[j] = space[labels == j].mean(axis=0)
-    return labels
+    return _nearest(space, squares, places)
+
+
+def _nearest(space: FloatArray, squares: FloatArray, places: FloatArray) -> NDArray[np.intp]:
+    distances = squares[:, None] - 2 * space @ places.T + (places**2).sum(axis=1)
+    return np.asarray(distances.argmin(axis=1))

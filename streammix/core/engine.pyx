@@ -138,7 +138,7 @@ cdef class Table:
 
     def __cinit__(self, list columns):
         cdef int n = len(columns)
-        cdef double[:] column
+        cdef const double[:] column
         self.columns = columns
         self.n_rows = len(columns[0])
         self.t.n_columns = n
@@ -385,6 +385,31 @@ cdef class Engine:
         return result / result.sum()
 
 
+cdef class Waiting:
+    """The rows of a mini-batch that isn't full yet."""
+
+    cdef readonly object rows, weights
+    cdef double[:, ::1] row_view
+    cdef double[::1] weight_view
+    cdef public int n
+    cdef readonly int size
+
+    def __cinit__(self, int size, int n_columns):
+        self.size = size
+        self.n = 0
+        self.rows = np.empty((size, n_columns))
+        self.weights = np.empty(size)
+        self.row_view = self.rows
+        self.weight_view = self.weights
+
+    def add(self, rows, weights):
+        """Append rows and their weights; there is room for them."""
+        end = self.n + len(rows)
+        self.rows[self.n:end] = rows
+        self.weights[self.n:end] = weights
+        self.n = end
+
+
 cdef class Records:
     """The per-record half of a mixture: what runs at every record is here, the rest calls up to the subclass.
 
@@ -394,13 +419,16 @@ cdef class Records:
 
     cdef Engine engine
     cdef Reader reader
+    cdef Waiting waiting
     cdef bint direct
     cdef public long long _n_seen
 
-    def _bind(self, Engine engine, Reader reader, bint direct):
+    def _bind(self, Engine engine, Reader reader, bint direct, Waiting waiting):
+        """Take the engine that predicts; `direct`: it may learn here too; `waiting`: rows may wait here."""
         self.engine = engine
         self.reader = reader
         self.direct = direct
+        self.waiting = waiting
 
     @property
     def _engine(self):
@@ -426,8 +454,20 @@ cdef class Records:
             If the record is refused: it names the field, the value and what was expected; the model is as before.
         """
         cdef int status
-        if self.engine is None or not self.direct or type(x) is not dict or not 0.0 < w <= LARGEST_WEIGHT:
+        if self.engine is None or type(x) is not dict or not 0.0 < w <= LARGEST_WEIGHT:
             self._learn_slow(x, w)
+            return
+        if not self.direct:
+            if self.waiting is None or self.waiting.n + 1 >= self.waiting.size:
+                self._learn_slow(x, w)
+                return
+            self.reader.read(<dict>x, &self.waiting.row_view[self.waiting.n, 0])
+            if self.reader.unseen:
+                self._learn_slow(x, w)
+                return
+            self.waiting.weight_view[self.waiting.n] = w
+            self.waiting.n += 1
+            self._n_seen += 1
             return
         self.reader.read(<dict>x, self.engine.e.row)
         if self.reader.unseen:

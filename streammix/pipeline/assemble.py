@@ -126,9 +126,7 @@ def _is_own(config: Config, path: Path) -> bool:
     """Tell whether a file is one that this run writes: a pattern may well match it, but it is no event."""
     path = path.resolve()
     files = [config.resolve(sink.path).resolve() for sink in config.sinks if isinstance(sink, NdjsonSection)]
-    scored = [
-        config.resolve(sink.path).resolve() for sink in config.sinks if isinstance(sink, ParquetSection)
-    ]
+    scored = [config.resolve(sink.path).resolve() for sink in config.sinks if isinstance(sink, ParquetSection)]
     return (
         path in [*files, dead_letter_path(config).resolve()]
         or config.resolve(config.checkpoint.directory).resolve() in path.parents

@@ -8,9 +8,10 @@ from typing import Any
 from rich.console import Console
 
 from streammix.checkpoint import CheckpointStore
-from streammix.errors import ConfigError
+from streammix.errors import ConfigError, StreammixError
 from streammix.pipeline.assemble import dead_letter_path, open_dead_letters, open_sinks, prepare_source
 from streammix.pipeline.config import Config, StdoutSection, load_config
+from streammix.pipeline.decode import without
 from streammix.pipeline.model import build_model, check_same
 from streammix.pipeline.progress import LiveProgress, LogProgress, Tally
 from streammix.pipeline.report import components_table
@@ -42,7 +43,7 @@ def run(path: Path, terminal: Console | None = None) -> int | None:
     ConfigError
         If the configuration is wrong, or is not the one that the checkpoint was made with.
     StreammixError
-        If the source, a sink or a checkpoint is damaged.
+        If the source, a sink or a checkpoint is damaged, or every record is refused.
     """
     config = load_config(path)
     try:
@@ -78,6 +79,7 @@ def _assemble(config: Config, declared: Any, open_source: Any, store: Checkpoint
         dead_letters=open_dead_letters(config, outputs.get("dead_letter")),
         store=store,
         every_records=config.checkpoint.every_records,
+        decode=without(set(config.source.ignore)),
         tally=Tally(records=positions.get("records", 0), rejected=positions.get("rejected", 0)),
     )
     if found is None or set(outputs["sinks"]) != {sink.name for sink in pipeline.sinks}:
@@ -94,9 +96,7 @@ def _tell(config: Config, pipeline: Pipeline, stopped_by: int | None) -> None:
     elif not tally.new_records:
         log.info("found nothing new: all %s records were learnt before", f"{tally.records:,}")
     if tally.new_records:
-        log.info(
-            ", ".join(f"{what} {value}" for what, value in tally.lines(None).items() if what != "weights")
-        )
+        log.info(", ".join(f"{what} {value}" for what, value in tally.lines(None).items() if what != "weights"))
     if tally.new_rejected:
         log.warning(
             "%s of %s new records were refused; the reasons are in %s",
@@ -105,9 +105,9 @@ def _tell(config: Config, pipeline: Pipeline, stopped_by: int | None) -> None:
             dead_letter_path(config),
         )
     is_piped = any(isinstance(sink, StdoutSection) for sink in config.sinks)
+    if stopped_by is None and tally.new_records and tally.rejected == tally.records:
+        raise StreammixError(f"none of the {tally.records:,} records could be learnt; {tally.first_refusal}")
     if model.is_warm:
         result_console(stderr=is_piped).print(components_table(model))
     else:
-        log.info(
-            "the model is still warming up after %s records: there are no components yet", f"{model.n_seen:,}"
-        )
+        log.info("the model is still warming up after %s records: there are no components yet", f"{model.n_seen:,}")

@@ -36,33 +36,80 @@ class _Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """A table of the configuration; its attributes are the table's keys."""
 
 
-class FileSection(_Section):
-    """``[source] kind = "file"``."""
+class _AnySource(_Section):
+    ignore: list[str] = []
+
+
+class FileSection(_AnySource, kw_only=True):
+    """``[source] kind = "file"``.
+
+    Parameters
+    ----------
+    path
+        A file, a pattern (``events/*.ndjson``, ``**`` for any depth), or a list of them. The files of a pattern are
+        read in the order of their names.
+    format
+        ``ndjson``, ``csv``, ``parquet`` or ``arrow``, where the names' endings don't say it.
+    max_record_bytes
+        A line of text that is longer is refused; 1 MiB where left out.
+    ignore
+        Fields of the records that are kept from the model, such as times and keys where families are inferred.
+    """
 
     path: str | list[str]
-    format: Literal["ndjson", "csv", "parquet", "arrow"] | None = (
-        None  # where the names' endings don't say it
-    )
+    format: Literal["ndjson", "csv", "parquet", "arrow"] | None = None
     max_record_bytes: Positive = LONGEST
 
 
-class StdinSection(_Section):
-    """``[source] kind = "stdin"``."""
+class StdinSection(_AnySource, kw_only=True):
+    """``[source] kind = "stdin"``.
+
+    Parameters
+    ----------
+    format
+        ``ndjson``, or ``csv`` with a header row at the beginning of each run's input.
+    replay
+        Whether each run is fed the whole stream from its beginning, so that what earlier runs have read is skipped;
+        otherwise everything that comes is new.
+    max_record_bytes, ignore
+        As in `FileSection`.
+    """
 
     format: Literal["ndjson", "csv"] = "ndjson"
-    replay: bool = False  # whether each run is fed the whole stream from its beginning
+    replay: bool = False
     max_record_bytes: Positive = LONGEST
 
 
-class RiverSection(_Section):
-    """``[source] kind = "river"``."""
+class RiverSection(_AnySource, kw_only=True):
+    """``[source] kind = "river"``.
+
+    Parameters
+    ----------
+    dataset
+        The name of a data set of river's, such as ``Shuttle``; the target is dropped.
+    limit
+        Read only so many records, counted from the data set's first.
+    ignore
+        As in `FileSection`.
+    """
 
     dataset: str
     limit: Positive | None = None
 
 
 class ModelSection(_Section):
-    """``[model]``: the arguments of `Mixture`; a key of `fields` that holds a comma names several fields."""
+    """``[model]``: the arguments of `Mixture`, as TOML can hold them.
+
+    Parameters
+    ----------
+    fields, components
+        A family is its name or a table: ``amount = "LogNormal"``, ``heads = { family = "Binomial", n = 10 }``. A key
+        with a comma names several fields: ``"lat, lon" = "MultivariateNormal"``.
+    step_size
+        Likewise: ``"RunningMean"`` or ``{ step_size = "PowerDecay", alpha = 0.7 }``.
+    n_components, weights, batch_size, warm_up, averaging, seed
+        As in `Mixture`.
+    """
 
     n_components: int = 3
     fields: dict[str, str | dict[str, Any]] | None = None
@@ -76,7 +123,17 @@ class ModelSection(_Section):
 
 
 class CheckpointSection(_Section):
-    """``[checkpoint]``."""
+    """``[checkpoint]``.
+
+    Parameters
+    ----------
+    directory
+        Where checkpoints are written; one run at a time.
+    every_records
+        A checkpoint is written after so many records of the stream, refused ones counted, and at the end.
+    keep
+        How many checkpoints are kept.
+    """
 
     directory: str = "state"
     every_records: Positive = 10_000
@@ -84,23 +141,41 @@ class CheckpointSection(_Section):
 
 
 class ParquetSection(_Section):
-    """``[sink] kind = "parquet"``: a directory of files."""
+    """``[sink] kind = "parquet"``.
+
+    Parameters
+    ----------
+    path
+        A directory: a file for the rows between two checkpoints.
+    """
 
     path: str
 
 
 class NdjsonSection(_Section):
-    """``[sink] kind = "ndjson"``: one file."""
+    """``[sink] kind = "ndjson"``.
+
+    Parameters
+    ----------
+    path
+        A file that is appended to.
+    """
 
     path: str
 
 
 class StdoutSection(_Section):
-    """``[sink] kind = "stdout"``: NDJSON."""
+    """``[sink] kind = "stdout"``: NDJSON, at least once each row."""
 
 
 class DeadLetterSection(_Section):
-    """``[dead_letter]``: the file for refused records; by default in the checkpoint directory."""
+    """``[dead_letter]``.
+
+    Parameters
+    ----------
+    path
+        The file for refused records; ``_dead-letter.ndjson`` in the checkpoint directory where left out.
+    """
 
     path: str | None = None
 
@@ -204,9 +279,7 @@ def _read(place: str, table: Any, section: type[_S], of_kind: str = "") -> _S:
         raise ConfigError(f"{place} must be a table, not {table!r}")
     for key in table:
         if key not in section.__struct_fields__:
-            raise ConfigError(
-                f"{place} unknown key {key!r}{of_kind}; {_hint(key, section.__struct_fields__)}"
-            )
+            raise ConfigError(f"{place} unknown key {key!r}{of_kind}; {_hint(key, section.__struct_fields__)}")
     try:
         return msgspec.convert(table, section)
     except msgspec.ValidationError as error:

@@ -14,16 +14,17 @@ a cell is a whole number (digits alone), a number, ``true`` or ``false`` if it r
 ``nan`` is a missing number.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 
 from streammix.pipeline.flow import Batch, Lines, Refusal
 
-__all__ = ["BOM", "Decoder", "cell_value", "decode_json"]
+__all__ = ["BOM", "Decoder", "cell_value", "decode_json", "without"]
 
 Decoder = Callable[[Batch], Batch]
 
@@ -46,6 +47,27 @@ def decode_json(batch: Batch) -> Batch:
         return batch
     records = _decode_block(batch.texts) if isinstance(batch.texts, Lines) else None
     return replace(batch, records=records) if records is not None else _decode_each(batch, batch.texts)
+
+
+def without(fields: Collection[str], decode: Decoder = decode_json) -> Decoder:
+    """Return a decoder that leaves fields out of the records.
+
+    Examples
+    --------
+    >>> batch = Batch("stdin", np.array([0]), texts=[b'{"id": 17, "a": 1}'])
+    >>> without({"id"})(batch).records
+    [{'a': 1}]
+    """
+
+    def decoded(batch: Batch) -> Batch:
+        batch = decode(batch)
+        if isinstance(batch.records, pa.RecordBatch):
+            names = [name for name in batch.records.schema.names if name not in fields]
+            return replace(batch, records=batch.records.select(names))
+        records = [{name: value for name, value in x.items() if name not in fields} for x in batch.records or []]
+        return replace(batch, records=records)
+
+    return decoded if fields else decode
 
 
 def cell_value(cell: str) -> Any:

@@ -53,11 +53,7 @@ def declared_fields(section: ModelSection) -> set[str] | None:
 def text_fields(section: ModelSection) -> set[str]:
     """Return the names of the fields that are declared categorical."""
     return {
-        name
-        for table in _tables(section)
-        for key, family in table.items()
-        if _is_text(family)
-        for name in _names(key)
+        name for table in _tables(section) for key, family in table.items() if _is_text(family) for name in _names(key)
     }
 
 
@@ -98,9 +94,7 @@ def _fields(section: ModelSection) -> Fields | None:
 def _components(section: ModelSection) -> list[Fields] | None:
     if section.components is None:
         return None
-    return [
-        _families(f"[[model.components]] number {k}", table) for k, table in enumerate(section.components)
-    ]
+    return [_families(f"[[model.components]] number {k}", table) for k, table in enumerate(section.components)]
 
 
 def _tables(section: ModelSection) -> list[Fields]:

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from streammix.pipeline.flow import Refusal
+
 __all__ = ["LiveProgress", "LogProgress", "Progress", "Tally"]
 
 log = logging.getLogger("streammix")
@@ -35,14 +37,17 @@ class Tally:
     new_rejected: int = 0
     scored: int = 0
     log_density: float = 0.0
+    first_refusal: str = ""
     started: float = field(default_factory=time.monotonic)
 
-    def add(self, records: int, rejected: int, log_density: NDArray[np.float64]) -> None:
+    def add(self, records: int, refused: list[Refusal], log_density: NDArray[np.float64]) -> None:
         """Count a batch."""
         self.records += records
         self.new_records += records
-        self.rejected += rejected
-        self.new_rejected += rejected
+        self.rejected += len(refused)
+        self.new_rejected += len(refused)
+        if refused and not self.first_refusal:
+            self.first_refusal = f"{refused[0].source} at {refused[0].offset}: {refused[0].reason}"
         # exactly 0 stands for a record of the warm-up; a record outside every component has no finite density
         self.scored += int(np.count_nonzero(known := log_density[np.isfinite(log_density)]))
         self.log_density += float(known.sum())

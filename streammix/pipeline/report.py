@@ -18,9 +18,7 @@ LEVELS_SHOWN = 4
 
 def components_table(model: Mixture) -> Table:
     """Return the components of a model that has warmed up: weights and current parameters."""
-    table = Table(
-        title=f"{model.n_components} components after {model.n_seen:,} records", title_justify="left"
-    )
+    table = Table(title=f"{model.n_components} components after {model.n_seen:,} records", title_justify="left")
     for column in ("component", "weight"):
         table.add_column(column, justify="right")
     for column in ("field", "family", "parameters"):

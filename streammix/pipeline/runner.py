@@ -110,15 +110,15 @@ class Pipeline:
         assert batch.records is not None  # for the type checker: it is decoded
         done = self.model.ingest(batch.records)
         refused = batch.refused + [
-            Refusal(batch.source, int(batch.offsets[row]), str(error), batch.raw(row))
-            for row, error in done.rejected
+            Refusal(batch.source, int(batch.offsets[row]), str(error), batch.raw(row)) for row, error in done.rejected
         ]
-        self.dead_letters.write(sorted(refused, key=lambda refusal: refusal.offset))
+        refused.sort(key=lambda refusal: refusal.offset)
+        self.dead_letters.write(refused)
         if len(done.rows):
             rows = Scored(batch.source, batch.offsets[done.rows], done.responsibilities, done.log_density)
             for sink in self.sinks:
                 sink.write(rows)
-        self.tally.add(len(batch), len(refused), done.log_density)
+        self.tally.add(len(batch), refused, done.log_density)
 
 
 @contextmanager

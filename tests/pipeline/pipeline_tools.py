@@ -50,9 +50,7 @@ def write_config(directory: Path, source: str, sinks: str = "", every: int = 500
     return path
 
 
-def streammix(
-    *arguments: Any, cwd: Path | None = None, stdin: bytes | None = None
-) -> subprocess.CompletedProcess:
+def streammix(*arguments: Any, cwd: Path | None = None, stdin: bytes | None = None) -> subprocess.CompletedProcess:
     """Run the command line in a process of its own, away from a terminal."""
     environment = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1"}
     return subprocess.run(
@@ -73,9 +71,7 @@ def scored_parquet(directory: Path) -> pa.Table:
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
     """Return the objects of an NDJSON file."""
-    return (
-        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    )
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def state_of(directory: Path) -> dict[str, Any]:

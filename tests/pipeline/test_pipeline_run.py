@@ -72,9 +72,7 @@ def test_a_row_a_record_scored_before_it_is_learnt(place):
 
     model = Mixture(**commands.build_model(commands.load_config(place / "pipeline.toml").model)._get_params())
     offset = 0
-    for line, row in zip(
-        (place / "events" / "a.ndjson").read_bytes().splitlines(True), rows.to_pylist(), strict=True
-    ):
+    for line, row in zip((place / "events" / "a.ndjson").read_bytes().splitlines(True), rows.to_pylist(), strict=True):
         assert row["position"] == {"source": os.path.join("events", "a.ndjson"), "offset": offset}
         done = model.ingest([json.loads(line)])
         assert row["responsibilities"] == done.responsibilities[0].tolist()
@@ -82,9 +80,9 @@ def test_a_row_a_record_scored_before_it_is_learnt(place):
         assert row["score"] == -done.log_density[0]
         offset += len(line)
     warming_up = rows.slice(0, 100).to_pylist()
-    assert {
-        (tuple(row["responsibilities"]), math.copysign(1, row["score"]) * row["score"]) for row in warming_up
-    } == {((0.5, 0.5), 0.0)}
+    assert {(tuple(row["responsibilities"]), math.copysign(1, row["score"]) * row["score"]) for row in warming_up} == {
+        ((0.5, 0.5), 0.0)
+    }
     assert b"-0.0" not in (place / "scored.ndjson").read_bytes()
 
 
@@ -144,14 +142,9 @@ def test_bad_records_go_to_the_dead_letter_file_and_the_run_goes_on(place):
         file.write(b"\n".join([*bad, b"", b'{"x": 1.0, "y": 2.0, "kind": "b"}']))
     status, _, said = run(place)
     assert status == 0
-    assert (
-        f"7 of 1,208 new records were refused; the reasons are in {place / 'state' / '_dead-letter.ndjson'}"
-        in said
-    )
+    assert f"7 of 1,208 new records were refused; the reasons are in {place / 'state' / '_dead-letter.ndjson'}" in said
     refused = lines_of(place / "state" / "_dead-letter.ndjson")
-    assert [line["position"]["offset"] for line in refused] == [
-        sum(map(len, bad[:i])) + i for i in range(len(bad))
-    ]
+    assert [line["position"]["offset"] for line in refused] == [sum(map(len, bad[:i])) + i for i in range(len(bad))]
     assert refused[0]["raw"] == '{"x": 1'
     assert refused[1]["raw_base64"] == "eyJ4IjogIv8ifQ=="
     assert all(line["reason"] for line in refused)
@@ -159,6 +152,30 @@ def test_bad_records_go_to_the_dead_letter_file_and_the_run_goes_on(place):
     assert len(lines_of(place / "scored.ndjson")) == 1201
     run(place)
     assert lines_of(place / "state" / "_dead-letter.ndjson") == refused
+
+
+def test_a_stream_of_which_nothing_can_be_learnt_fails_the_run(tmp_path):
+    write_ndjson(tmp_path / "events" / "a.ndjson", [{"x": "text"}, {"x": "more"}])
+    write_config(tmp_path, FILES, SINKS)
+    status, _, said = run(tmp_path)
+    assert status == 1
+    assert "error: none of the 2 records could be learnt; events/a.ndjson at 0: " in said
+    assert len(lines_of(tmp_path / "state" / "_dead-letter.ndjson")) == 2
+    assert run(tmp_path)[0] == 0
+
+
+@pytest.mark.parametrize("name", ["a.ndjson", "a.parquet"])
+def test_fields_may_be_kept_from_an_inferred_model(name, tmp_path):
+    records = [{**x, "id": i, "t": "2026-01-01"} for i, x in enumerate(events(200))]
+    write_ndjson(tmp_path / "events" / "a.ndjson", records)
+    pa.parquet.write_table(pa.Table.from_pylist(records), tmp_path / "events" / "a.parquet")
+    model = "[model]\nn_components = 2\nwarm_up = 100\nseed = 1\n"
+    source = f'kind = "file"\npath = "events/{name}"\nignore = ["id", "t", "absent"]'
+    write_config(tmp_path, source, model=model)
+    status, table, _ = run(tmp_path)
+    assert status == 0
+    assert "x, y" in table
+    assert "id" not in table
 
 
 def test_bad_rows_of_a_table_go_there_as_json(tmp_path):
@@ -400,9 +417,7 @@ def test_a_source_and_a_sink_of_ones_own(tmp_path, place):
     source, sink = Counting(), Counting()
     model = commands.build_model(commands.load_config(place / "pipeline.toml").model)
     with CheckpointStore(tmp_path / "own") as store:
-        pipeline = Pipeline(
-            model, source, [sink], DeadLetters(tmp_path / "dead", None), store, every_records=100
-        )
+        pipeline = Pipeline(model, source, [sink], DeadLetters(tmp_path / "dead", None), store, every_records=100)
         pipeline.run(LogProgress(100), StopRequest())
         pipeline.close()
         found = store.latest()
@@ -458,7 +473,7 @@ def test_progress_lines(caplog, monkeypatch):
     tally, progress = Tally(), LogProgress(100)
     with caplog.at_level(logging.INFO, "streammix"):
         for _ in range(25):
-            tally.add(10, 1, np.array([0.0, -2.0, -4.0]))
+            tally.add(10, [Refusal("s", 3, "bad", b"")], np.array([0.0, -2.0, -4.0]))
             progress.show(tally, np.array([0.25, 0.75]))
     assert len(caplog.messages) == 2
     assert "records 100," in caplog.messages[0]

@@ -76,8 +76,7 @@ class GrowingFile:
         size = path.stat().st_size if path.exists() else 0
         if recorded is None and size:
             raise ConfigError(
-                f"{path} already holds {size} bytes that no checkpoint knows of; "
-                "move it away or choose another path"
+                f"{path} already holds {size} bytes that no checkpoint knows of; move it away or choose another path"
             )
         self._length: int = recorded["bytes"] if recorded is not None else 0
         if may_shrink:

@@ -138,9 +138,7 @@ class CsvReader:
     def _refuse_first_line(self, error: Exception) -> None:
         (offset, text), *others = self._used
         self._pending.extendleft(reversed(others))
-        problem = (
-            f"not UTF-8: {error.reason}" if isinstance(error, UnicodeDecodeError) else f"not CSV: {error}"
-        )
+        problem = f"not UTF-8: {error.reason}" if isinstance(error, UnicodeDecodeError) else f"not CSV: {error}"
         self._refused.append(Refusal(self._lines.name, offset, problem, text))
 
     def _record(self, cells: list[str]) -> dict[str, Any]:

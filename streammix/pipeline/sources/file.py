@@ -37,9 +37,7 @@ COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 Reader = LineReader | CsvReader | ColumnsReader
 
 
-def find_files(
-    patterns: list[str], base: Path, is_own: Callable[[Path], bool] = lambda path: False
-) -> list[str]:
+def find_files(patterns: list[str], base: Path, is_own: Callable[[Path], bool] = lambda path: False) -> list[str]:
     """Return the names of the files that the patterns match, those of one pattern in sorted order.
 
     Parameters
@@ -59,17 +57,13 @@ def find_files(
     names: dict[str, None] = {}
     for pattern in patterns:
         if (base / pattern).is_dir():
-            raise ConfigError(
-                f"path: {pattern} is a directory; write a pattern for its files, as {pattern}/*.ndjson"
-            )
+            raise ConfigError(f"path: {pattern} is a directory; write a pattern for its files, as {pattern}/*.ndjson")
         literal = [pattern] if (base / pattern).exists() else []
         found = literal or sorted(glob.glob(pattern, root_dir=base, recursive=True))
         files = [name for name in found if (base / name).is_file() and not is_own(base / name)]
         if not files:
             is_pattern = glob.has_magic(pattern)
-            raise ConfigError(
-                f"path: {'no file matches' if is_pattern else 'there is no file'} {base / pattern}"
-            )
+            raise ConfigError(f"path: {'no file matches' if is_pattern else 'there is no file'} {base / pattern}")
         names.update(dict.fromkeys(files))
     return list(names)
 

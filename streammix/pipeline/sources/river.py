@@ -40,9 +40,7 @@ class RiverSource:
     (array([0, 1]), array([2]), None)
     """
 
-    def __init__(
-        self, dataset: str, limit: int | None = None, position: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, dataset: str, limit: int | None = None, position: dict[str, Any] | None = None) -> None:
         known = position["dataset"] if position else dataset
         if known != dataset:
             raise ConfigError(f"dataset is {dataset}, but the checkpoint was reading {known}")
@@ -71,11 +69,7 @@ def _dataset(name: str) -> Any:
     from river import datasets
     from river.datasets.base import Dataset, RemoteDataset
 
-    kinds = {
-        key: kind
-        for key, kind in vars(datasets).items()
-        if isinstance(kind, type) and issubclass(kind, Dataset)
-    }
+    kinds = {key: kind for key, kind in vars(datasets).items() if isinstance(kind, type) and issubclass(kind, Dataset)}
     bundled = [key for key, kind in kinds.items() if not issubclass(kind, RemoteDataset)]
     if name not in kinds:
         close = difflib.get_close_matches(name, kinds, 1, 0.5)
