@@ -75,8 +75,8 @@ def checked(
             if isinstance(family, Family) and not family.is_given:
                 raise ConfigError(f"component {k}, field {', '.join(names)}: {family!r} needs parameters to start from")
     shares = [1 / len(given)] * len(given) if weights is None else [float(weight) for weight in weights]
-    if len(shares) != len(given) or not all(0 < share < float("inf") for share in shares):
-        raise ConfigError(f"weights must be {len(given)} positive numbers, not {weights!r}")
+    if len(shares) != len(given) or not all(0 <= share < float("inf") for share in shares):
+        raise ConfigError(f"weights must be {len(given)} numbers, 0 or more, not {weights!r}")
     total = sum(shares)
     if abs(total - 1.0) > 1e-6:
         raise ConfigError(f"weights must sum to 1, not to {total!r}")

@@ -1,5 +1,6 @@
 """What a mixture does with records: gather the first ones, start, and hand on to what runs."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from streammix.core.reader import as_record, is_missing, short
 from streammix.declaration import Declaration
 from streammix.errors import RecordError
 from streammix.running import Running
-from streammix.schema import Encoded, Schema
+from streammix.schema import LARGEST, Encoded, Schema
 from streammix.state import Snapshot
 from streammix.warmup import choose_families, given_state, needed_records, warm_state
 
@@ -22,6 +23,7 @@ FloatArray = NDArray[np.float64]
 
 IMPOSSIBLE = "no component gives the record a positive density"
 EXPLICIT_START = 100  # records that explicit parameters count as
+LARGEST_WEIGHT = 1e100
 FIRST_LOOK = 1_000  # records after which the warm-up's length is settled
 
 
@@ -176,16 +178,13 @@ class Learner:
         if self.schema is not None:
             self.schema.reader.row(record)
             names = {name for group in self.schema.fields for name in group}
-            return {name: plain_value(name, value) for name, value in record.items() if name in names}
+            return {name: plain_value(name, value, math.inf) for name, value in record.items() if name in names}
         if not record:
             raise RecordError("the record is empty")
         for name in record:
             if not isinstance(name, str):
                 raise RecordError(f"a field's name must be a string, not {short(name)}")
-        kept = {name: plain_value(name, value) for name, value in record.items()}
-        if all(value is None for value in kept.values()):
-            raise RecordError(f"the record {short(record)} has no value")
-        return kept
+        return {name: plain_value(name, value, LARGEST) for name, value in record.items()}
 
     def _wait(self, record: Any, weight: float) -> None:
         """Put a record into the warm-up's buffer, and start where it is full."""
@@ -227,11 +226,11 @@ class Learner:
 
 def check_weight(weight: float) -> None:
     """Refuse a weight that is not a positive number of a sensible size."""
-    if not 0.0 < weight <= 1e9:
-        raise RecordError(f"a record's weight must be a positive number up to 1e9, not {weight!r}")
+    if not 0.0 < weight <= LARGEST_WEIGHT:
+        raise RecordError(f"a record's weight must be a positive number up to {LARGEST_WEIGHT:g}, not {weight!r}")
 
 
-def plain_value(name: str, value: Any) -> Any:
+def plain_value(name: str, value: Any, largest: float) -> Any:
     """Return a value as a plain bool, int, float, str or None.
 
     Raises
@@ -252,7 +251,7 @@ def plain_value(name: str, value: Any) -> Any:
             number = float("inf")
         if number != number:
             return None
-        if abs(number) <= 1e100:
+        if abs(number) <= largest and abs(number) != math.inf:
             return value if isinstance(value, int) else number
     raise RecordError(
         f"field {name!r}: expected a finite number, a string or a boolean, got {short(value)}", field=name

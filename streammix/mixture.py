@@ -14,7 +14,7 @@ from streammix.declaration import checked, from_json, to_json
 from streammix.errors import RecordError
 from streammix.families import Categorical, Family, Fixed
 from streammix.families.levels import Probabilities
-from streammix.learner import Learner, check_weight
+from streammix.learner import LARGEST_WEIGHT, Learner, check_weight
 from streammix.schema import OTHER, field_name
 from streammix.state import Snapshot
 from streammix.stepsize import StepSize
@@ -219,7 +219,7 @@ class Mixture(Records, base.Clusterer):
             weights = np.ascontiguousarray(w, dtype=np.float64)
             if weights.shape != (table.num_rows,):
                 raise RecordError(f"weights must be one number a row: {table.num_rows}, not {weights.shape}")
-            for weight in weights[~((weights > 0) & (weights <= 1e9))][:1]:
+            for weight in weights[~((weights > 0) & (weights <= LARGEST_WEIGHT))][:1]:
                 check_weight(float(weight))
         if not table.num_rows:
             return

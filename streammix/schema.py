@@ -1,6 +1,7 @@
 """Fields → blocks of the core; dicts and Arrow tables → rows of doubles; categories ↔ codes."""
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +16,13 @@ from streammix.errors import ConfigError, RecordError
 from streammix.families import Binomial, Categorical, Family, Fixed, MultivariateNormal
 from streammix.families.base import Interval
 
-__all__ = ["MAX_LEVELS", "OTHER", "Block", "Encoded", "Schema", "Unknown", "field_name"]
+__all__ = ["LARGEST", "MAX_LEVELS", "OTHER", "Block", "Encoded", "Schema", "Unknown", "field_name"]
 
 FloatArray = NDArray[np.float64]
 Names = tuple[str, ...]
 Unknown = tuple[int, int, Any]  # row, column, the key of a level that the model doesn't know
 
-LARGEST = 1e100  # numbers beyond it are refused: their squares must stay finite
+LARGEST = 1e100  # numbers beyond it are refused, but for a LogNormal: their squares must stay finite
 MAX_LEVELS = 10_000  # levels of a field; later ones share one level, OTHER
 OTHER = ("other", None)
 
@@ -167,13 +168,10 @@ class Schema:
             columns.append(values)
         for _, names, distribution in self._externals:
             columns.append(_log_densities(names, distribution, sources, n, refusals))
+        if not sources:
+            known = ", ".join(sorted({repr(name) for names in self.fields for name in names}))
+            raise RecordError(f"row 0: the frame has none of the model's fields: {known}", row=0)
         if not refusals and n:
-            seen = np.zeros(n, dtype=bool)
-            for values in columns:
-                seen |= ~np.isnan(values)
-            if not seen.all():
-                row = int(np.argmin(seen))
-                refusals.append(RecordError("the record has a value for none of the model's fields", row=row))
             for column, rule in enumerate(self._rules):
                 if rule[6] == 1:
                     _check_shared(rule[0], column, self._rules, columns, refusals, sources[rule[0]], self._explain)
@@ -223,8 +221,9 @@ class Schema:
                 continue
             support = inner[0].support
             assert isinstance(support, Interval)
-            low = max(math.nextafter(support.low, math.inf) if support.low_open else support.low, -LARGEST)
-            high = min(math.nextafter(support.high, -math.inf) if support.high_open else support.high, LARGEST)
+            largest = sys.float_info.max if kind == "lognormal" else LARGEST
+            low = max(math.nextafter(support.low, math.inf) if support.low_open else support.low, -largest)
+            high = min(math.nextafter(support.high, -math.inf) if support.high_open else support.high, largest)
             rule = "log" if kind == "lognormal" else "whole" if support.integer else "real"
             self._rules.append((name, rule, low, high, None, False, is_shared))
             self._whats.append(support.describe())

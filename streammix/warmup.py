@@ -94,7 +94,7 @@ def given_state(schema: Schema, weights: Sequence[float], start: float) -> State
     layout = schema.layout()
     n_components = len(weights)
     state = blank(layout, n_components, 0.0)
-    state.masses[0, :n_components] = weights
+    state.masses[0, :n_components] = np.maximum(weights, 1e-300)
     state.starts[:] = start
     _fill_given(schema, state)
     _settle(state)
@@ -132,17 +132,22 @@ def warm_state(
         candidates.append((_climb(engine, state, table, weights, totals, SHORT), state.copy()))
         if n_components == 1:
             break
-    candidates.sort(key=lambda candidate: -candidate[0])
+    candidates.sort(key=lambda candidate: -_rounded(candidate[0], totals))
     best: tuple[float, State] | None = None
     for _, candidate in candidates[:FINALISTS]:
         state.assign(candidate)
         engine.maximize()
         log_likelihood = _climb(engine, state, table, weights, totals, LONG)
-        if best is None or log_likelihood > best[0]:
+        if best is None or _rounded(log_likelihood, totals) > _rounded(best[0], totals):
             best = log_likelihood, state.copy()
     assert best is not None
     reanchor(layout, best[1])
     return best[1]
+
+
+def _rounded(log_likelihood: float, totals: FloatArray) -> int:
+    """Ten-thousandths of a nat a record: starts that differ by less are ties, and the earlier one is taken."""
+    return round(log_likelihood / float(totals[0]) * 1e4)
 
 
 def _climb(
@@ -238,7 +243,7 @@ def _fill_scales(
                 prior[unit, 0] = variance / shrinkage
             elif kind == "categorical":
                 values[unit, 0] = 1.0
-                values[unit, 1:] = 1 / size
+                values[unit, 1:] = 1 / max(size, 1)
                 prior[unit, 0] = PRIOR_WEIGHT
             else:
                 least = 0.5 / (seen.size + 1)
@@ -257,7 +262,7 @@ def _mean_variance(seen: FloatArray) -> tuple[float, float]:
         return 0.0, 1.0
     mean = float(seen[0] + (seen - seen[0]).mean())
     variance = float(((seen - mean) ** 2).mean())
-    return mean, max(variance, (1e-6 * abs(mean)) ** 2, 1e-12 if mean == 0.0 else 0.0, 1e-200)
+    return mean, variance if variance > 0.0 else max((1e-6 * mean) ** 2, 1e-200 if mean else 1e-12)
 
 
 def _pooled(cells: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -88,7 +88,7 @@ KINDS = {
     "bernoulli": BERNOULLI, "binomial": BINOMIAL, "categorical": CATEGORICAL, "external": EXTERNAL,
 }
 GROUP = 8  # components come in groups of this many lanes
-cdef double LARGEST_WEIGHT = 1e9
+cdef double LARGEST_WEIGHT = 1e100
 CHUNK = 4096  # rows whose sums are taken together, whatever the number of threads
 
 

@@ -100,7 +100,8 @@ cdef class Reader:
                 column = self.slow_column(position, <object>key)
             position += 1
             if column >= 0 and self.shared[column]:
-                known += self.read_shared(column, <object>value, row)
+                self.read_shared(column, <object>value, row)
+                known = 1
                 continue
             while column >= 0:
                 if PyFloat_CheckExact(<object>value) and self.kind[column] == REAL:
@@ -110,20 +111,20 @@ cdef class Reader:
                 else:
                     v = self.convert(column, <object>value)
                 row[column] = v
-                known += v == v
+                known = 1
                 column = self.next_column[column]
         if self.externals:
             known += self.read_externals(x, row_view(row, self.n_columns))
         if known == 0:
             if x:
-                raise RecordError(f"the record {short(x)} has a value for none of the model's fields: "
+                raise RecordError(f"the record {short(x)} has none of the model's fields: "
                                   f"{', '.join(map(repr, self.first_column))}")
             raise RecordError("the record is empty")
         return 0
 
     cdef int read_shared(self, int column, object value, double *row) except -1:
         """Fill the columns of a field whose components differ in support: infinity where the value is outside."""
-        cdef int known = 0, fits = self.shared[column] == 2
+        cdef int fits = self.shared[column] == 2
         refused = None
         while column >= 0:
             try:
@@ -132,11 +133,10 @@ cdef class Reader:
             except RecordError as error:
                 refused = refused or error
                 row[column] = INFINITY
-            known |= row[column] == row[column]
             column = self.next_column[column]
         if not fits:
             raise refused
-        return known
+        return 0
 
     cdef int slow_column(self, int position, object key) except -2:
         if not isinstance(key, str):
@@ -204,7 +204,7 @@ cdef class Reader:
         code = codes.get(key)
         if code is not None:
             return <double>code
-        if value is None or is_missing(value):
+        if key == ("null", None):
             return NAN
         if not self.rules[column][5]:
             self.refuse(column, value)
@@ -231,12 +231,12 @@ cdef class Reader:
                 if not -1e100 <= v <= 1e100:
                     raise RecordError(f"field {name!r}: expected a finite number, got {short(value)}", field=name)
                 values.append(v)
+            known += any(name in x for name in names)
             if not values:
                 continue
             if len(values) < len(names):
                 raise RecordError(f"fields {names!r}: {distribution!r} needs all of them or none")
             row[column] = distribution.log_density([values[0] if len(names) == 1 else values])[0]
-            known += 1
         return known
 
     def rows(self, list records):
