@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Budget", "Missing", "Point", "Row", "Side", "compare", "each", "measure", "repeat"]
+__all__ = ["Budget", "Limit", "Missing", "Point", "Row", "Side", "compare", "each", "measure", "repeat"]
 
 Run = Callable[[int], object]
-Relation = Literal["cost", "speed-up", "share"]
+Relation = Literal["cost", "speed-up"]
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,15 @@ class Row:
     cost, peer, peer_cost
         Medians over the rounds; the peer's name and cost are empty and None where there is none.
     ratio, spread
-        The median, least and greatest ratio of the rounds: "cost" is ours / the peer's, "speed-up" the peer's / ours,
-        "share" the same in words of throughput.
+        The median, least and greatest ratio of the rounds: a "cost" is ours / the peer's, a "speed-up" the peer's / ours.
     aim
-        What the ratio (without a peer: the cost) should be: at most, for a cost; at least, for the others.
+        What the ratio (without a peer: the cost) should be: at most, for a cost; at least, for a speed-up.
+    unit
+        Of the costs: "ns/record", "ns" or "bytes".
+    clock
+        "CPU" time of the process, all threads together, or "wall".
+    threads
+        How many threads each side may use.
     """
 
     job: str
@@ -91,6 +96,29 @@ class Point:
     cost: float
     unit: str = "ns/record"
     clock: str = "CPU"
+    benchmark: str = ""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How near a kernel comes to the machine's limits.
+
+    Parameters
+    ----------
+    cost
+        Nanoseconds a record.
+    multiply_adds, share
+        10⁹ multiply-adds a second, and their share of those of a BLAS matrix product.
+    moved, moved_share
+        10⁹ bytes of rows or state a second, and their share of those of a copy within the cache.
+    """
+
+    kernel: str
+    cost: float
+    multiply_adds: float
+    share: float
+    moved: float
+    moved_share: float
     benchmark: str = ""
 
 
@@ -146,6 +174,7 @@ def compare(
     clock: Callable[[], float] = time.process_time,
     threads: int = 1,
     note: str = "",
+    unit: str = "ns/record",
 ) -> list[Row]:
     """Measure ours against others, all in the same rounds: a row for each of them, with its aim where it has one."""
     present = [other for other in others if isinstance(other, Side)]
@@ -158,7 +187,7 @@ def compare(
         cost = statistics.median(own)
         if isinstance(other, Missing):
             text = f"{other.package} is not installed"
-            rows.append(Row(job, cost, other.name, None, None, None, relation, aim, clock=kind, note=text))
+            rows.append(Row(job, cost, other.name, None, None, None, relation, aim, unit, kind, threads, text))
             continue
         peer = costs[other.name]
         pairs = zip(own, peer, strict=True)
@@ -167,7 +196,7 @@ def compare(
         middle = statistics.median(ratios)
         peer_cost = statistics.median(peer)
         rows.append(
-            Row(job, cost, other.name, peer_cost, middle, spread, relation, aim, "ns/record", kind, threads, note)
+            Row(job, cost, other.name, peer_cost, middle, spread, relation, aim, unit, kind, threads, note)
         )
     return rows
 

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.data import Record, Shape, Truth
 from benchmarks.harness import Missing, Side, each, repeat
 
-__all__ = ["found", "pomegranate_step", "river_learn", "sklearn_mixture", "sklearn_step", "stepmix_step"]
+__all__ = ["found", "pomegranate_step", "river_answers", "river_learn", "sklearn_mixture", "sklearn_step", "stepmix_step"]
 
 CHUNK = 2_000
 
@@ -139,6 +139,22 @@ def river_learn(records: Sequence[Record], labels: Sequence[int]) -> list[Side]:
     }
     sides = [Side(name, each(_endless(peer.learn_one, records), [None])) for name, peer in clusterers.items()]
     return [*sides, Side("river GaussianNB", each(learn_labelled, labelled))]
+
+
+def river_answers(records: Sequence[Record], labels: Sequence[int]) -> list[Side]:
+    """Return what river's models answer record by record, after having learnt the records."""
+    from river import anomaly, cluster, naive_bayes
+
+    means, bayes, trees = cluster.KMeans(5, seed=1), naive_bayes.GaussianNB(), anomaly.HalfSpaceTrees(seed=1)
+    for x, y in zip(records, labels, strict=True):
+        means.learn_one(x)
+        bayes.learn_one(x, y)
+        trees.learn_one(x)
+    return [
+        Side("river KMeans.predict_one", each(means.predict_one, records)),
+        Side("river GaussianNB.predict_proba_one", each(bayes.predict_proba_one, records)),
+        Side("river HalfSpaceTrees.score_one", each(trees.score_one, records)),
+    ]
 
 
 def _endless(learn: Callable[[Record], object], records: Sequence[Record]) -> Callable[[Any], object]:

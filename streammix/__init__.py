@@ -16,6 +16,7 @@ from streammix.families import (
 )
 from streammix.mixture import Ingested, Mixture
 from streammix.stepsize import HalfLife, PowerDecay, RunningMean
+from streammix.store import Checkpoint, CheckpointStore, load, save
 
 __version__ = "0.1.0"
 
@@ -25,7 +26,9 @@ __all__ = [
     "Bernoulli",
     "Binomial",
     "Categorical",
+    "Checkpoint",
     "CheckpointError",
+    "CheckpointStore",
     "ConfigError",
     "Exponential",
     "Fixed",
@@ -41,4 +44,6 @@ __all__ = [
     "RunningMean",
     "StreammixError",
     "batch",
+    "load",
+    "save",
 ]

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streammix import families
-from streammix.core.reader import as_record, is_missing, short
+from streammix.core.reader import as_record, is_missing, level_key, level_of, short
 from streammix.declaration import Declaration
 from streammix.errors import RecordError
 from streammix.running import Running
@@ -177,14 +177,20 @@ class Learner:
         """Return a record as it waits: plain values of the fields in use, checked."""
         if self.schema is not None:
             self.schema.reader.row(record)
+            levels = self.schema.codes
             names = {name for group in self.schema.fields for name in group}
-            return {name: plain_value(name, value, math.inf) for name, value in record.items() if name in names}
+            kept = {
+                name: level_of(level_key(value)) if name in levels else _number(plain_value(name, value, math.inf))
+                for name, value in record.items()
+                if name in names
+            }
+            return _present(kept)
         if not record:
             raise RecordError("the record is empty")
         for name in record:
             if not isinstance(name, str):
                 raise RecordError(f"a field's name must be a string, not {short(name)}")
-        return {name: plain_value(name, value, LARGEST) for name, value in record.items()}
+        return _present({name: plain_value(name, value, LARGEST) for name, value in record.items()})
 
     def _wait(self, record: Any, weight: float) -> None:
         """Put a record into the warm-up's buffer, and start where it is full."""
@@ -224,6 +230,15 @@ class Learner:
         self._types |= kinds
 
 
+def _present(record: dict[str, Any]) -> dict[str, Any]:
+    """The record without what is missing, in one order, however it was written."""
+    return {name: record[name] for name in sorted(record) if record[name] is not None}
+
+
+def _number(value: Any) -> Any:
+    return float(value) if isinstance(value, bool) else value
+
+
 def check_weight(weight: float) -> None:
     """Refuse a weight that is not a positive number of a sensible size."""
     if not 0.0 < weight <= LARGEST_WEIGHT:
@@ -231,7 +246,7 @@ def check_weight(weight: float) -> None:
 
 
 def plain_value(name: str, value: Any, largest: float) -> Any:
-    """Return a value as a plain bool, int, float, str or None.
+    """Return a value as a plain bool, float, str or None.
 
     Raises
     ------
@@ -252,7 +267,7 @@ def plain_value(name: str, value: Any, largest: float) -> Any:
         if number != number:
             return None
         if abs(number) <= largest and abs(number) != math.inf:
-            return value if isinstance(value, int) else number
+            return number
     raise RecordError(
         f"field {name!r}: expected a finite number, a string or a boolean, got {short(value)}", field=name
     )

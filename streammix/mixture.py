@@ -297,10 +297,6 @@ class Mixture(Records, base.Clusterer):
                     records[i].update(pairs)
         return records
 
-    @property
-    def _k(self) -> int:
-        return self.n_components
-
     @classmethod
     def _unit_test_params(cls) -> Any:
         yield {"n_components": 3, "warm_up": 50, "seed": 42}

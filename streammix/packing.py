@@ -4,7 +4,9 @@ A component's fields are a list, and a field's statistics a map from names to li
 are the same for every model and at every moment: while warming up, with new levels, with fields newly missing.
 """
 
+import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,7 @@ _FIELD = pa.struct(
         ("family", pa.string()),  # as the core names it
         ("block", pa.int32()),
         ("in_use", pa.bool_()),  # false: this component has another family for the field
-        ("mass", pa.int32()),  # 0: the component's own; n: number n of its unit_masses, from 1
+        ("mass_index", pa.int32()),  # 0: the component's own mass; n: number n of its unit_masses, from 1
         ("statistics", pa.map_(pa.string(), _NUMBERS)),
         ("prior", _NUMBERS),
     ]
@@ -56,7 +58,8 @@ STATE_FIELDS = [
 def pack_state(state: State | None, blocks: Sequence[BlockLabel]) -> list[pa.Array]:
     """Return a state as one row of each of `STATE_FIELDS`; without components where there is none."""
     if state is None:
-        return [pa.array([value], field.type) for field, value in zip(STATE_FIELDS, ([], [], [], None), strict=True)]
+        nothing: list[Any] = [[], [], [], None]
+        return [pa.array([value], field.type) for field, value in zip(STATE_FIELDS, nothing, strict=True)]
     k = state.n_components
     components = pa.StructArray.from_arrays(
         [
@@ -96,7 +99,7 @@ def unpack_state(columns: Sequence[pa.Array]) -> State | None:
     fields = lists.flatten()
     n_units = len(fields) // k
     block = _shared(fields.field("block"), k)
-    mass = _shared(fields.field("mass"), k)
+    mass = _shared(fields.field("mass_index"), k)
     if n_units and (block[0] != 0 or not np.isin(np.diff(block), (0, 1)).all()):
         raise ValueError("the blocks are out of order")
     if n_units and not 0 <= mass.min() <= mass.max() < len(masses):
@@ -108,7 +111,7 @@ def unpack_state(columns: Sequence[pa.Array]) -> State | None:
         _lanes(counts, k),
         _vector(clocks, len(masses)),
         _vector(starts, len(masses)),
-        [mass[a:b].tolist() for a, b in zip(bounds, bounds[1:], strict=False)],
+        [mass[a:b].tolist() for a, b in pairwise(bounds)],
         _arrays(*_map_values(fields.field("statistics"), k), bounds, k),
         _arrays(*_list_values(fields.field("prior"), k), bounds, k),
         float(_numbers(prior_weight)[0]),
@@ -130,7 +133,7 @@ def check_layout(snapshot: Snapshot, layout: Layout) -> None:
     Raises
     ------
     CheckpointError
-        If an array is larger or smaller than the layout says, or a row that waits holds a level that isn't there.
+        If an array is larger or smaller than the layout says, or a row that waits holds a value that can't be.
     """
     for state in (snapshot.state, snapshot.average):
         if state is None:
@@ -151,18 +154,24 @@ def check_layout(snapshot: Snapshot, layout: Layout) -> None:
                 raise CheckpointError(
                     f"block {i} ({kind}) of the checkpoint is not of the shape that its model declares"
                 )
+    if len(snapshot.pending) >= snapshot.declaration["batch_size"] > 1:
+        raise CheckpointError(f"{len(snapshot.pending)} rows wait in the checkpoint for a mini-batch that has fewer")
     _check_pending(snapshot.pending, layout)
 
 
 def _check_pending(pending: FloatArray, layout: Layout) -> None:
+    if not len(pending):
+        return
     n_columns = max((max(columns) + 1 for _, columns, *_ in layout), default=0)
-    if len(pending) and pending.shape[1] != n_columns:
+    if pending.shape[1] != n_columns:
         raise CheckpointError(f"the checkpoint's rows have {pending.shape[1]} columns; its model reads {n_columns}")
     for kind, columns, size, _, _ in layout:
-        if kind == "categorical" and len(pending):
-            codes = pending[:, columns]
-            if not (np.isnan(codes) | np.isin(codes, np.arange(size))).all():
-                raise CheckpointError("a row that waits in the checkpoint holds a level that its model doesn't know")
+        highest = {"categorical": size - 1, "binomial": size, "poisson": math.inf}.get(kind)
+        if highest is None:
+            continue
+        values = pending[:, columns]  # the core looks these up in tables; infinity says "of another family"
+        if not (np.isnan(values) | np.isposinf(values) | ((values >= 0) & (values <= highest))).all():
+            raise CheckpointError(f"a row that waits in the checkpoint holds a value that no {kind} field can have")
 
 
 def _pack_fields(state: State, blocks: Sequence[BlockLabel]) -> pa.ListArray:
@@ -229,7 +238,7 @@ def _arrays(values: FloatArray, widths: IntArray, bounds: Sequence[int], k: int)
     """The blocks' arrays (units, rows, lanes) of values that lie one component after the other."""
     rows = values.reshape(k, -1).T
     arrays, at = [], 0
-    for begin, end in zip(bounds, bounds[1:], strict=False):
+    for begin, end in pairwise(bounds):
         _same(widths[begin:end])
         units, width = end - begin, int(widths[begin])
         stop = at + units * width
@@ -279,7 +288,8 @@ def _shared(array: pa.Array, k: int) -> IntArray:
     values: IntArray = _numbers(array).astype(np.int64).reshape(k, -1)
     if (values != values[0]).any():
         raise ValueError("the components are not of one shape")
-    return values[0]
+    first: IntArray = values[0]
+    return first
 
 
 def _list_values(lists: pa.ListArray, k: int) -> tuple[FloatArray, IntArray]:

@@ -121,7 +121,10 @@ class Running:
             stop = end
             if self.average is not None:
                 stop = min(end, begin + average.EVERY - self.n_seen % average.EVERY)
-            learnt, status = self.engine.learn_rows(table, begin, stop, weights, out_r, out_lp)
+                if out_lp is not None:  # the average, which predicts, stands still from one time to the next
+                    self.published.accumulate(table, begin, stop, out_r=out_r, out_lp=out_lp)
+            own = (out_r, out_lp) if self.average is None else (None, None)
+            learnt, status = self.engine.learn_rows(table, begin, stop, weights, *own)
             self.n_seen += learnt
             begin += learnt
             if learnt and self.n_seen % average.EVERY == 0:

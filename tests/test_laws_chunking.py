@@ -16,7 +16,7 @@ from laws import (
     cases,
     cuts,
     draw_records,
-    families,
+    explicit,
     start,
     state_of,
     stretches,
@@ -123,9 +123,7 @@ KINDS = {
     "polars": lambda table: pl.from_arrow(table),
     "pyarrow Table": lambda table: table,
     "pyarrow RecordBatch": as_record_batch,
-    "chunked Table": lambda table: pa.concat_tables(
-        [table.slice(0, 11), table.slice(11, 1), table.slice(12)]
-    ),
+    "chunked Table": lambda table: pa.concat_tables([table.slice(0, 11), table.slice(11, 1), table.slice(12)]),
     "columns in another order": lambda table: table.select(table.column_names[::-1]),
     "a column more": lambda table: table.append_column("comment", pa.array(["x"] * table.num_rows)),
 }
@@ -140,7 +138,7 @@ def test_every_kind_of_frame_is_the_same_stream(kind: str, batch_size: int, warm
 
     def make() -> sm.Mixture:
         if warm_up is None:
-            return sm.Mixture(components=families(start(ALL, 2)), batch_size=batch_size)
+            return explicit(ALL, 2, batch_size=batch_size)
         fields = {BLOCKS[name].key: BLOCKS[name].unlearnt for name in ALL}
         return sm.Mixture(n_components=2, fields=fields, batch_size=batch_size, warm_up=warm_up, seed=1)
 
@@ -173,7 +171,7 @@ def test_fields_that_are_inferred_are_the_same_in_any_cut(batch_size: int) -> No
 
 def test_a_chunk_without_rows_is_nothing() -> None:
     records = draw_records(ALL, 3, np.random.default_rng(0))
-    model = sm.Mixture(components=families(start(ALL, 2)))
+    model = explicit(ALL, 2)
     before = state_of(model)
     model.learn_many(table_of(records).slice(0, 0))
     model.learn_many(table_of(records).slice(0, 0).to_pandas())
@@ -185,7 +183,7 @@ def test_scores_of_a_frame_are_those_of_its_records() -> None:
     """The block kernels and the one-record kernels are the same mathematics."""
     rng = np.random.default_rng(7)
     records = with_gaps(draw_records(ALL, 80, rng), 0.2, rng)
-    model = sm.Mixture(components=families(start(ALL, 3)))
+    model = explicit(ALL, 3)
     for x in records[:40]:
         model.learn_one(x)
     table = table_of(records)
@@ -194,9 +192,7 @@ def test_scores_of_a_frame_are_those_of_its_records() -> None:
     np.testing.assert_allclose(proba, expected, rtol=1e-12, atol=1e-15)
     frame = table.to_pandas()
     close = {"rtol": 1e-12, "atol": 1e-12}
-    np.testing.assert_allclose(
-        model.log_density_many(frame), [model.log_density_one(x) for x in records], **close
-    )
+    np.testing.assert_allclose(model.log_density_many(frame), [model.log_density_one(x) for x in records], **close)
     np.testing.assert_allclose(model.score_many(frame), [model.score_one(x) for x in records], **close)
     assert list(model.predict_many(frame)) == [model.predict_one(x) for x in records]
 
@@ -211,9 +207,7 @@ def test_a_mini_batch_hardly_changes_where_the_stream_leads(
     table = table_of(records)
     densities = []
     for batch_size in (1, 10, 100):
-        model = sm.Mixture(
-            components=families(start(["normal", "poisson"], 2)), batch_size=batch_size, step_size=step_size
-        )
+        model = explicit(["normal", "poisson"], 2, batch_size=batch_size, step_size=step_size)
         model.learn_many(table)
         densities.append(float(np.mean(model.log_density_many(table.to_pandas()))))
     parameters = start(["normal", "poisson"], 2)

@@ -8,7 +8,7 @@ import oracle
 import pyarrow as pa
 import pytest
 from hypothesis import given
-from laws import BLOCKS, LAW, Case, cases, draw_records, families, start, state_of, table_of, with_gaps
+from laws import BLOCKS, LAW, Case, cases, draw_records, explicit, families, start, state_of, table_of, with_gaps
 
 import streammix as sm
 
@@ -18,7 +18,7 @@ RECORDS = draw_records(ALL, 60, RNG)
 
 
 def learnt(names: list[str] = ALL, n_components: int = 2, **declared: Any) -> sm.Mixture:
-    model = sm.Mixture(components=families(start(names, n_components)), **declared)
+    model = explicit(names, n_components, **declared)
     for x in RECORDS[:30]:
         model.learn_one(x)
     return model
@@ -136,8 +136,8 @@ def test_the_clock_of_a_field_stands_still_while_it_is_missing(batch_size: int) 
 
     One component, so that responsibilities are 1 and the other fields have no say.
     """
-    both = sm.Mixture(components=families(start(["exponential", "normal"], 1)), batch_size=batch_size)
-    alone = sm.Mixture(components=families(start(["exponential"], 1)), batch_size=1)
+    both = explicit(["exponential", "normal"], 1, batch_size=batch_size)
+    alone = explicit(["exponential"], 1, batch_size=1)
     for i, x in enumerate(RECORDS[:50]):
         both.learn_one(x if i % 10 == 0 else without(x, ("wait",)))
         if i % 10 == 0:

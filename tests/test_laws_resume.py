@@ -12,9 +12,8 @@ from laws import (
     Case,
     cases,
     draw_records,
-    families,
+    explicit,
     reloaded,
-    start,
     state_of,
     table_of,
     with_gaps,
@@ -55,7 +54,7 @@ def test_a_stop_at_every_single_record(batch_size: int, warm_up: int | None) -> 
 
     def make() -> sm.Mixture:
         if warm_up is None:
-            return sm.Mixture(components=families(start(ALL, 2)), **common)
+            return explicit(ALL, 2, **common)
         return sm.Mixture(n_components=2, fields={BLOCKS[n].key: BLOCKS[n].unlearnt for n in ALL}, **common)
 
     unbroken, broken = make(), make()
@@ -97,7 +96,7 @@ def test_a_level_seen_late_survives(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 7])
 def test_random_numbers_go_on_where_they_stopped(batch_size: int) -> None:
-    model = sm.Mixture(components=families(start(["normal", "poisson"], 2)), seed=4, batch_size=batch_size)
+    model = explicit(["normal", "poisson"], 2, seed=4, batch_size=batch_size)
     for x in draw_records(["normal", "poisson"], 20, np.random.default_rng(3)):
         model.learn_one(x)
     again = reloaded(model)
@@ -106,7 +105,7 @@ def test_random_numbers_go_on_where_they_stopped(batch_size: int) -> None:
 
 def test_a_copy_by_clone_starts_anew_and_a_loaded_model_does_not() -> None:
     records = draw_records(["normal"], 20, np.random.default_rng(3))
-    model = sm.Mixture(components=families(start(["normal"], 2)))
+    model = explicit(["normal"], 2)
     fresh = state_of(model)
     for x in records:
         model.learn_one(x)
@@ -116,7 +115,7 @@ def test_a_copy_by_clone_starts_anew_and_a_loaded_model_does_not() -> None:
 
 def test_two_models_from_one_file_do_not_share_anything(tmp_path: Path) -> None:
     records = draw_records(ALL, 30, np.random.default_rng(4))
-    model = sm.Mixture(components=families(start(ALL, 2)), batch_size=4)
+    model = explicit(ALL, 2, batch_size=4)
     for x in records[:10]:
         model.learn_one(x)
     sm.save(model, tmp_path / "state.arrow")

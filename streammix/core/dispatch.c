@@ -36,7 +36,20 @@ double log_factorial(double x) {
     return lgamma_r(x + 1.0, &sign);
 }
 
-double log_choose(double n, double x) { return log_factorial(n) - log_factorial(x) - log_factorial(n - x); }
+/* log m! less Stirling's approximation of it */
+static double stirling_error(double m) {
+    if (m < 16) return log_factorial(m) - ((m + 0.5) * log(m) - m + 0.91893853320467274178);
+    double s = 1.0 / (m * m);
+    return (1.0 / 12 - s * (1.0 / 360 - s * (1.0 / 1260 - s / 1680))) / m;
+}
+
+/* by entropies, so that the error is that of the result and not of n log n */
+double log_choose(double n, double x) {
+    if (n < FACTORIALS) return log_factorial(n) - log_factorial(x) - log_factorial(n - x);
+    if (x == 0.0 || x == n) return 0.0;
+    return 0.5 * log(n / x / (n - x)) - 0.91893853320467274178 - x * log(x / n) - (n - x) * log1p(-x / n) +
+           stirling_error(n) - stirling_error(x) - stirling_error(n - x);
+}
 
 /* called once, when the module is imported */
 void fill_tables(void) {

@@ -36,7 +36,8 @@ enum { LEARNT = 0, IMPOSSIBLE = 1, FORK = 2 };
  * EXTERNAL    none: the column holds log densities
  */
 typedef struct {
-    int kind, units, size; /* size: D of an MVN, V of a categorical, n of a binomial */
+    int kind, units;
+    long size;             /* D of an MVN, V of a categorical, n of a binomial */
     int fixed;             /* the statistics never move */
     const int *column;     /* units x (D for an MVN, else 1) */
     const int *mass;       /* units: which mass each unit is weighed by */
@@ -61,7 +62,7 @@ typedef struct {
     int step_kind;
     double step_value;
     double weight_prior;         /* what the prior adds to every mass of mass 0 */
-    double log_density;
+    double top, sum, total;       /* of the last E-step: p(x) = exp(top) sum / total */
     int n_active;
     /* scratch */
     double *lp, *r, *rho, *kappa; /* kpad, kpad, n_masses x kpad (twice) */
@@ -106,6 +107,8 @@ long matrix_rows(const engine *e);
 double compounded_step(const engine *e, int m, const table *t, long begin, long end, const double *w, double *total);
 int rows_need_fork(const engine *e, const table *t, long begin, long end);
 void fill_tables(void);
+
+static inline double log_density(const engine *e) { return e->top + log(e->sum / e->total); }
 
 static inline double cell(const table *t, int column, long row) {
     return *(const double *)(t->data[column] + row * t->stride[column]);

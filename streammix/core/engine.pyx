@@ -12,6 +12,7 @@ from streammix.core.reader cimport Reader
 from streammix.core.reader import as_record
 from streammix.errors import ConfigError
 
+from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 
 cdef extern from "engine.h":
@@ -28,7 +29,8 @@ cdef extern from "engine.h":
     enum: CATEGORICAL
     enum: EXTERNAL
     ctypedef struct block:
-        int kind, units, size, fixed
+        int kind, units, fixed
+        long size
         const int *column
         const int *mass
         const int64_t *lanes
@@ -48,7 +50,7 @@ cdef extern from "engine.h":
         const double *bias
         double prior_weight
         int step_kind
-        double step_value, weight_prior, log_density
+        double step_value, weight_prior
         double *lp
         double *r
         double *rho
@@ -80,6 +82,7 @@ cdef extern from "engine.h":
     double compounded_step(const engine *, int, const table *, long, long, const double *, double *) noexcept nogil
     int rows_need_fork(const engine *, const table *, long, long) noexcept nogil
     void fill_tables() noexcept
+    double log_density(const engine *) noexcept nogil
 
 fill_tables()
 
@@ -92,7 +95,7 @@ cdef double LARGEST_WEIGHT = 1e100
 CHUNK = 4096  # rows whose sums are taken together, whatever the number of threads
 
 
-def rows_of(str kind, int size):
+def rows_of(str kind, long size):
     """(statistics, theta, prior, accumulator): how many rows a unit of a family has in each."""
     return {
         "normal": (3, 2, 1, 2),
@@ -181,6 +184,7 @@ cdef class Engine:
     cdef readonly list theta
     cdef readonly object layout
     cdef readonly int n_components
+    cdef dict template  # {0: 0.0, 1: 0.0, …}: copied, then filled, it never has to grow
 
     def __cinit__(self, layout, state, step):
         cdef int i, n = len(layout)
@@ -190,6 +194,7 @@ cdef class Engine:
         if self.run == NULL:
             raise ConfigError(f"STREAMMIX_LEVEL={wanted.decode()} can't run here; levels are v1, v3 and v4")
         self.keep = [state]
+        self.template = dict.fromkeys(range(state.n_components), 0.0)
         self.theta = []
         self.layout = layout
         self.n_components = state.n_components
@@ -290,7 +295,7 @@ cdef class Engine:
         """The E-step of a row: (log density, responsibilities), or None where no component can have made it."""
         if self.run.expect(&self.e, &row[0]) == IMPOSSIBLE:
             return None
-        return self.e.log_density, self.responsibilities[:self.e.k]
+        return log_density(&self.e), self.responsibilities[:self.e.k]
 
     def learn_row(self, const double[::1] row, double w):
         """One step; returns 0, 1 (impossible) or 2 (a mass has to be made for a missing field); see learn_rows."""
@@ -311,7 +316,7 @@ cdef class Engine:
                 if out_r is not None:
                     for j in range(k):
                         out_r[i, j] = self.e.r[j]
-                    out_lp[i] = self.e.log_density
+                    out_lp[i] = log_density(&self.e)
             else:
                 i = end
         return i - begin, status
@@ -484,10 +489,7 @@ cdef class Records:
         if self.engine is None:
             return 0
         self.reader.read(x if type(x) is dict else as_record(x), self.engine.e.row)
-        if self.engine.run.expect(&self.engine.e, self.engine.e.row) == IMPOSSIBLE:
-            self.engine.e.log_density = -float("inf")
-            return 2
-        return 1
+        return 2 if self.engine.run.expect(&self.engine.e, self.engine.e.row) == IMPOSSIBLE else 1
 
     def predict_proba_one(self, x):
         """Return the responsibilities of the components for a record, {0: r0, 1: r1, …}; uniform while warming up.
@@ -497,11 +499,12 @@ cdef class Records:
         RecordError
             If the record is refused.
         """
-        cdef dict result = {}
+        cdef dict result
         cdef int k, n, status = self.expect(x)
         if status != 1:
-            n = self._k
+            n = self.n_components
             return dict.fromkeys(range(n), 1.0 / n) if status == 0 else dict(enumerate(self.weights.tolist()))
+        result = self.engine.template.copy()
         for k in range(self.engine.e.k):
             result[k] = self.engine.e.r[k]
         return result
@@ -518,9 +521,11 @@ cdef class Records:
 
     def log_density_one(self, x):
         """Return log p(x) of a record under the mixture; 0.0 while warming up."""
-        return self.engine.e.log_density if self.expect(x) else 0.0
+        cdef int status = self.expect(x)
+        return log_density(&self.engine.e) if status == 1 else -INFINITY if status else 0.0
 
     def score_one(self, x):
         """Return −log p(x): the higher, the more anomalous; 0.0 while warming up."""
-        return -self.engine.e.log_density if self.expect(x) else 0.0
+        cdef int status = self.expect(x)
+        return -log_density(&self.engine.e) if status == 1 else INFINITY if status else 0.0
 

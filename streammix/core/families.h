@@ -62,7 +62,7 @@ static inline void binomial_maximize(vd mean, vd n, vd prior, vd kappa, double *
     vd p = vmin(shrink(mean, prior, kappa) / n, all(1.0));
     AT(theta) = p;
     AT(theta + kpad) = vlog(vmax(p, all(SMALLEST)));
-    AT(theta + 2 * kpad) = vlog(vmax(1.0 - p, all(SMALLEST)));
+    AT(theta + 2 * kpad) = select_(p < 1.0, vlog_complement(vmin(p, all(1.0 - 0x1p-53))), vlog(all(SMALLEST)));
 }
 
 /* ---- Categorical: counts[v] / total is the share of level v; p = counts[v] * slope + floor */

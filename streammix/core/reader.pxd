@@ -1,3 +1,6 @@
+from cpython.object cimport PyObject
+
+
 cdef class Reader:
     cdef readonly int n_columns
     cdef readonly list rules
@@ -6,6 +9,7 @@ cdef class Reader:
     cdef list position_keys
     cdef int position_count
     cdef int *position_column
+    cdef PyObject **position_key
     cdef int *next_column
     cdef int *kind
     cdef double *low

@@ -11,15 +11,18 @@ from cpython.long cimport PyLong_AsDouble, PyLong_CheckExact
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_CheckExact
 from libc.math cimport INFINITY, NAN, floor, isnan, log
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport free, malloc, realloc
 
 from streammix.errors import RecordError
 
 cdef extern from "Python.h":
-    void Py_INCREF(object)
     double PyFloat_AsDouble(object) except? -1.0
+    # on borrowed references, which must not be counted at every field
+    bint is_float "PyFloat_CheckExact"(PyObject *)
+    double float_value "PyFloat_AS_DOUBLE"(PyObject *)
 
-cdef int REAL = 0, WHOLE = 1, LOG = 2, LEVEL = 3
+cdef int MOST_POSITIONS = 4096
+cdef enum: REAL, WHOLE, LOG, LEVEL
 KINDS = {"real": REAL, "whole": WHOLE, "log": LOG, "level": LEVEL}
 
 UNSEEN = 2**31 - 1  # the code of a level that the model doesn't know
@@ -51,6 +54,7 @@ cdef class Reader:
         self.position_keys = []
         self.position_count = 0
         self.position_column = NULL
+        self.position_key = NULL
         self.next_column = <int *>malloc(sizeof(int) * (n + 1))
         self.kind = <int *>malloc(sizeof(int) * (n + 1))
         self.low = <double *>malloc(sizeof(double) * (n + 1))
@@ -76,6 +80,7 @@ cdef class Reader:
 
     def __dealloc__(self):
         free(self.position_column)
+        free(self.position_key)
         free(self.next_column)
         free(self.kind)
         free(self.low)
@@ -94,7 +99,7 @@ cdef class Reader:
         if self.unseen:
             self.unseen = []
         while PyDict_Next(x, &at, &key, &value):
-            if position < self.position_count and key == <PyObject *>(<list>self.position_keys)[position]:
+            if position < self.position_count and key == self.position_key[position]:
                 column = self.position_column[position]
             else:
                 column = self.slow_column(position, <object>key)
@@ -104,8 +109,8 @@ cdef class Reader:
                 known = 1
                 continue
             while column >= 0:
-                if PyFloat_CheckExact(<object>value) and self.kind[column] == REAL:
-                    v = PyFloat_AS_DOUBLE(<object>value)
+                if self.kind[column] == REAL and is_float(value):
+                    v = float_value(value)
                     if not (self.low[column] <= v <= self.high[column]) and not isnan(v):
                         self.refuse(column, <object>value)
                 else:
@@ -142,20 +147,19 @@ cdef class Reader:
         if not isinstance(key, str):
             raise RecordError(f"a field's name must be a string, not {key!r}")
         cdef int column = self.first_column.get(key, -1)
-        cdef int *grown
-        cdef int i
-        if position < self.position_count:
-            self.position_keys[position] = key
-            self.position_column[position] = column
-        elif position == self.position_count and position < 4096:
-            grown = <int *>malloc(sizeof(int) * (position + 1))
-            for i in range(position):
-                grown[i] = self.position_column[i]
-            grown[position] = column
-            free(self.position_column)
-            self.position_column = grown
+        if position == self.position_count:
+            if position >= MOST_POSITIONS:
+                return column
+            self.position_column = <int *>realloc(self.position_column, sizeof(int) * (position + 1))
+            self.position_key = <PyObject **>realloc(self.position_key, sizeof(PyObject *) * (position + 1))
             self.position_keys.append(key)
             self.position_count += 1
+        elif position > self.position_count:
+            return column
+        else:
+            self.position_keys[position] = key
+        self.position_key[position] = <PyObject *>key
+        self.position_column[position] = column
         return column
 
     cdef double convert(self, int column, object value) except? -1.0:

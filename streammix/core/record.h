@@ -95,11 +95,14 @@ static void prepare(engine *e, const double *row) {
             if (pattern == PARTIAL)
                 for (int k = 0; k < e->kpad; k++)
                     e->y[b->y * e->kpad + k] = k < e->k ? mvn_partial(e, b, k, row, e->dense, 0, 0) : 0.0;
-        } else if (b->kind != EXTERNAL && b->kind != CATEGORICAL && b->kind != EXPONENTIAL && b->kind != BERNOULLI) {
+        } else if (b->kind == NORMAL) {
+            int present = 0;
+            for (int u = 0; u < b->units; u++) present += row[b->column[u]] < INFINITY;
+            c = -HALF_LOG_2PI * present;
+        } else if (b->kind == LOGNORMAL || b->kind == POISSON || b->kind == BINOMIAL) {
             for (int u = 0; u < b->units; u++) {
                 double x = row[b->column[u]];
                 if (!(x < INFINITY)) continue;
-                if (b->kind == NORMAL) c -= HALF_LOG_2PI;
                 if (b->kind == LOGNORMAL) c -= HALF_LOG_2PI + x;
                 if (b->kind == POISSON) c -= log_factorial(x);
                 if (b->kind == BINOMIAL) c += log_choose(b->size, x);
@@ -109,7 +112,7 @@ static void prepare(engine *e, const double *row) {
     }
 }
 
-/* The E-step: responsibilities into e->r, the log density of the record into e->log_density. */
+/* The E-step: responsibilities into e->r, the pieces of the record's log density into e->top, sum, total. */
 static int expect(engine *e, const double *row) {
     const int kpad = e->kpad;
     prepare(e, row);
@@ -152,7 +155,9 @@ static int expect(engine *e, const double *row) {
     if (!(sum > 0.0)) return IMPOSSIBLE;
     double inverse = 1.0 / sum;
     for (int k = 0; k < kpad; k += W) AT(e->r + k) *= inverse;
-    e->log_density = top + log(sum / tree(masses));
+    e->top = top;
+    e->sum = sum;
+    e->total = tree(masses);
     return LEARNT;
 }
 
@@ -229,9 +234,9 @@ static inline void block_step(const engine *e, const block *b, int k, const doub
 
 /* A mass of its own for each unit whose record lacks it, made before anything moves. */
 static int needs_fork(const engine *e, const double *row) {
-    double sum = 0.0;
-    for (int c = 0; c < e->n_columns; c++) sum += row[c] * 0.0;
-    if (sum == 0.0) return 0;
+    int missing = 0;
+    for (int c = 0; c < e->n_columns; c++) missing |= row[c] != row[c];
+    if (!missing) return 0;
     for (int i = 0; i < e->n_blocks; i++) {
         const block *b = e->blocks + i;
         if (b->fixed) continue;
@@ -246,6 +251,7 @@ static int needs_fork(const engine *e, const double *row) {
 static int learn(engine *e, const double *row, double w) {
     const int kpad = e->kpad;
     if (needs_fork(e, row)) return FORK;
+    double first = step_size(e, e->clock[0] + 1.0, e->start[0]); /* early: it overlaps with the E-step */
     int status = expect(e, row);
     if (status) return status;
     e->n_active = 0;
@@ -256,7 +262,7 @@ static int learn(engine *e, const double *row, double w) {
     }
     for (int m = 0; m < e->n_masses; m++) {
         if (m > 0 && !mass_observed(e, m, row)) continue;
-        double gamma = step_size(e, e->clock[m] + 1.0, e->start[m]);
+        double gamma = m == 0 ? first : step_size(e, e->clock[m] + 1.0, e->start[m]);
         if (w != 1.0) gamma = w * gamma / (1.0 + (w - 1.0) * gamma);
         double *mass = e->mass + m * kpad, kept = 1.0 - gamma, records = w / gamma;
         for (int k = 0; k < kpad; k += W) {

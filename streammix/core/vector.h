@@ -56,6 +56,12 @@ static inline vd vlog_scaled(vd x, vi extra) {
 
 static inline vd vlog(vd x) { return vlog_scaled(x, (vi)all(0.0)); }
 
+/* log(1 - p) for p in [0, 1), without loss where p is small */
+static inline vd vlog_complement(vd p) {
+    vd q = 1.0 - p;
+    return vlog(q) - (p - (1.0 - q)) / q;
+}
+
 /* A log density in the making: a sum, and a product whose logarithm is taken once at the end. */
 typedef struct {
     vd sum, product;

@@ -3,13 +3,12 @@
 import logging
 import signal
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from streammix.checkpoint import CheckpointStore
 from streammix.errors import ConfigError, StreammixError
-from streammix.pipeline.assemble import dead_letter_path, open_dead_letters, open_sinks, prepare_source
+from streammix.mixture import Mixture
+from streammix.pipeline.assemble import OpenSource, dead_letter_path, open_dead_letters, open_sinks, prepare_source
 from streammix.pipeline.config import Config, StdoutSection, load_config
 from streammix.pipeline.decode import without
 from streammix.pipeline.model import build_model, check_same
@@ -17,6 +16,7 @@ from streammix.pipeline.progress import LiveProgress, LogProgress, Tally
 from streammix.pipeline.report import components_table
 from streammix.pipeline.runner import Pipeline, stop_on_signals
 from streammix.pipeline.talk import result_console
+from streammix.store import CheckpointStore
 
 __all__ = ["run"]
 
@@ -64,10 +64,8 @@ def run(path: Path, terminal: Console | None = None) -> int | None:
     return stop.signal
 
 
-def _assemble(config: Config, declared: Any, open_source: Any, store: CheckpointStore) -> Pipeline:
+def _assemble(config: Config, declared: Mixture, open_source: OpenSource, store: CheckpointStore) -> Pipeline:
     found = store.latest()
-    for damaged, reason in store.damaged:
-        log.warning("%s is damaged and passed over: %s", damaged, reason)
     if found is not None:
         check_same(declared, config.model, found.model)
         log.info("resuming after %s records", f"{found.positions['records']:,}")

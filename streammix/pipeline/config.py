@@ -32,7 +32,7 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 LONGEST = 1 << 20
 
 
-class _Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class _Section(msgspec.Struct, forbid_unknown_fields=True):
     """A table of the configuration; its attributes are the table's keys."""
 
 
@@ -192,7 +192,7 @@ SINKS: dict[str, type[SinkSection]] = {
 SECTIONS = ("source", "model", "checkpoint", "sink", "dead_letter")
 
 
-class Config(msgspec.Struct, frozen=True):
+class Config(msgspec.Struct):
     """A whole configuration.
 
     Parameters

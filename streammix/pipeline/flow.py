@@ -11,8 +11,8 @@ to write one's own:
 ...         self.at = position["at"] if position else 0
 ...     def read(self, limit):
 ...         at, self.at = self.at, min(self.at + limit, 10)
-...         return Batch("countdown", np.arange(at, self.at), [{"left": 9 - i} for i in range(at, self.at)]) \
-...             if self.at > at else None
+...         records = [{"left": 9 - i} for i in range(at, self.at)]
+...         return Batch("countdown", np.arange(at, self.at), records) if records else None
 ...     def position(self):
 ...         return {"at": self.at}
 ...     def acknowledge(self):
@@ -119,8 +119,7 @@ class Batch:
         if self.texts is not None:
             return self.texts[row]
         assert self.records is not None  # for the type checker: a batch has records, texts or both
-        is_table = isinstance(self.records, pa.RecordBatch)
-        record = self.records.slice(row, 1).to_pylist()[0] if is_table else self.records[row]
+        record = self.records[row] if isinstance(self.records, list) else self.records.slice(row, 1).to_pylist()[0]
         return json.dumps(record, default=str, ensure_ascii=False).encode(errors="backslashreplace")
 
 
@@ -146,7 +145,8 @@ class Scored:
     @property
     def components(self) -> NDArray[np.int32]:
         """The most responsible component of each record, the first among equals."""
-        return self.responsibilities.argmax(axis=1).astype(np.int32)
+        components: NDArray[np.int32] = self.responsibilities.argmax(axis=1).astype(np.int32)
+        return components
 
     @property
     def scores(self) -> NDArray[np.float64]:

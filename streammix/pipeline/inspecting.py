@@ -1,1 +1,72 @@
 """Printing what a checkpoint holds."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from streammix.pipeline.report import components_table
+from streammix.pipeline.saved import newest
+from streammix.pipeline.talk import result_console
+from streammix.store import Checkpoint, CheckpointStore
+
+__all__ = ["inspect"]
+
+
+def inspect(state: Path) -> None:
+    """Print what a checkpoint holds; of a directory, the newest one and the history of all.
+
+    Parameters
+    ----------
+    state
+        A checkpoint, or a directory of them.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such file or directory.
+    CheckpointError
+        If the file is damaged or foreign, or there is no checkpoint in the directory.
+    """
+    found = newest(state)
+    console = result_console()
+    for name, value in _facts(found).items():
+        _print(console, name, value)
+    if found.model.is_warm:
+        console.print(components_table(found.model))
+    if state.is_dir():
+        console.print(_history(CheckpointStore(state, readonly=True)))
+
+
+def _facts(found: Checkpoint) -> dict[str, Any]:
+    model = found.model
+    inferred = model.infer_summary()
+    return {
+        "checkpoint": found.path,
+        "written at": f"{found.written_at:%Y-%m-%d %H:%M:%S} UTC",
+        "records learnt": f"{model.n_seen:,}" + ("" if model.is_warm else " (still warming up)"),
+        "model": model._get_params(),
+        **({"inferred fields": inferred} if inferred else {}),
+        "positions": found.positions,
+        "outputs": found.outputs,
+    }
+
+
+def _history(store: CheckpointStore) -> Table:
+    table = Table(title="checkpoints, the oldest first", title_justify="left")
+    for column in ("written at (UTC)", "records learnt", "weights"):
+        table.add_column(column, justify="right")
+    for row in store.history().select(["written_at", "n_seen", "weights"]).to_pylist():
+        weights = " ".join(f"{weight:.4f}" for weight in row["weights"])
+        table.add_row(f"{row['written_at']:%Y-%m-%d %H:%M:%S}", f"{row['n_seen']:,}", weights)
+    return table
+
+
+def _print(console: Console, name: str, value: Any, indent: str = "") -> None:
+    is_table = isinstance(value, Mapping) and value
+    line = f"{indent}{name}:" if is_table else f"{indent}{name}: {value}"
+    console.print(line, markup=False, soft_wrap=True)
+    for key, inner in value.items() if is_table else ():
+        _print(console, ", ".join(key) if isinstance(key, tuple) else key, inner, indent + "  ")

@@ -1,17 +1,17 @@
 """What a model and a checkpoint hold, in people's terms."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
-from streammix.families import Categorical, Family, Fixed, MultivariateNormal
+from streammix.families import Categorical, Family, Fixed, LogNormal, MultivariateNormal, Normal
 from streammix.mixture import Mixture
 
-__all__ = ["components_table", "describe", "print_facts"]
+__all__ = ["components_table", "describe"]
 
 LEVELS_SHOWN = 4
 
@@ -24,9 +24,10 @@ def components_table(model: Mixture) -> Table:
     for column in ("field", "family", "parameters"):
         table.add_column(column, overflow="fold")
     for k, (weight, parameters) in enumerate(zip(model.weights, model.parameters, strict=True)):
-        for i, (name, family) in enumerate(parameters.items()):
+        rows = [row for names, family in parameters.items() for row in _rows(names, family)]
+        for i, row in enumerate(rows):
             who = (str(k), f"{weight:.4f}") if i == 0 else ("", "")
-            table.add_row(*who, _plain(name), *describe(family), end_section=i == len(parameters) - 1)
+            table.add_row(*who, *row, end_section=i == len(rows) - 1)
     return table
 
 
@@ -54,23 +55,26 @@ def describe(family: Family) -> tuple[str, str]:
     if isinstance(family, MultivariateNormal):
         mean, covariance = family.parameters
         return name, f"mean {_number(mean)}, sd {_number(tuple(np.sqrt(np.diag(covariance))))}"
+    if isinstance(family, Normal | LogNormal):
+        mean, variance = family.parameters
+        words = f"mean {_number(mean)}, sd {_number(math.sqrt(variance))}"
+        return name, words if isinstance(family, Normal) else f"{words} of the logarithm"
     values = ((field.name, getattr(family, field.name)) for field in fields(family))
     return name, ", ".join(f"{parameter} {_number(value)}" for parameter, value in values)
 
 
-def print_facts(console: Console, facts: Mapping[str, Any]) -> None:
-    """Print pairs of a name and a value, one a line; nested ones indented."""
-    for name, value in facts.items():
-        if isinstance(value, Mapping) and value:
-            console.print(f"{name}:", markup=False, highlight=False)
-            for key, inner in value.items():
-                console.print(f"  {_plain(key)}: {inner}", markup=False, highlight=False, soft_wrap=True)
-        else:
-            console.print(f"{name}: {value}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _plain(name: Any) -> str:
-    return ", ".join(map(str, name)) if isinstance(name, tuple) else str(name)
+def _rows(names: str | tuple[str, ...], family: Family) -> list[tuple[str, str, str]]:
+    """Return (field, family, parameters); of fields that are jointly normal, one for each."""
+    if not isinstance(names, tuple):
+        return [(names, *describe(family))]
+    if not isinstance(family, MultivariateNormal) or not family.is_given:
+        return [(", ".join(names), *describe(family))]
+    mean, covariance = family.parameters
+    deviations = np.sqrt(np.diag(covariance)).tolist()
+    return [
+        (name, type(family).__name__, f"mean {_number(m)}, sd {_number(sd)}")
+        for name, m, sd in zip(names, mean, deviations, strict=True)
+    ]
 
 
 def _number(value: Any) -> str:

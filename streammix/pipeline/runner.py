@@ -15,14 +15,16 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from streammix.checkpoint import CheckpointStore
+from streammix.errors import StreammixError
 from streammix.mixture import Mixture
 from streammix.pipeline.dead_letter import DeadLetters
 from streammix.pipeline.decode import Decoder, decode_json
 from streammix.pipeline.flow import Batch, Refusal, Scored, Sink, Source
 from streammix.pipeline.progress import Progress, Tally
+from streammix.store import CheckpointStore
 
 __all__ = ["Pipeline", "StopRequest", "stop_on_signals"]
 
@@ -89,10 +91,12 @@ class Pipeline:
 
     def checkpoint(self) -> None:
         """Make everything so far durable."""
-        outputs = {
-            "sinks": {sink.name: sink.flush(self.tally.records) for sink in self.sinks},
-            "dead_letter": self.dead_letters.flush(),
-        }
+        flushed = {}
+        for sink in self.sinks:
+            with _naming(f"sink {sink.name}"):
+                flushed[sink.name] = sink.flush(self.tally.records)
+        with _naming("the dead-letter file"):
+            outputs = {"sinks": flushed, "dead_letter": self.dead_letters.flush()}
         positions = {
             "source": self.source.position(),
             "records": self.tally.records,
@@ -103,8 +107,10 @@ class Pipeline:
 
     def close(self) -> None:
         """Let go of the source and the outputs; what came after the last checkpoint is dropped."""
-        for end in (self.source, *self.sinks, self.dead_letters):
-            end.close()
+        self.source.close()
+        for sink in self.sinks:
+            sink.close()
+        self.dead_letters.close()
 
     def _take(self, batch: Batch) -> None:
         assert batch.records is not None  # for the type checker: it is decoded
@@ -113,12 +119,25 @@ class Pipeline:
             Refusal(batch.source, int(batch.offsets[row]), str(error), batch.raw(row)) for row, error in done.rejected
         ]
         refused.sort(key=lambda refusal: refusal.offset)
-        self.dead_letters.write(refused)
+        with _naming("the dead-letter file"):
+            self.dead_letters.write(refused)
         if len(done.rows):
             rows = Scored(batch.source, batch.offsets[done.rows], done.responsibilities, done.log_density)
             for sink in self.sinks:
-                sink.write(rows)
+                with _naming(f"sink {sink.name}"):
+                    sink.write(rows)
         self.tally.add(len(batch), refused, done.log_density)
+
+
+@contextmanager
+def _naming(output: str) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:  # the reader of standard output has enough: no fault of the run's
+        raise
+    except (OSError, pa.ArrowException) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise StreammixError(f"{output} can't be written: {reason}; the last checkpoint stands") from error
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from streammix.errors import ConfigError, RecordError
+from streammix.families import Categorical
 from streammix.mixture import Mixture
 from streammix.pipeline.decode import decode_json
 from streammix.pipeline.flow import Batch, Refusal, Scored
@@ -47,7 +48,9 @@ def score(state: Path, events: Path, output: Path | None = None) -> None:
     if output is not None and output.suffix not in (".ndjson", ".parquet"):
         raise ConfigError(f"--output: {output} ends neither in .ndjson nor in .parquet")
     model = newest(state).model
-    source = FileSource(find_files([str(events)], Path()), Path())
+    if not model.is_warm:
+        log.warning("the model is still warming up: every score is 0")
+    source = FileSource(find_files([str(events)], Path()), Path(), as_text=_text_fields(model))
     refused: list[Refusal] = []
     rows = _scored(model, source, refused)
     if output is None:
@@ -78,6 +81,11 @@ def _scored(model: Mixture, source: FileSource, refused: list[Refusal]) -> Itera
                 refused.append(Refusal(batch.source, int(batch.offsets[i]), str(error), batch.raw(i)))
         if kept:
             yield Scored(batch.source, batch.offsets[kept], np.array(responsibilities), np.array(log_density))
+
+
+def _text_fields(model: Mixture) -> set[str]:
+    fields = model.fields if isinstance(model.fields, Mapping) else {}
+    return {name for name, family in fields.items() if isinstance(name, str) and isinstance(family, Categorical)}
 
 
 def _records(batch: Batch) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -25,7 +26,6 @@ from pipeline_tools import (
 )
 from typer.testing import CliRunner
 
-from streammix.checkpoint import CheckpointStore
 from streammix.cli import app
 from streammix.errors import ConfigError, StreammixError
 from streammix.mixture import Mixture
@@ -36,6 +36,7 @@ from streammix.pipeline.progress import LogProgress, Tally
 from streammix.pipeline.runner import Pipeline, StopRequest
 from streammix.pipeline.sinks.ndjson import GrowingFile, to_lines
 from streammix.pipeline.sinks.parquet import ParquetSink
+from streammix.store import CheckpointStore
 
 FILES = 'kind = "file"\npath = "events/*"'
 SINKS = '[[sink]]\nkind = "parquet"\npath = "scored"\n[[sink]]\nkind = "ndjson"\npath = "scored.ndjson"\n'
@@ -174,7 +175,7 @@ def test_fields_may_be_kept_from_an_inferred_model(name, tmp_path):
     write_config(tmp_path, source, model=model)
     status, table, _ = run(tmp_path)
     assert status == 0
-    assert "x, y" in table
+    assert "MultivariateNormal" in table
     assert "id" not in table
 
 
@@ -295,9 +296,32 @@ def test_a_damaged_checkpoint_is_passed_over(place, tmp_path_factory):
     newest.write_bytes(newest.read_bytes()[:-20])
     status, _, said = run(place)
     assert status == 0
-    assert f"{newest} is damaged and passed over" in said
+    assert f"{newest} is passed over: " in said
     assert state_of(place / "state") == expected
     assert len(scored_parquet(place / "scored")) == len(lines_of(place / "scored.ndjson")) == 1200
+
+
+def test_a_sink_that_is_full_fails_the_run_and_loses_nothing(place, tmp_path_factory):
+    write_config(place, FILES, '[sink]\nkind = "ndjson"\npath = "/dev/full"')
+    status, _, said = run(place)
+    assert status == 1
+    assert "error: sink ndjson:/dev/full can't be written: No space left on device; the last checkpoint stands" in said
+    write_config(place, FILES, SINKS)
+    assert run(place)[0] == 0
+    assert len(lines_of(place / "scored.ndjson")) == 1200
+
+
+def test_a_directory_that_vanishes_fails_the_run(place, monkeypatch):
+    write = ParquetSink.write
+
+    def remove_then_write(self, rows):
+        shutil.rmtree(place / "scored")
+        write(self, rows)
+
+    monkeypatch.setattr(ParquetSink, "write", remove_then_write)
+    status, _, said = run(place)
+    assert status == 1
+    assert "error: sink parquet:scored can't be written: " in said
 
 
 def test_a_file_that_vanished_fails_the_run(place):

@@ -158,6 +158,9 @@ def test_finding_files(tmp_path):
     assert find_files([str(tmp_path / "a*")], tmp_path / "sub") == [str(tmp_path / "a.ndjson")]
     with pytest.raises(ConfigError, match="there is no file"):
         find_files(["out.ndjson"], tmp_path, is_own)
+    (tmp_path / os.fsdecode(b"z\xff.csv")).touch()
+    with pytest.raises(ConfigError, match="can't be printed"):
+        find_files(["*.csv"], tmp_path)
 
 
 def test_formats_by_hand(tmp_path):

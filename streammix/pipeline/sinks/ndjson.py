@@ -6,6 +6,7 @@ A score that is infinite, of a record that every component excludes, is ``null``
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -112,9 +113,10 @@ class GrowingFile:
         return {"bytes": self._length}
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; what was not flushed may be lost."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):
+                self._file.close()
 
 
 class NdjsonSink:

@@ -8,6 +8,7 @@ checkpoint's record on, and writes them again.
 import logging
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +132,9 @@ class ParquetSink:
     def close(self) -> None:
         """Remove a file that is not finished."""
         if self._writer is not None:
-            self._writer.close()
-            self._temporary.unlink()
+            with suppress(OSError, pa.ArrowException):
+                self._writer.close()
+            self._temporary.unlink(missing_ok=True)
 
     @property
     def _file(self) -> Path:

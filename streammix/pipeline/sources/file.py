@@ -52,7 +52,7 @@ def find_files(patterns: list[str], base: Path, is_own: Callable[[Path], bool] =
     Raises
     ------
     ConfigError
-        If a pattern matches no file.
+        If a pattern matches no file, or a name is not plain text.
     """
     names: dict[str, None] = {}
     for pattern in patterns:
@@ -65,6 +65,9 @@ def find_files(patterns: list[str], base: Path, is_own: Callable[[Path], bool] =
             is_pattern = glob.has_magic(pattern)
             raise ConfigError(f"path: {'no file matches' if is_pattern else 'there is no file'} {base / pattern}")
         names.update(dict.fromkeys(files))
+    for name in names:
+        if not name.isprintable():  # nor would it go into the outputs, where it is no UTF-8
+            raise ConfigError(f"path: the name {name!r} of a file has characters that can't be printed")
     return list(names)
 
 

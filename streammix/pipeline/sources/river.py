@@ -6,6 +6,7 @@ one. A data set can be read again from its beginning: every record is learnt exa
 
 import difflib
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,8 @@ def _dataset(name: str) -> Any:
         close = difflib.get_close_matches(name, kinds, 1, 0.5)
         hint = f"did you mean {close[0]}?" if close else f"these need no download: {', '.join(bundled)}"
         raise ConfigError(f"dataset: river has no data set {name!r}; {hint}")
-    dataset = kinds[name]()
+    make: Callable[[], Dataset] = kinds[name]  # a data set of its own, unlike the base class, takes no arguments
+    dataset = make()
     if isinstance(dataset, RemoteDataset) and not dataset.is_downloaded:
         raise ConfigError(
             f"dataset: {name} is not on this machine; fetch it with river.datasets.{name}().download(), "
