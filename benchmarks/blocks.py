@@ -121,15 +121,19 @@ def _inputs(budget: Budget) -> list[Row]:
     drawn = data.truth(8, 8)
     plain = data.table(drawn.rows)
     narrow = pa.table({name: pa.array(plain[name].to_numpy().astype(np.float32)) for name in plain.column_names})
-    gaps = pa.table({name: pa.array(plain[name].to_numpy(), mask=np.arange(CHUNK) % 100 == 7) for name in plain.column_names})
-    forms: dict[str, Any] = {"float32 columns": narrow, "columns with 1 % nulls": gaps, "a RecordBatch": plain.to_batches()[0]}
-    for name, package in (("pandas", "pandas"), ("polars", "polars")):
-        module = peers.found(package)
+    null = np.arange(CHUNK) % 100 == 7
+    gaps = pa.table({name: pa.array(plain[name].to_numpy(), mask=null) for name in plain.column_names})
+    forms: dict[str, Any] = {
+        "float32 columns": narrow,
+        "columns with 1 % nulls": gaps,
+        "a RecordBatch": plain.to_batches()[0],
+    }
+    pandas, polars = peers.found("pandas"), peers.found("polars")
+    if pandas is not None:
         matrix = np.ascontiguousarray(drawn.rows)
-        columns = data.names(8)
-        if module is not None:
-            frame = module.DataFrame(matrix, columns=columns) if name == "pandas" else module.from_arrow(plain)
-            forms[f"a {name} frame" + (" over a C-ordered matrix" if name == "pandas" else "")] = frame
+        forms["a pandas frame over a C-ordered matrix"] = pandas.DataFrame(matrix, columns=data.names(8))
+    if polars is not None:
+        forms["a polars frame"] = polars.from_arrow(plain)
     rows: list[Row] = []
     for form, frame in forms.items():
         models = [data.model("diagonal", drawn, batch_size=CHUNK, step_size=data.STILL) for _ in range(2)]
@@ -145,7 +149,7 @@ def _mixed(budget: Budget) -> list[Row]:
     columns: dict[str, Any] = {f"normal{i}": rng.normal(size=CHUNK) for i in range(5)}
     columns |= {f"flag{i}": rng.integers(2, size=CHUNK) for i in range(3)}
     columns |= {f"level{i}": rng.integers(20, size=CHUNK) for i in range(2)}
-    fields: dict[str, Any] = {name: _FAMILIES[name.rstrip("0123456789")] for name in columns}
+    fields: dict[Any, Any] = {name: _FAMILIES[name.rstrip("0123456789")] for name in columns}
     table = pa.table(columns)
     model = sm.Mixture(5, fields=fields, warm_up=1_000, batch_size=CHUNK, seed=1)
     model.learn_many(table)

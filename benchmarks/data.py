@@ -9,7 +9,19 @@ from numpy.typing import NDArray
 
 import streammix as sm
 
-__all__ = ["MIXED", "STILL", "Truth", "mixed_model", "mixed_records", "model", "names", "records", "table", "truth"]
+__all__ = [
+    "MIXED",
+    "STILL",
+    "Truth",
+    "engine_of",
+    "mixed_model",
+    "mixed_records",
+    "model",
+    "names",
+    "records",
+    "table",
+    "truth",
+]
 
 FloatArray = NDArray[np.float64]
 Record = dict[str, Any]
@@ -61,7 +73,7 @@ def table(rows: FloatArray) -> pa.Table:
 
 def model(shape: Shape, drawn: Truth, batch_size: int = 1, step_size: Any = sm.PowerDecay(0.6)) -> sm.Mixture:  # noqa: B008
     """Return a mixture that starts from the truth."""
-    K, D = drawn.means.shape
+    D = drawn.means.shape[1]
     keys = names(D)
     components: Sequence[dict[Any, Any]]
     if shape == "full" and D > 1:
@@ -77,7 +89,12 @@ def model(shape: Shape, drawn: Truth, batch_size: int = 1, step_size: Any = sm.P
     return sm.Mixture(components=components, batch_size=batch_size, step_size=step_size)
 
 
-MIXED: dict[str, Any] = {
+def engine_of(warm: sm.Mixture) -> Any:
+    """Return the compiled core that a model has bound."""
+    return warm._engine  # type: ignore[attr-defined]  # of the compiled half
+
+
+MIXED: dict[Any, Any] = {
     **{f"normal{i}": sm.Normal() for i in range(3)},
     **{f"size{i}": sm.LogNormal() for i in range(2)},
     **{f"count{i}": sm.Poisson() for i in range(2)},

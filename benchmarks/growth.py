@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 
@@ -64,7 +65,7 @@ def _vocabulary(budget: Budget) -> list[Point]:
     """A model of two categorical fields alone."""
     sides = {}
     for n_levels in _chosen(budget, [2, 10, 100, 1_000, 10_000]):
-        fields = {"level0": sm.Categorical(), "level1": sm.Categorical()}
+        fields: dict[Any, Any] = {"level0": sm.Categorical(), "level1": sm.Categorical()}
         records = [
             {name: f"level {(i * step) % n_levels}" for name, step in zip(fields, (7, 11), strict=True)}
             for i in range(max(data.N_RECORDS, n_levels))

@@ -51,7 +51,8 @@ class Row:
     cost, peer, peer_cost
         Medians over the rounds; the peer's name and cost are empty and None where there is none.
     ratio, spread
-        The median, least and greatest ratio of the rounds: a "cost" is ours / the peer's, a "speed-up" the peer's / ours.
+        The median, least and greatest ratio of the rounds: ours / the peer's for a "cost", the peer's / ours for a
+        "speed-up".
     aim
         What the ratio (without a peer: the cost) should be: at most, for a cost; at least, for a speed-up.
     unit
@@ -146,9 +147,7 @@ def repeat(call: Callable[[], object]) -> Run:
     return run
 
 
-def measure(
-    budget: Budget, sides: Sequence[Side], clock: Callable[[], float] = time.process_time
-) -> list[list[float]]:
+def measure(budget: Budget, sides: Sequence[Side], clock: Callable[[], float] = time.process_time) -> list[list[float]]:
     """Return, for each side, its nanoseconds a record in each round; the sides take turns."""
     calls = [_calls(side, budget.seconds, clock) for side in sides]
     costs: list[list[float]] = [[] for _ in sides]
@@ -195,9 +194,7 @@ def compare(
         spread = (min(ratios), max(ratios))
         middle = statistics.median(ratios)
         peer_cost = statistics.median(peer)
-        rows.append(
-            Row(job, cost, other.name, peer_cost, middle, spread, relation, aim, unit, kind, threads, note)
-        )
+        rows.append(Row(job, cost, other.name, peer_cost, middle, spread, relation, aim, unit, kind, threads, note))
     return rows
 
 

@@ -45,7 +45,7 @@ def _kernels(shape: data.Shape, D: int, K: int) -> list[_Kernel]:
     n = len(drawn.rows)
     columns = Table([np.ascontiguousarray(drawn.rows[:, j]) for j in range(D)])
     models = [data.model(shape, drawn, step_size=data.STILL) for _ in range(2)]
-    still, moving = (model._engine for model in models)
+    still, moving = (data.engine_of(model) for model in models)
     densities = np.empty(n)
     sums = still.accumulator()
     state = K * 8.0 * (3 * D if shape == "diagonal" else 3 * D + D * (D - 1) / 2)
@@ -68,7 +68,8 @@ def _limits(shape: data.Shape, D: int, K: int, budget: Budget) -> list[Limit]:
     source, target = np.ones(length), np.empty(length)
     matrix = Side("", repeat(lambda: np.matmul(a, a, out=product)), size**3)
     copy = Side("", repeat(lambda: np.copyto(target, source)), 2 * 8 * length)
-    *costs, per_multiply_add, per_byte = (median(c) for c in measure(budget, [*(k.side for k in kernels), matrix, copy]))
+    sides = [*(kernel.side for kernel in kernels), matrix, copy]
+    *costs, per_multiply_add, per_byte = (median(rounds) for rounds in measure(budget, sides))
     return [
         Limit(
             kernel.name,

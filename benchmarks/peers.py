@@ -11,7 +11,15 @@ import numpy as np
 from benchmarks.data import Record, Shape, Truth
 from benchmarks.harness import Missing, Side, each, repeat
 
-__all__ = ["found", "pomegranate_step", "river_answers", "river_learn", "sklearn_mixture", "sklearn_step", "stepmix_step"]
+__all__ = [
+    "found",
+    "pomegranate_step",
+    "river_answers",
+    "river_learn",
+    "sklearn_mixture",
+    "sklearn_step",
+    "stepmix_step",
+]
 
 CHUNK = 2_000
 
@@ -122,8 +130,7 @@ def stepmix_step(rows: Any, measurement: dict[str, Any], K: int) -> Other:
 
 def river_learn(records: Sequence[Record], labels: Sequence[int]) -> list[Side]:
     """Return river's clusterers and GaussianNB learning record by record."""
-    from river import cluster, naive_bayes
-
+    cluster, naive_bayes = found("river.cluster"), found("river.naive_bayes")
     bayes = naive_bayes.GaussianNB()
     labelled = list(zip(records, labels, strict=True))
 
@@ -143,8 +150,7 @@ def river_learn(records: Sequence[Record], labels: Sequence[int]) -> list[Side]:
 
 def river_answers(records: Sequence[Record], labels: Sequence[int]) -> list[Side]:
     """Return what river's models answer record by record, after having learnt the records."""
-    from river import anomaly, cluster, naive_bayes
-
+    anomaly, cluster, naive_bayes = (found(f"river.{name}") for name in ("anomaly", "cluster", "naive_bayes"))
     means, bayes, trees = cluster.KMeans(5, seed=1), naive_bayes.GaussianNB(), anomaly.HalfSpaceTrees(seed=1)
     for x, y in zip(records, labels, strict=True):
         means.learn_one(x)

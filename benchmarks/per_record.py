@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-import streammix as sm
 from benchmarks import data, peers
 from benchmarks.harness import Budget, Missing, Row, Side, compare, each
 
@@ -129,9 +128,11 @@ def _keys(budget: Budget) -> list[Row]:
     drawn = data.truth(10, 5)
     identical = data.records(drawn.rows)
     own = [_copied(key) for key in identical[0]]
+    as_csv = [dict(zip(own, x.values(), strict=True)) for x in identical]
+    as_json = [{_copied(key): value for key, value in x.items()} for x in identical]
     kinds = {
-        "one other object a key, as from csv.DictReader": ([dict(zip(own, x.values(), strict=True)) for x in identical], 1.05),
-        "new objects in every record, as from json.loads": ([{_copied(k): v for k, v in x.items()} for x in identical], None),
+        "one other object a key, as from csv.DictReader": (as_csv, 1.05),
+        "new objects in every record, as from json.loads": (as_json, None),
     }
     rows: list[Row] = []
     for kind, (records, aim) in kinds.items():
@@ -159,25 +160,23 @@ def _weights(budget: Budget) -> list[Row]:
 def _negligible(budget: Budget) -> list[Row]:
     """500 components that lie far apart: one responds to a record, the others should cost next to nothing."""
     few, many = data.truth(20, 5, distance=60), data.truth(20, 500, distance=60)
-    sides = [
-        Side(f"K={len(drawn.means)}", each(data.model("full", drawn, step_size=sm.HalfLife(1e6)).learn_one, data.records(drawn.rows)))
+    ours, peer = (
+        Side(f"K={len(drawn.means)}", each(data.model("full", drawn).learn_one, data.records(drawn.rows)))
         for drawn in (many, few)
-    ]
-    note = "in proportion to K it would be 100"
-    return compare(
-        budget, "learn_one, full covariance of 20 fields, components far apart, K=500", sides[0], [sides[1]], note=note
     )
+    note = "in proportion to K it would be 100"
+    job = "learn_one, full covariance of 20 fields, components far apart, K=500"
+    return compare(budget, job, ours, [peer], note=note)
 
+
+_SHAPES = ((2, 3), (5, 7), (20, 30), (32, 16))
 
 BENCHMARKS: dict[str, Benchmark] = {
     "record.learn.normal": partial(_learn, "diagonal", 10, 5, 2.0),
     "record.learn.full": partial(_learn, "full", 10, 5, 3.0),
     "record.learn.mixed": _learn_mixed,
-    **{
-        f"record.learn.{shape}.{D}x{K}": partial(_learn, kind, D, K, None)
-        for shape, kind in (("normal", "diagonal"), ("full", "full"))
-        for D, K in ((2, 3), (5, 7), (20, 30), (32, 16))
-    },
+    **{f"record.learn.normal.{D}x{K}": partial(_learn, "diagonal", D, K, None) for D, K in _SHAPES},
+    **{f"record.learn.full.{D}x{K}": partial(_learn, "full", D, K, None) for D, K in _SHAPES},
     "record.answer": _answers,
     "record.kinds": _kinds,
     "record.keys": _keys,

@@ -46,10 +46,10 @@ def to_markdown(results: Results, rounds: int) -> str:
     parts = [
         "# Results",
         "",
-        f"Written by `python -m benchmarks`: medians of {rounds} rounds in which all sides of a row took turns (fewer for "
-        "the pipeline and start-up), one thread unless said otherwise. A ratio is the median of the rounds' ratios, in "
-        "brackets the least and the greatest. “×” is ours / theirs; “× faster” is theirs / ours. `README.md` here says "
-        "what is measured and where the time goes.",
+        f"Written by `python -m benchmarks`: medians of {rounds} rounds in which all sides of a row took turns (fewer "
+        "for the pipeline and start-up), one thread unless said otherwise. A ratio is the median of the rounds' "
+        "ratios, in brackets the least and the greatest. “×” is ours / theirs, a cost; “× as fast” is theirs / ours. "
+        "`README.md` here says what is measured and where the time goes.",
         "",
         f"Aims met: {sum(met)} of {len(met)}.",
         "",
@@ -84,7 +84,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         aim = f"{sign} {row.aim:g} ×" if row.peer else f"{sign} {_cost(row.aim, row.unit)}"
     ratio = ""
     if row.ratio is not None:
-        ratio = f"{_number(row.ratio)} ×{' faster' if row.relation == 'speed-up' else ''}"
+        ratio = f"{_number(row.ratio)} ×{' as fast' if row.relation == 'speed-up' else ''}"
         if row.spread and row.spread[0] != row.spread[1]:
             ratio += f" ({_number(row.spread[0])} – {_number(row.spread[1])})"
     notes = [row.note] if row.note else []

@@ -28,15 +28,15 @@ def _kernel(shape: data.Shape, D: int, K: int, budget: Budget) -> list[Row]:
     table = data.table(drawn.rows)
     public, bare = data.model(shape, drawn), data.model(shape, drawn)
     columns = Table([table[name].to_numpy() for name in table.column_names])
-    engine = bare._engine
+    engine = data.engine_of(bare)
     ours = Side("learn_many", repeat(partial(public.learn_many, table)), len(drawn.rows))
     kernel = Side(
         "the bare kernel",
         repeat(lambda: engine.learn_rows(columns, 0, columns.n_rows, None, None, None)),
         len(drawn.rows),
     )
-    job = f"learn_many of 2,000, batch_size=1, {'10 Normal fields' if shape == 'diagonal' else f'full covariance of {D}'}, K={K}"
-    return compare(budget, job, ours, [kernel], aims=[1.2])
+    what = f"{D} Normal fields" if shape == "diagonal" else f"full covariance of {D}"
+    return compare(budget, f"learn_many of 2,000, batch_size=1, {what}, K={K}", ours, [kernel], aims=[1.2])
 
 
 def _ingest(budget: Budget) -> list[Row]:

@@ -34,9 +34,7 @@ def draw_marbles(n: int = 1000, seed: int = 0) -> NDArray[np.int64]:
 def factories(p_hat: float = 0.5) -> sm.Mixture:
     """The two known factories and a first guess of the share of factory 1."""
     components = [{"red": sm.Fixed(sm.Bernoulli(p))} for p in P_RED]
-    return sm.Mixture(
-        components=components, weights=[p_hat, 1 - p_hat], step_size=sm.RunningMean(), warm_up=1
-    )
+    return sm.Mixture(components=components, weights=[p_hat, 1 - p_hat], step_size=sm.RunningMean(), warm_up=1)
 
 
 def page_iterations(marbles: NDArray[np.int64], max_iterations: int = 100) -> list[float]:

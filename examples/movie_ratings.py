@@ -30,18 +30,14 @@ def ratings(n: int = 600, seed: int = 0) -> tuple[list[Rating], NDArray[np.float
     full = MEANS[kind] + SD * rng.normal(size=(n, 3))
     is_rated = rng.random((n, 3)) >= SHARE_MISSING
     is_rated[np.arange(n), rng.integers(3, size=n)] = True  # everybody rated something
-    rated = [
-        {name: float(full[i, j]) for j, name in enumerate(CATEGORIES) if is_rated[i, j]} for i in range(n)
-    ]
+    rated = [{name: float(full[i, j]) for j, name in enumerate(CATEGORIES) if is_rated[i, j]} for i in range(n)]
     return rated, full, kind
 
 
 def viewers() -> sm.Mixture:
     """Two kinds of viewers; a first guess says only that the one likes action and the other fun."""
     guess = [(6.0, 6.0, 5.0), (6.0, 5.0, 6.0)]
-    components = [
-        {name: sm.Normal(mean, 4.0) for name, mean in zip(CATEGORIES, means, strict=True)} for means in guess
-    ]
+    components = [{name: sm.Normal(mean, 4.0) for name, mean in zip(CATEGORIES, means, strict=True)} for means in guess]
     return sm.Mixture(components=components)
 
 
@@ -78,9 +74,7 @@ def fill_in(model: sm.Mixture, rating: Rating) -> Rating:
     return expected | rating
 
 
-def error_of_filling(
-    model: sm.Mixture, rated: list[Rating], full: NDArray[np.float64]
-) -> tuple[float, float]:
+def error_of_filling(model: sm.Mixture, rated: list[Rating], full: NDArray[np.float64]) -> tuple[float, float]:
     """Root mean square error over the gaps: filled in by the mixture, and by the mean of each column."""
     column_means = {name: np.mean([r[name] for r in rated if name in r]) for name in CATEGORIES}
     ours, plain = [], []
@@ -98,9 +92,7 @@ def main() -> None:
     rated, full, kind = ratings()
     complete = [rating for rating in rated if len(rating) == 3]
     n_cells = sum(map(len, rated))
-    print(
-        f"{len(rated)} ratings, {n_cells} of {3 * len(rated)} cells filled, {len(complete)} ratings complete"
-    )
+    print(f"{len(rated)} ratings, {n_cells} of {3 * len(rated)} cells filled, {len(complete)} ratings complete")
     print("The first three:")
     for rating in rated[:3]:
         print("  ", {name: round(value, 1) for name, value in rating.items()})
@@ -123,9 +115,7 @@ def main() -> None:
         filled = {name: round(value, 2) for name, value in fill_in(by_batch, rating).items()}
         print(f"  {rating} filled in: {filled}")
     ours, plain = error_of_filling(by_batch, rated, full)
-    print(
-        f"Error of the filled-in cells: {ours:.2f} (by the column's mean {plain:.2f}, ratings vary by {SD})"
-    )
+    print(f"Error of the filled-in cells: {ours:.2f} (by the column's mean {plain:.2f}, ratings vary by {SD})")
 
 
 if __name__ == "__main__":

@@ -137,7 +137,8 @@ class Learner:
         k = self.declaration.n_components
         chosen = choose_families(records, k) if self.chosen is None else self.chosen
         schema = Schema([chosen] * k)
-        rows, _, unknown, refused = schema.reader.rows(list(records))
+        nothing = {schema.fields[0][0]: None}  # a record whose every field is missing
+        rows, _, unknown, refused = schema.reader.rows([record or nothing for record in records])
         if refused:
             raise refused[0][1]
         for row, column, key in unknown:
@@ -190,7 +191,10 @@ class Learner:
         for name in record:
             if not isinstance(name, str):
                 raise RecordError(f"a field's name must be a string, not {short(name)}")
-        return _present({name: plain_value(name, value, LARGEST) for name, value in record.items()})
+        present = _present({name: plain_value(name, value, LARGEST) for name, value in record.items()})
+        if not present:
+            raise RecordError(f"the record {short(record)} has no value, and its fields aren't known yet")
+        return present
 
     def _wait(self, record: Any, weight: float) -> None:
         """Put a record into the warm-up's buffer, and start where it is full."""

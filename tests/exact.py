@@ -48,10 +48,7 @@ class ExactNormals:
         """Blend `share` of a sample with this mean and covariance into component k."""
         gap = [a - b for a, b in zip(mean, self.means[k], strict=True)]
         self.covariances[k] = [
-            [
-                (1 - share) * c + share * s + share * (1 - share) * gap[i] * gap[j]
-                for j, (c, s) in enumerate(rows)
-            ]
+            [(1 - share) * c + share * s + share * (1 - share) * gap[i] * gap[j] for j, (c, s) in enumerate(rows)]
             for i, rows in enumerate(
                 [list(zip(a, b, strict=True)) for a, b in zip(self.covariances[k], spread, strict=True)]
             )
@@ -71,8 +68,7 @@ class ExactNormals:
                 mean = [sum((r_i[k] * x[j] for r_i, x in pairs), Decimal(0)) / count for j in range(size)]
                 self.covariances[k] = [
                     [
-                        sum((r_i[k] * (x[i] - mean[i]) * (x[j] - mean[j]) for r_i, x in pairs), Decimal(0))
-                        / count
+                        sum((r_i[k] * (x[i] - mean[i]) * (x[j] - mean[j]) for r_i, x in pairs), Decimal(0)) / count
                         for j in range(size)
                     ]
                     for i in range(size)

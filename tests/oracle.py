@@ -51,9 +51,7 @@ def matrix(records: Sequence[Record], fields: tuple[str, ...]) -> Array:
 def is_observed(records: Sequence[Record], field: Field) -> NDArray[np.bool_]:
     """Whether a record says anything about a field (about any of them, for a tuple)."""
     fields = field if isinstance(field, tuple) else (field,)
-    return np.array(
-        [any(not is_missing(record.get(name)) for name in fields) for record in records], dtype=bool
-    )
+    return np.array([any(not is_missing(record.get(name)) for name in fields) for record in records], dtype=bool)
 
 
 # --- E-step ---
@@ -128,9 +126,7 @@ def responsibilities(weights: Any, components: Sequence[Component], records: Seq
     return np.asarray(np.exp(joint - logsumexp(joint, axis=1, keepdims=True)))
 
 
-def log_likelihood(
-    weights: Any, components: Sequence[Component], records: Sequence[Record], w: Any = None
-) -> float:
+def log_likelihood(weights: Any, components: Sequence[Component], records: Sequence[Record], w: Any = None) -> float:
     """sum_i w_i log p(x_i)."""
     w = np.ones(len(records)) if w is None else np.asarray(w, float)
     return float(w @ log_density(weights, components, records))
@@ -165,9 +161,7 @@ def sums(field: Field, distribution: tuple[Any, ...], records: Sequence[Record],
         assert isinstance(field, tuple)
         moments = [conditional_moments(row, *distribution[1:]) for row in matrix(records, field)[seen]]
         first = sum((r_i * m for r_i, (m, _) in zip(r[seen], moments, strict=True)), np.zeros(len(field)))
-        second = sum(
-            (r_i * s for r_i, (_, s) in zip(r[seen], moments, strict=True)), np.zeros((len(field),) * 2)
-        )
+        second = sum((r_i * s for r_i, (_, s) in zip(r[seen], moments, strict=True)), np.zeros((len(field),) * 2))
         return [mass, first, second]
     assert isinstance(field, str)
     if kind == "categorical":

@@ -17,9 +17,7 @@ def assert_batch_is_the_oracle(
     weights: Any, components: list[Any], records: list[Any], n_iter: int, w: Any = None
 ) -> sm.Mixture:
     model = sm.Mixture(components=families(components), weights=weights)
-    trace = sm.batch.fit(
-        model, table_of(records), max_iter=n_iter, tol=0.0, **({} if w is None else {"w": w})
-    )
+    trace = sm.batch.fit(model, table_of(records), max_iter=n_iter, tol=0.0, **({} if w is None else {"w": w}))
     n_done = len(trace.log_likelihood)
     assert n_done == n_iter or trace.converged  # one component is done at once
     expected_weights, expected, log_likelihood, counts = oracle.em(weights, components, records, n_done, w)
@@ -121,9 +119,7 @@ def test_fields_that_share_a_record_are_independent_given_the_component() -> Non
         z = int(rng.integers(3))
         numbers = dict(zip("abcdeh", (rng.normal(size=6) + z).tolist(), strict=True))
         counts = {"f": int(rng.poisson(1 + z)), "g": int(rng.poisson(9 - 2 * z))}
-        records.append(
-            numbers | counts | {"i": str(rng.choice(["x", "y"])), "j": str(rng.choice(["x", "y", "z"]))}
-        )
+        records.append(numbers | counts | {"i": str(rng.choice(["x", "y"])), "j": str(rng.choice(["x", "y", "z"]))})
     assert_batch_is_the_oracle([0.3, 0.3, 0.4], components, with_gaps(records, 0.1, rng), 5)
 
 

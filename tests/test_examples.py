@@ -200,9 +200,7 @@ def test_the_two_normals_are_recovered(how: str) -> None:
     wide = 2 if how == "online" else 1  # PowerDecay(0.6) forgets: fewer records than all stand behind it
     allowed = two_normals.Theta(alpha=0.024, mu1=0.15, mu0=0.05, variance1=0.4, variance0=0.08)
     for name in theta._fields:
-        assert abs(getattr(theta, name) - getattr(two_normals.TRUTH, name)) < wide * getattr(allowed, name), (
-            name
-        )
+        assert abs(getattr(theta, name) - getattr(two_normals.TRUTH, name)) < wide * getattr(allowed, name), name
 
 
 def test_online_two_normals_end_near_batch() -> None:
@@ -269,8 +267,7 @@ def test_partly_rated_films_teach_more_than_complete_ones_alone() -> None:
     complete = movie_ratings.batch([rating for rating in rated if len(rating) == 3])
     assert np.abs(movie_ratings.means_of(model) - movie_ratings.MEANS).max() < 0.3
     error, error_complete = (
-        float(np.sqrt(np.mean((movie_ratings.means_of(m) - movie_ratings.MEANS) ** 2)))
-        for m in (model, complete)
+        float(np.sqrt(np.mean((movie_ratings.means_of(m) - movie_ratings.MEANS) ** 2))) for m in (model, complete)
     )
     assert error < error_complete
     found = np.array([model.predict_one(rating) for rating in rated])

@@ -120,9 +120,7 @@ def test_a_shifted_stream_gives_a_shifted_model(family: str, batch_size: int) ->
 
 def test_a_distant_record_has_the_right_log_density() -> None:
     """1e6 and 1e100 standard deviations away: -5e11 and -5e199, no underflow, and the wide one is responsible."""
-    model = sm.Mixture(
-        components=[{"x": sm.Normal(0.0, 1.0)}, {"x": sm.Normal(3.0, 4.0)}], weights=[0.25, 0.75]
-    )
+    model = sm.Mixture(components=[{"x": sm.Normal(0.0, 1.0)}, {"x": sm.Normal(3.0, 4.0)}], weights=[0.25, 0.75])
     reference = ExactNormals([0.25, 0.75], [[0.0], [3.0]], [[[1.0]], [[4.0]]])
     for x in (-1e6, 1e6, 1e100, -1e99):
         assert relative_error(model.log_density_one({"x": x}), reference.log_density([x])) <= 1e-9
@@ -187,6 +185,7 @@ def assert_sane(model: sm.Mixture) -> None:
                 assert np.isfinite(value).all(), family
 
 
+STEPS = [sm.PowerDecay(0.6), sm.RunningMean(), sm.HalfLife(1), sm.HalfLife(0.001), sm.HalfLife(1e6)]
 CONSTANTS: dict[str, Any] = {
     "normal": 7.25,
     "lognormal": 3.5,
@@ -229,9 +228,7 @@ def test_two_fields_that_are_one_field() -> None:
     for center in (0.0, 1e8):
         x = center + rng.normal(size=2000)
         columns = {"x": x, "y": 2 * x, "z": np.full(2000, 5.0)}
-        model = sm.Mixture(
-            n_components=3, fields={("x", "y", "z"): sm.MultivariateNormal()}, warm_up=100, seed=0
-        )
+        model = sm.Mixture(n_components=3, fields={("x", "y", "z"): sm.MultivariateNormal()}, warm_up=100, seed=0)
         model.learn_many(pa.table(columns))
         assert_sane(model)
         log_p = model.log_density_many(pa.table(columns).to_pandas())
@@ -300,12 +297,59 @@ def test_a_huge_value_breaks_nothing(name: str, x: float, batch_size: int) -> No
         assert not any(math.isnan(r) for r in model.predict_proba_one(good).values())
 
 
-@pytest.mark.parametrize("w", [1e-300, 1e100])
-def test_weights_of_any_size(w: float) -> None:
-    model = sm.Mixture(components=families(start(["normal", "poisson"], 2)))
-    for x in draw_records(["normal", "poisson"], 50, np.random.default_rng(8)):
+@pytest.mark.parametrize("batch_size", [1, 5])
+@pytest.mark.parametrize("w", [1e-300, 1e-20, 1e100])
+@pytest.mark.parametrize("name", sorted(BLOCKS))
+def test_weights_of_any_size(name: str, w: float, batch_size: int) -> None:
+    model = sm.Mixture(components=families(start([name], 2)), batch_size=batch_size)
+    for x in draw_records([name], 50, np.random.default_rng(8)):
         model.learn_one(x, w=w)
     assert_sane(model)
+
+
+#: Ordinary values, the ends of each support, and values that are absurd but allowed.
+ENDS: dict[str, list[Any]] = {
+    "normal": [0.0, 1.0, -1.0, 1e8, 1e8 + 1.0, 1e100, -1e100, 1e-300, 5e-324, -1e50],
+    "lognormal": [1.0, 2.0, 1e-10, 5e-324, 1e308, 1e-300, 1e100],
+    "exponential": [0.0, 1.0, 3.0, 1e100, 5e-324, 1e-300],
+    "poisson": [0, 1, 3, 10**9, 10**15, 2**53],
+    "bernoulli": [True, False],
+    "binomial": [0, 10, 5],
+    "categorical": ["de", "fr", "it"],
+}
+ENDS["mvn"] = ENDS["normal"]
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_no_stream_of_extremes_makes_a_nan(seed: int) -> None:
+    """Families, K, warm-up, mini-batch, step, gaps and weights at random; half of all values are from the ends."""
+    rng = np.random.default_rng(seed)
+    names = [str(name) for name in rng.choice(sorted(ENDS), size=rng.integers(1, 4), replace=False)]
+    n_components, warm_up = int(rng.integers(1, 4)), int(rng.choice([0, 5, 20]))
+    declared: dict[str, Any] = {
+        "batch_size": int(rng.choice([1, 3, 8])),
+        "step_size": STEPS[rng.integers(len(STEPS))],
+        "averaging": bool(rng.integers(2)),
+    }
+    if warm_up:
+        fields = {BLOCKS[name].key: BLOCKS[name].unlearnt for name in names}
+        model = sm.Mixture(n_components=n_components, fields=fields, warm_up=warm_up, seed=0, **declared)
+    else:
+        model = sm.Mixture(components=families(start(names, n_components)), **declared)
+    for i, ordinary in enumerate(draw_records(names, 60, rng)):
+        x = dict(ordinary)
+        for name in names:
+            ends = ENDS[name]
+            for field in BLOCKS[name].fields:
+                if rng.random() < 0.5:
+                    x[field] = ends[rng.integers(len(ends))]
+                if rng.random() < 0.2 and sum(value is not None for value in x.values()) > 1:
+                    x[field] = None
+        model.learn_one(x, w=float(rng.choice([1.0, 1.0, 1e-100, 1e100, 3.5])))
+        if i % 10 == 9 and model.is_warm:
+            assert_sane(model)
+            assert -math.inf < model.log_density_one(x) < math.inf
+            np.testing.assert_allclose(sum(model.predict_proba_one(x).values()), 1.0, rtol=1e-12)
 
 
 def test_weights_at_their_edge_stay_there() -> None:

@@ -65,9 +65,7 @@ LEVELS = st.one_of(st.none(), st.booleans(), st.integers(), st.text())
 def covariances(draw: st.DrawFn) -> MultivariateNormal:
     size = draw(st.integers(1, 4))
     numbers = st.floats(-10, 10)
-    rows = np.array(
-        draw(st.lists(st.lists(numbers, min_size=size, max_size=size), min_size=size, max_size=size))
-    )
+    rows = np.array(draw(st.lists(st.lists(numbers, min_size=size, max_size=size), min_size=size, max_size=size)))
     mean = draw(st.lists(REALS, min_size=size, max_size=size))
     return MultivariateNormal(mean, rows @ rows.T + np.eye(size))
 
@@ -95,9 +93,7 @@ SIMPLE = st.one_of(
     covariances(),
     categoricals(),
 )
-ANY = st.one_of(
-    SIMPLE, st.builds(Fixed, SIMPLE.filter(lambda family: family.is_given)), st.builds(Fixed, FROZEN)
-)
+ANY = st.one_of(SIMPLE, st.builds(Fixed, SIMPLE.filter(lambda family: family.is_given)), st.builds(Fixed, FROZEN))
 
 
 # --- round trips
@@ -129,10 +125,7 @@ def test_representations() -> None:
     assert repr(Normal(np.float64(0), np.int64(1))) == "Normal(mean=0.0, variance=1.0)"
     assert repr(Binomial(np.int64(10))) == repr(Binomial(10.0)) == "Binomial(n=10)"
     assert repr(Binomial(10, 0.5)) == "Binomial(n=10, p=0.5)"
-    assert (
-        repr(MultivariateNormal(np.zeros(1), np.eye(1)))
-        == "MultivariateNormal(mean=(0.0,), covariance=((1.0,),))"
-    )
+    assert repr(MultivariateNormal(np.zeros(1), np.eye(1))) == "MultivariateNormal(mean=(0.0,), covariance=((1.0,),))"
     assert repr(Categorical({"a": 1})) == "Categorical(probabilities={'a': 1.0})"
     assert repr(Fixed(Bernoulli(0.8))) == "Fixed(Bernoulli(p=0.8))"
     assert repr(Fixed(scipy.stats.norm(0, 1))) == "Fixed(scipy.stats.norm(0, 1))"
@@ -184,9 +177,7 @@ def test_the_same_seed_draws_the_same() -> None:
 
 def test_statistics_are_the_inverse_of_the_m_step() -> None:
     def statistics(family: Family) -> list[Any]:
-        assert all(
-            isinstance(array, np.ndarray) and array.dtype == np.float64 for array in family.statistics()
-        )
+        assert all(isinstance(array, np.ndarray) and array.dtype == np.float64 for array in family.statistics())
         return [array.tolist() for array in family.statistics()]
 
     assert statistics(Normal(3, 4)) == [3.0, 4.0]

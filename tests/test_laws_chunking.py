@@ -1,5 +1,7 @@
 """Law 2: the stream's cuts don't matter. The same records, the same state to the last bit."""
 
+from typing import Any
+
 import numpy as np
 import oracle
 import pandas as pd
@@ -125,6 +127,12 @@ KINDS = {
     "pyarrow RecordBatch": as_record_batch,
     "chunked Table": lambda table: pa.concat_tables([table.slice(0, 11), table.slice(11, 1), table.slice(12)]),
     "columns in another order": lambda table: table.select(table.column_names[::-1]),
+    "polars categorical": lambda table: pl.from_arrow(table).with_columns(pl.col("country").cast(pl.Categorical)),
+    "pandas category": lambda table: as_pandas(table).astype({"country": "category"}),
+    "pandas nullable": lambda table: as_pandas(table).convert_dtypes(),
+    "Arrow dictionary": lambda table: table.set_column(
+        table.column_names.index("country"), "country", table.column("country").dictionary_encode()
+    ),
     "a column more": lambda table: table.append_column("comment", pa.array(["x"] * table.num_rows)),
 }
 
@@ -167,6 +175,27 @@ def test_fields_that_are_inferred_are_the_same_in_any_cut(batch_size: int) -> No
             model.learn_many(table.slice(part.start, part.stop - part.start))
         assert state_of(model) == state_of(one_by_one), size
         assert model.infer_summary() == one_by_one.infer_summary()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_new_levels_in_any_cut(batch_size: int) -> None:
+    """An open vocabulary grows to dozens of levels, long after the warm-up."""
+    rng = np.random.default_rng(12)
+    records = [{"word": f"w{v}", "x": float(rng.normal())} for v in rng.geometric(0.03, 300)]
+    fields: dict[Any, Any] = {"word": sm.Categorical(), "x": sm.Normal()}
+
+    def make() -> sm.Mixture:
+        return sm.Mixture(n_components=2, fields=fields, warm_up=20, batch_size=batch_size, seed=0)
+
+    one_by_one = make()
+    for x in records:
+        one_by_one.learn_one(x)
+    table = table_of(records)
+    for size in (300, 71, 3):
+        model = make()
+        for part in stretches(300, size):
+            model.learn_many(table.slice(part.start, part.stop - part.start))
+        assert state_of(model) == state_of(one_by_one), size
 
 
 def test_a_chunk_without_rows_is_nothing() -> None:

@@ -166,10 +166,13 @@ def test_a_field_never_seen_in_the_warm_up_stays_sane(name: str) -> None:
         model.learn_one({"x": float(rng.normal())})
     assert model.is_warm
     assert np.isfinite(model.weights).all()
+    assert set(model.parameters[0]) == {"x", block.key}
+    assert math.isfinite(model.log_density_one({"x": 0.0}))
     for x in RECORDS:
         model.learn_one({"x": float(rng.normal())} | {field: x[field] for field in block.fields})
         assert math.isfinite(model.log_density_one(x))
     assert np.isfinite(model.weights).all()
+    assert repr(model.parameters).count("nan") == 0
 
 
 def test_nan_strings_are_levels_and_numbers_as_levels_are_not_confused() -> None:

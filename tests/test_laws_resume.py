@@ -83,13 +83,14 @@ def test_fields_that_are_inferred_survive_a_stop_inside_the_warm_up() -> None:
         assert broken.infer_summary() == unbroken.infer_summary()
 
 
-def test_a_level_seen_late_survives(tmp_path: Path) -> None:
+def test_a_level_seen_late_survives() -> None:
     model = sm.Mixture(n_components=2, fields={"country": sm.Categorical()}, warm_up=10, seed=0)
     for level in ["de", "fr", "it"] * 5 + ["ümlaut", "", "日本"]:
         model.learn_one({"country": level})
     again = reloaded(model)
-    for level in ["ümlaut", "", "日本", "never seen", "de"]:
+    for level in ["ümlaut", "", "日本", "never seen", "de", *(f"level {i}" for i in range(40))]:
         again.learn_one({"country": level})
+        again = reloaded(again)
         model.learn_one({"country": level})
     assert state_of(again) == state_of(model)
 

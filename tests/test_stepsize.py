@@ -86,9 +86,7 @@ def test_numbers_are_stored_as_floats() -> None:
 
 @pytest.mark.parametrize("alpha", [0.5, 0, -1, 1.01, math.nan, math.inf, "0.6", None, True, 10**400])
 def test_a_wrong_alpha_is_refused(alpha: object) -> None:
-    with pytest.raises(
-        ConfigError, match=r"PowerDecay: alpha must be a number above 0\.5 and at most 1, not"
-    ):
+    with pytest.raises(ConfigError, match=r"PowerDecay: alpha must be a number above 0\.5 and at most 1, not"):
         PowerDecay(alpha)
 
 

@@ -84,9 +84,7 @@ def from_json(declared: str | Mapping[str, Any]) -> Family:
     """
     values = {"family": declared} if isinstance(declared, str) else declared
     if not isinstance(values, Mapping) or "family" not in values:
-        raise ConfigError(
-            f"a family is declared by its name or by a table with the key family, not by {declared!r}"
-        )
+        raise ConfigError(f"a family is declared by its name or by a table with the key family, not by {declared!r}")
     name = values["family"]
     if not isinstance(name, str) or name not in FAMILIES:
         close = difflib.get_close_matches(str(name), FAMILIES, 1, 0.4)

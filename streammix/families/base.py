@@ -54,9 +54,7 @@ class Interval:
 
     def contains(self, x: float) -> bool:
         """Tell whether a number is in the interval; NaN and infinities are not."""
-        if (
-            not -sys.float_info.max <= x <= sys.float_info.max
-        ):  # exact for whole numbers too large for a float
+        if not -sys.float_info.max <= x <= sys.float_info.max:  # exact for whole numbers too large for a float
             return False
         above = x > self.low if self.low_open else x >= self.low
         below = x < self.high if self.high_open else x <= self.high
@@ -87,14 +85,10 @@ class Family:
                 object.__setattr__(self, name, self._number(name, value, domain))
         absent = [name for name in self.parameter_names if getattr(self, name) is None]
         if 0 < len(absent) < len(self.parameter_names):
-            raise ConfigError(
-                f"{type(self).__name__}: {', '.join(absent)} is missing; give all parameters or none"
-            )
+            raise ConfigError(f"{type(self).__name__}: {', '.join(absent)} is missing; give all parameters or none")
 
     def __repr__(self) -> str:
-        given = (
-            f"{name}={value!r}" for name in self._field_names() if (value := getattr(self, name)) is not None
-        )
+        given = (f"{name}={value!r}" for name in self._field_names() if (value := getattr(self, name)) is not None)
         return f"{type(self).__name__}({', '.join(given)})"
 
     @property

@@ -59,8 +59,7 @@ class Categorical(Family):
             given = [(level, p) for level, p in _pairs(self.probabilities)]
         except (TypeError, ValueError):
             raise ConfigError(
-                "Categorical: probabilities must be a mapping from levels to probabilities, "
-                f"not {self.probabilities!r}"
+                f"Categorical: probabilities must be a mapping from levels to probabilities, not {self.probabilities!r}"
             ) from None
         shares = Probabilities(
             (level, self._number(f"the probability of {level!r}", p, PROBABILITY)) for level, p in given
@@ -96,9 +95,7 @@ class Categorical(Family):
     def _json_values(self) -> dict[str, Any]:
         # pairs, since the keys of a JSON object are strings
         return (
-            {}
-            if self.probabilities is None
-            else {"probabilities": [list(pair) for pair in self.probabilities.items()]}
+            {} if self.probabilities is None else {"probabilities": [list(pair) for pair in self.probabilities.items()]}
         )
 
 

@@ -161,9 +161,7 @@ class Fixed(Family):
             object that JSON can't hold.
         """
         if "object" in values:
-            raise ConfigError(
-                f"Fixed({values['object']}) can't be read from a file: it has to be given again"
-            )
+            raise ConfigError(f"Fixed({values['object']}) can't be read from a file: it has to be given again")
         if "scipy" not in values:
             return super().from_json_values(values)
         return cls(scipy_stats.from_json(values))
@@ -181,9 +179,7 @@ class Fixed(Family):
         method = "logpdf" if _has(self.distribution, "logpdf") else "logpmf"
         answer = np.asarray(getattr(self.distribution, method)(value))
         if answer.size != 1 or answer.dtype.kind not in "iuf":
-            raise ConfigError(
-                f"{self!r}: {method} must return one number for {value.tolist()!r}, not {answer!r}"
-            )
+            raise ConfigError(f"{self!r}: {method} must return one number for {value.tolist()!r}, not {answer!r}")
         density = float(answer.item())
         if density == math.inf and _has(self.distribution, "logpmf"):
             # an object with both may be discrete: its pdf is a spike wherever its pmf is positive

@@ -47,7 +47,8 @@ def describe(family: Family) -> tuple[str, str]:
     name = type(family).__name__
     if isinstance(family, Fixed):
         inner = family.distribution
-        return (name, " ".join(describe(inner))) if isinstance(inner, Family) else (name, repr(family))
+        shown = " ".join(describe(inner)) if isinstance(inner, Family) else repr(family)[len("Fixed(") : -1]
+        return name, shown
     if not family.is_given:
         return name, "not learnt yet"
     if isinstance(family, Categorical):

@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from typer.testing import CliRunner
 
+from streammix.cli import app
+
+FILES = 'kind = "file"\npath = "events/*"'
+SINKS = '[[sink]]\nkind = "parquet"\npath = "scored"\n[[sink]]\nkind = "ndjson"\npath = "scored.ndjson"\n'
 PROGRAM = [sys.executable, "-c", "from streammix.cli import main; main()"]
 MODEL = """
 [model]
@@ -77,7 +82,12 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 def state_of(directory: Path) -> dict[str, Any]:
     """Return all that the newest checkpoint holds, but for the time when it was written."""
     newest = max(directory.glob("*.arrow"))
-    if newest.read_bytes()[:1] == b"{":
-        return json.loads(newest.read_text())
     table = pa.ipc.open_file(pa.memory_map(str(newest))).read_all()
     return {name: table[name] for name in table.column_names if name != "written_at"}
+
+
+def run(place):
+    """Run in this process; return (exit status, standard output, what was said)."""
+    result = CliRunner().invoke(app, ["run", str(place / "pipeline.toml")])
+    assert "Traceback" not in result.output
+    return result.exit_code, result.stdout, result.stderr

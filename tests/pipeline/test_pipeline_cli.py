@@ -7,6 +7,7 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import scipy.stats
 from pipeline_tools import MODEL, events, lines_of, streammix, write_config, write_ndjson
 from typer.testing import CliRunner
 
@@ -205,6 +206,7 @@ def test_as_an_installed_program(tmp_path):
         ),
         (MultivariateNormal([1, 2], [[4, 0], [0, 9]]), "mean (1, 2), sd (2, 3)"),
         (Fixed(Poisson(2.0)), "Poisson rate 2"),
+        (Fixed(scipy.stats.norm(0, 2)), "scipy.stats.norm(0, 2)"),
     ],
 )
 def test_families_in_words(family, words):

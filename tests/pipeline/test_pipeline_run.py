@@ -1,10 +1,8 @@
-"""Runs: resumed, stopped, refused; their outputs and what they say."""
+"""Runs: what they write, resumed and stopped anywhere."""
 
 import json
-import logging
 import math
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -14,47 +12,22 @@ import pyarrow as pa
 import pyarrow.dataset
 import pytest
 from pipeline_tools import (
-    MODEL,
+    FILES,
     PROGRAM,
+    SINKS,
     events,
     lines_of,
+    run,
     scored_parquet,
     state_of,
     streammix,
     write_config,
     write_ndjson,
 )
-from typer.testing import CliRunner
 
-from streammix.cli import app
-from streammix.errors import ConfigError, StreammixError
 from streammix.mixture import Mixture
 from streammix.pipeline import commands
-from streammix.pipeline.dead_letter import DeadLetters
-from streammix.pipeline.flow import Batch, Refusal, Scored
-from streammix.pipeline.progress import LogProgress, Tally
-from streammix.pipeline.runner import Pipeline, StopRequest
-from streammix.pipeline.sinks.ndjson import GrowingFile, to_lines
-from streammix.pipeline.sinks.parquet import ParquetSink
 from streammix.store import CheckpointStore
-
-FILES = 'kind = "file"\npath = "events/*"'
-SINKS = '[[sink]]\nkind = "parquet"\npath = "scored"\n[[sink]]\nkind = "ndjson"\npath = "scored.ndjson"\n'
-
-
-@pytest.fixture
-def place(tmp_path):
-    """A directory with 1,200 events and a configuration."""
-    write_ndjson(tmp_path / "events" / "a.ndjson", events(1200))
-    write_config(tmp_path, FILES, SINKS)
-    return tmp_path
-
-
-def run(place):
-    """Run in this process; return (exit status, standard output, what was said)."""
-    result = CliRunner().invoke(app, ["run", str(place / "pipeline.toml")])
-    assert "Traceback" not in result.output
-    return result.exit_code, result.stdout, result.stderr
 
 
 def test_a_row_a_record_scored_before_it_is_learnt(place):
@@ -210,129 +183,6 @@ def test_own_outputs_are_no_events(tmp_path):
     assert len(lines_of(tmp_path / "o.ndjson")) == 300
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "words"),
-    [
-        (
-            "n_components = 2",
-            "n_components = 4",
-            "[model] n_components is 4, but the checkpoint's model was declared with 2",
-        ),
-        ("batch_size = 16", "batch_size = 1", "[model] batch_size is 1, but"),
-        ('x = "Normal"', 'x = "LogNormal"', "[model] fields is {'x': LogNormal(),"),
-        ("seed = 3\n", "", "[model] seed is None, but"),
-    ],
-)
-def test_another_model_is_refused(old, new, words, place):
-    run(place)
-    before = state_of(place / "state")
-    write_config(place, FILES, SINKS, model=MODEL.replace(old, new))
-    status, _, said = run(place)
-    assert status == 2
-    assert words in said
-    assert state_of(place / "state") == before
-
-
-def test_another_kind_of_source_is_refused(place):
-    run(place)
-    write_config(place, 'kind = "river"\ndataset = "Bananas"', SINKS)
-    status, _, said = run(place)
-    assert status == 2
-    assert "[source] kind is river, but the checkpoint was reading from file" in said
-
-
-def test_a_second_writer_is_refused(place):
-    with CheckpointStore(place / "state"):
-        status, _, said = run(place)
-    assert status == 1
-    assert said.startswith("error: ")
-    assert not (place / "scored.ndjson").exists()
-
-
-def test_outputs_of_another_run_are_not_touched(place):
-    (place / "scored.ndjson").write_text("precious\n")
-    status, _, said = run(place)
-    assert status == 2
-    assert "scored.ndjson already holds 9 bytes that no checkpoint knows of" in said
-    (place / "scored.ndjson").unlink()
-    (place / "scored").mkdir(exist_ok=True)
-    (place / "scored" / "scored-000000000000.parquet").write_text("precious\n")
-    status, _, said = run(place)
-    assert status == 2
-    assert "scored already holds 1 files of a run that no checkpoint knows of" in said
-
-
-def test_an_output_that_was_cut_is_an_error(place):
-    run(place)
-    os.truncate(place / "scored.ndjson", 100)
-    status, _, said = run(place)
-    assert status == 1
-    assert "scored.ndjson has 100 bytes, but the checkpoint has written" in said
-
-
-def test_a_dead_letter_file_may_be_taken_away(place):
-    write_ndjson(place / "events" / "b.ndjson", [{}])
-    run(place)
-    (place / "state" / "_dead-letter.ndjson").unlink()
-    write_ndjson(place / "events" / "b.ndjson", [{}], mode="a")
-    assert run(place)[0] == 0
-    assert len(lines_of(place / "state" / "_dead-letter.ndjson")) == 1
-
-
-def test_a_sink_may_be_added_later(place):
-    write_config(place, FILES)
-    run(place)
-    write_config(place, FILES, SINKS)
-    assert run(place)[0] == 0
-    write_ndjson(place / "events" / "a.ndjson", events(10), mode="a")
-    assert run(place)[0] == 0
-    assert len(lines_of(place / "scored.ndjson")) == len(scored_parquet(place / "scored")) == 10
-
-
-def test_a_damaged_checkpoint_is_passed_over(place, tmp_path_factory):
-    run(place)
-    expected = state_of(place / "state")
-    newest = max((place / "state").glob("*.arrow"))
-    newest.write_bytes(newest.read_bytes()[:-20])
-    status, _, said = run(place)
-    assert status == 0
-    assert f"{newest} is passed over: " in said
-    assert state_of(place / "state") == expected
-    assert len(scored_parquet(place / "scored")) == len(lines_of(place / "scored.ndjson")) == 1200
-
-
-def test_a_sink_that_is_full_fails_the_run_and_loses_nothing(place, tmp_path_factory):
-    write_config(place, FILES, '[sink]\nkind = "ndjson"\npath = "/dev/full"')
-    status, _, said = run(place)
-    assert status == 1
-    assert "error: sink ndjson:/dev/full can't be written: No space left on device; the last checkpoint stands" in said
-    write_config(place, FILES, SINKS)
-    assert run(place)[0] == 0
-    assert len(lines_of(place / "scored.ndjson")) == 1200
-
-
-def test_a_directory_that_vanishes_fails_the_run(place, monkeypatch):
-    write = ParquetSink.write
-
-    def remove_then_write(self, rows):
-        shutil.rmtree(place / "scored")
-        write(self, rows)
-
-    monkeypatch.setattr(ParquetSink, "write", remove_then_write)
-    status, _, said = run(place)
-    assert status == 1
-    assert "error: sink parquet:scored can't be written: " in said
-
-
-def test_a_file_that_vanished_fails_the_run(place):
-    write_ndjson(place / "events" / "b.ndjson", events(3))
-    run(place)
-    (place / "events" / "a.ndjson").unlink()
-    status, _, said = run(place)
-    assert status == 1
-    assert "a.ndjson: was read up to" in said
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_with_a_checkpoint(number, tmp_path):
     write_config(tmp_path, 'kind = "stdin"', '[sink]\nkind = "stdout"', every=100)
@@ -404,101 +254,3 @@ def test_the_embedded_stream(tmp_path):
     assert [row["position"] for row in lines_of(tmp_path / "scored.ndjson")] == [
         {"source": "Bananas", "offset": i} for i in range(1100)
     ]
-
-
-class Counting:
-    """A source that a user wrote, and a sink."""
-
-    name = "memory"
-
-    def __init__(self, position=None):
-        self.at = position["at"] if position else 0
-        self.acknowledged = []
-        self.rows = 0
-
-    def read(self, limit):
-        at, self.at = self.at, min(self.at + limit, 250)
-        records = [{"x": float(i % 7), "y": 1.0, "kind": "b"} for i in range(at, self.at)]
-        return Batch("count", np.arange(at, self.at), records) if records else None
-
-    def position(self):
-        return {"at": self.at}
-
-    def acknowledge(self):
-        self.acknowledged.append(self.at)
-
-    def write(self, rows):
-        self.rows += len(rows.offsets)
-
-    def flush(self, records):
-        return {"rows": self.rows}
-
-    def close(self):
-        pass
-
-
-def test_a_source_and_a_sink_of_ones_own(tmp_path, place):
-    source, sink = Counting(), Counting()
-    model = commands.build_model(commands.load_config(place / "pipeline.toml").model)
-    with CheckpointStore(tmp_path / "own") as store:
-        pipeline = Pipeline(model, source, [sink], DeadLetters(tmp_path / "dead", None), store, every_records=100)
-        pipeline.run(LogProgress(100), StopRequest())
-        pipeline.close()
-        found = store.latest()
-    assert source.acknowledged == [100, 200, 250]
-    assert found.positions["source"] == {"at": 250}
-    assert found.outputs["sinks"] == {"memory": {"rows": 250}}
-
-
-def test_parquet_row_groups_are_cut_by_count(tmp_path, monkeypatch):
-    monkeypatch.setattr("streammix.pipeline.sinks.parquet.ROWS_A_GROUP", 10)
-    sink = ParquetSink("p", tmp_path / "scored", None)
-    for n in (3, 9, 21, 2):
-        sink.write(Scored("s", np.arange(n), np.full((n, 2), 0.5), np.zeros(n)))
-    assert sink.flush(35) == {"next": 35}
-    file = pa.parquet.ParquetFile(tmp_path / "scored" / "scored-000000000000.parquet")
-    assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [10, 10, 10, 5]
-    file.close()
-    sink.write(Scored("s", np.arange(11), np.full((11, 2), 0.5), np.zeros(11)))
-    sink.close()
-    assert len(list((tmp_path / "scored").iterdir())) == 1
-
-
-def test_a_score_without_bound_is_null_in_json():
-    rows = Scored("s", np.array([0]), np.array([[1.0]]), np.array([-np.inf]))
-    assert json.loads(to_lines(rows))["score"] is None
-
-
-def test_what_is_refused_of_growing_files(tmp_path):
-    path = tmp_path / "f"
-    path.write_bytes(b"12345")
-    with pytest.raises(ConfigError, match="already holds 5 bytes"):
-        GrowingFile(path, None)
-    with pytest.raises(StreammixError, match="has 5 bytes, but the checkpoint has written 6"):
-        GrowingFile(path, {"bytes": 6})
-    file = GrowingFile(path, {"bytes": 2})
-    file.write(b"x")
-    assert file.flush() == {"bytes": 3}
-    file.close()
-    assert path.read_bytes() == b"12x"
-
-
-def test_dead_letters_that_are_not_text(tmp_path):
-    letters = DeadLetters(tmp_path / "dead", None)
-    letters.write([Refusal("s", 3, "bad", b"\xff")])
-    letters.close()
-    assert lines_of(tmp_path / "dead") == [
-        {"position": {"source": "s", "offset": 3}, "reason": "bad", "raw_base64": "/w=="}
-    ]
-
-
-def test_progress_lines(caplog, monkeypatch):
-    monkeypatch.setattr("streammix.pipeline.progress.LOG_SECONDS", 0.0)
-    tally, progress = Tally(), LogProgress(100)
-    with caplog.at_level(logging.INFO, "streammix"):
-        for _ in range(25):
-            tally.add(10, [Refusal("s", 3, "bad", b"")], np.array([0.0, -2.0, -4.0]))
-            progress.show(tally, np.array([0.25, 0.75]))
-    assert len(caplog.messages) == 2
-    assert "records 100," in caplog.messages[0]
-    assert "mean log density -3.0000, weights 0.250 0.750, rejected 10" in caplog.messages[0]

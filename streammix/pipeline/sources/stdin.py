@@ -5,9 +5,11 @@ read since the last checkpoint (at most once). With ``replay`` each run is fed t
 byte, and what earlier runs have read is skipped: then every record is learnt exactly once.
 """
 
+import fcntl
 import os
 import select
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from streammix.pipeline.sources.lines import LineReader
 __all__ = ["StdinSource"]
 
 PATIENCE = 0.2  # seconds to wait for bytes before the caller is asked whether to go on
+PIPE_SIZE = 1 << 20
 
 
 class StdinSource:
@@ -50,6 +53,8 @@ class StdinSource:
         longest: int = 1 << 20,
         descriptor: int = 0,
     ) -> None:
+        with suppress(AttributeError, OSError):  # a roomy pipe means fewer switches; not everywhere, and not on files
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         before = position["offset"] if position else 0
         self._descriptor = descriptor
         self._known = before if replay else 0  # what stands before this is skipped

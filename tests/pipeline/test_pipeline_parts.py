@@ -1,0 +1,141 @@
+"""The parts of a run by themselves: sinks, dead letters, progress, signals, and a source of one's own."""
+
+import io
+import json
+import logging
+import os
+import signal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset
+import pytest
+from pipeline_tools import (
+    lines_of,
+)
+from rich.console import Console
+
+from streammix.errors import ConfigError, StreammixError
+from streammix.pipeline import commands
+from streammix.pipeline.dead_letter import DeadLetters
+from streammix.pipeline.flow import Batch, Refusal, Scored
+from streammix.pipeline.progress import LogProgress, Tally
+from streammix.pipeline.runner import Pipeline, StopRequest, stop_on_signals
+from streammix.pipeline.sinks.ndjson import GrowingFile, to_lines
+from streammix.pipeline.sinks.parquet import ParquetSink
+from streammix.store import CheckpointStore
+
+
+class Counting:
+    """A source that a user wrote, and a sink."""
+
+    name = "memory"
+
+    def __init__(self, position=None):
+        self.at = position["at"] if position else 0
+        self.acknowledged = []
+        self.rows = 0
+
+    def read(self, limit):
+        at, self.at = self.at, min(self.at + limit, 250)
+        records = [{"x": float(i % 7), "y": 1.0, "kind": "b"} for i in range(at, self.at)]
+        return Batch("count", np.arange(at, self.at), records) if records else None
+
+    def position(self):
+        return {"at": self.at}
+
+    def acknowledge(self):
+        self.acknowledged.append(self.at)
+
+    def write(self, rows):
+        self.rows += len(rows.offsets)
+
+    def flush(self, records):
+        return {"rows": self.rows}
+
+    def close(self):
+        pass
+
+
+def test_a_source_and_a_sink_of_ones_own(tmp_path, place):
+    source, sink = Counting(), Counting()
+    model = commands.build_model(commands.load_config(place / "pipeline.toml").model)
+    with CheckpointStore(tmp_path / "own") as store:
+        pipeline = Pipeline(model, source, [sink], DeadLetters(tmp_path / "dead", None), store, every_records=100)
+        pipeline.run(LogProgress(100), StopRequest())
+        pipeline.close()
+        found = store.latest()
+    assert source.acknowledged == [100, 200, 250]
+    assert found.positions["source"] == {"at": 250}
+    assert found.outputs["sinks"] == {"memory": {"rows": 250}}
+
+
+def test_parquet_row_groups_are_cut_by_count(tmp_path, monkeypatch):
+    monkeypatch.setattr("streammix.pipeline.sinks.parquet.ROWS_A_GROUP", 10)
+    sink = ParquetSink("p", tmp_path / "scored", None)
+    for n in (3, 9, 21, 2):
+        sink.write(Scored("s", np.arange(n), np.full((n, 2), 0.5), np.zeros(n)))
+    assert sink.flush(35) == {"next": 35}
+    file = pa.parquet.ParquetFile(tmp_path / "scored" / "scored-000000000000.parquet")
+    assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [10, 10, 10, 5]
+    file.close()
+    sink.write(Scored("s", np.arange(11), np.full((11, 2), 0.5), np.zeros(11)))
+    sink.close()
+    assert len(list((tmp_path / "scored").iterdir())) == 1
+
+
+def test_a_score_without_bound_is_null_in_json():
+    rows = Scored("s", np.array([0]), np.array([[1.0]]), np.array([-np.inf]))
+    assert json.loads(to_lines(rows))["score"] is None
+
+
+def test_what_is_refused_of_growing_files(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(b"12345")
+    with pytest.raises(ConfigError, match="already holds 5 bytes"):
+        GrowingFile(path, None)
+    with pytest.raises(StreammixError, match="has 5 bytes, but the checkpoint has written 6"):
+        GrowingFile(path, {"bytes": 6})
+    file = GrowingFile(path, {"bytes": 2})
+    file.write(b"x")
+    assert file.flush() == {"bytes": 3}
+    file.close()
+    assert path.read_bytes() == b"12x"
+
+
+def test_dead_letters_that_are_not_text(tmp_path):
+    letters = DeadLetters(tmp_path / "dead", None)
+    letters.write([Refusal("s", 3, "bad", b"\xff")])
+    letters.close()
+    assert lines_of(tmp_path / "dead") == [
+        {"position": {"source": "s", "offset": 3}, "reason": "bad", "raw_base64": "/w=="}
+    ]
+
+
+def test_a_display_on_a_terminal(place):
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=100)
+    assert commands.run(place / "pipeline.toml", terminal) is None
+    shown = terminal.file.getvalue()
+    for words in ("records", "1,200", "records/s", "mean log density", "weights", "rejected"):
+        assert words in shown
+
+
+def test_the_second_signal_ends_at_once():
+    with stop_on_signals() as stop:
+        assert stop.signal is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signal == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_progress_lines(caplog, monkeypatch):
+    monkeypatch.setattr("streammix.pipeline.progress.LOG_SECONDS", 0.0)
+    tally, progress = Tally(), LogProgress(100)
+    with caplog.at_level(logging.INFO, "streammix"):
+        for _ in range(25):
+            tally.add(10, [Refusal("s", 3, "bad", b"")], np.array([0.0, -2.0, -4.0]))
+            progress.show(tally, np.array([0.25, 0.75]))
+    assert len(caplog.messages) == 2
+    assert "records 100," in caplog.messages[0]
+    assert "mean log density -3.0000, weights 0.250 0.750, rejected 10" in caplog.messages[0]
