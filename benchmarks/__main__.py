@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from benchmarks import blocks, growth, limits, per_record, pipeline, plot, report, state
+from benchmarks import anatomy, blocks, growth, limits, per_record, pipeline, plot, report, state
 from benchmarks.harness import Budget, Limit, Row
 from benchmarks.machine import describe
 
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Callable[[Budget], Sequence[Any]]] = {
     **per_record.BENCHMARKS,
     **blocks.BENCHMARKS,
     **state.BENCHMARKS,
+    **anatomy.BENCHMARKS,
     **limits.LIMITS,
     **growth.CURVES,
     **pipeline.BENCHMARKS,

@@ -19,6 +19,7 @@ _GROUPS = {
     "checkpoint": "Checkpoints",
     "memory": "Memory",
     "start": "Start-up",
+    "parts": "Where the time goes",
 }
 
 

@@ -67,7 +67,7 @@ def online(marbles: NDArray[np.int64]) -> float:
     return float(model.weights[0])
 
 
-def draw_arbitrary(n: int = 20_000, seed: int = 1) -> NDArray[np.float64]:
+def draw_arbitrary(n: int = 5_000, seed: int = 1) -> NDArray[np.float64]:
     """Draw from the arbitrary distributions in their true shares."""
     rng = np.random.default_rng(seed)
     component = rng.choice(len(SHARES), size=n, p=SHARES)

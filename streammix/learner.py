@@ -12,6 +12,7 @@ from streammix import families
 from streammix.core.reader import as_record, is_missing, level_key, level_of, short
 from streammix.declaration import Declaration
 from streammix.errors import RecordError
+from streammix.packing import check_layout
 from streammix.running import Running
 from streammix.schema import LARGEST, Encoded, Schema
 from streammix.state import Snapshot
@@ -89,7 +90,7 @@ class Learner:
             raise RecordError(f"row {bad[0] + taken}: {IMPOSSIBLE}", row=bad[0] + taken)
 
     def ingest(
-        self, records: Sequence[Any] | pa.Table
+        self, records: list[Any] | pa.Table
     ) -> tuple[FloatArray, FloatArray, list[int], list[tuple[int, RecordError]]]:
         """Score each record as the model stands before it, then learn it; a refused one is left out."""
         n, k = len(records), self.declaration.n_components
@@ -121,7 +122,7 @@ class Learner:
         refused.sort(key=lambda refusal: refusal[0])
         return responsibilities[good], log_density[good], good, refused
 
-    def encode(self, records: Sequence[Any] | pa.Table) -> tuple[Encoded, list[int], list[tuple[int, RecordError]]]:
+    def encode(self, records: list[Any] | pa.Table) -> tuple[Encoded, list[int], list[tuple[int, RecordError]]]:
         """Encode records one by one or, where no row is refused, as a table: (rows, their indices, refusals)."""
         assert self.schema is not None
         if isinstance(records, pa.Table):
@@ -168,6 +169,7 @@ class Learner:
         assert self.schema is not None
         for name, keys in snapshot.levels.items():
             self.schema.set_levels(name, keys)
+        check_layout(snapshot, self.schema.layout())
         mean = snapshot.average.copy() if snapshot.average is not None else None
         self.running = Running(self.declaration, self.schema, snapshot.state.copy(), mean)
         self.running.n_seen = snapshot.n_seen

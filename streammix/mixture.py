@@ -17,7 +17,7 @@ from streammix.families.levels import Probabilities
 from streammix.learner import LARGEST_WEIGHT, Learner, check_weight
 from streammix.schema import OTHER, field_name
 from streammix.state import Snapshot
-from streammix.stepsize import StepSize
+from streammix.stepsize import PowerDecay, StepSize
 
 __all__ = ["Ingested", "Mixture"]
 
@@ -135,7 +135,11 @@ class Mixture(Records, base.Clusterer):
     def __repr__(self) -> str:
         fresh = Mixture.__init__.__defaults__ or ()
         given = zip(self._get_params().items(), fresh, strict=True)
-        shown = [f"{name}={value!r}" for (name, value), default in given if not _same(value, default)]
+        shown = [
+            f"{name}={value!r}"
+            for (name, value), default in given
+            if not _same(value, default) and value != PowerDecay(0.6)
+        ]
         return f"Mixture({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:

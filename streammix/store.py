@@ -329,6 +329,8 @@ def _restored(path: Path, unpacked: Unpacked, fixed: Mapping[Any, Any] | None) -
         model = Mixture._restore(snapshot, fixed)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     except Exception as error:  # a forged file, or a library that has changed under it: its digest is right
         raise CheckpointError(f"{path}: no model can be made of it ({type(error).__name__}: {error})") from None
     return Checkpoint(model, positions, outputs, path, written_at, dict(snapshot.declaration))

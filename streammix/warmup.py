@@ -165,8 +165,10 @@ def _climb(
 
 
 def _settle(state: State) -> None:
-    """Let the padding lanes hold what component 0 holds; their mass stays 0."""
+    """Keep scales where products of two variances are normal numbers, and let the padding lanes hold what component 0 holds; their mass stays 0."""
     k = state.n_components
+    for prior in state.priors:
+        np.maximum(prior, 1e-130, out=prior)
     for array in (state.counts, *state.statistics, *state.priors):
         array[..., k:] = array[..., :1]
 

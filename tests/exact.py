@@ -33,27 +33,37 @@ class ExactNormals:
         total = log_sum_exp(joint)
         return [(value - total).exp() for value in joint]
 
+    def filled(self, k: int, x: Sequence[Decimal]) -> tuple[list[Decimal], list[list[Decimal]]]:
+        """E and Cov of a record under component k, given its cells that aren't missing (NaN)."""
+        spread = [[Decimal(0)] * len(x) for _ in x]
+        if not any(value.is_nan() for value in x):
+            return list(x), spread
+        gap = next(i for i, value in enumerate(x) if value.is_nan())
+        seen, mean, matrix = 1 - gap, self.means[k], self.covariances[k]
+        slope = matrix[gap][seen] / matrix[seen][seen]
+        point = list(x)
+        point[gap] = mean[gap] + slope * (x[seen] - mean[seen])
+        spread[gap][gap] = matrix[gap][gap] - slope * matrix[seen][gap]
+        return point, spread
+
     def learn(self, x: Sequence[float], step: float) -> None:
         """One record of stepwise EM, s <- (1 - step) s + step E[s | x]."""
         with localcontext(prec=DIGITS):
             point, g = [Decimal(v) for v in x], Decimal(step)
             r = self.responsibilities(point)
-            blend = [((1 - g) * w, g * r_k) for w, r_k in zip(self.weights, r, strict=True)]
-            self.weights = [old + new for old, new in blend]
-            for k, (old, new) in enumerate(blend):
-                share = new / (old + new)
-                self.move(k, share, point, zeros(len(point)))
+            for k, (weight, r_k) in enumerate(zip(self.weights, r, strict=True)):
+                self.weights[k] = (1 - g) * weight + g * r_k
+                self.move(k, g * r_k / self.weights[k], *self.filled(k, point))
 
-    def move(self, k: int, share: Decimal, mean: Sequence[Decimal], spread: list[list[Decimal]]) -> None:
+    def move(self, k: int, share: Decimal, x: Sequence[Decimal], spread: list[list[Decimal]]) -> None:
         """Blend `share` of a sample with this mean and covariance into component k."""
-        gap = [a - b for a, b in zip(mean, self.means[k], strict=True)]
+        old, mean = self.covariances[k], self.means[k]
+        d = [a - b for a, b in zip(x, mean, strict=True)]
+        size = range(len(d))
         self.covariances[k] = [
-            [(1 - share) * c + share * s + share * (1 - share) * gap[i] * gap[j] for j, (c, s) in enumerate(rows)]
-            for i, rows in enumerate(
-                [list(zip(a, b, strict=True)) for a, b in zip(self.covariances[k], spread, strict=True)]
-            )
+            [(1 - share) * (old[i][j] + share * d[i] * d[j]) + share * spread[i][j] for j in size] for i in size
         ]
-        self.means[k] = [m + share * d for m, d in zip(self.means[k], gap, strict=True)]
+        self.means[k] = [m + share * step for m, step in zip(mean, d, strict=True)]
 
     def iterate(self, rows: Sequence[Sequence[float]]) -> Decimal:
         """One batch EM iteration; the log-likelihood of its E-step."""
@@ -61,32 +71,31 @@ class ExactNormals:
             points = [[Decimal(v) for v in row] for row in rows]
             r = [self.responsibilities(point) for point in points]
             total = sum((log_sum_exp(self.log_joint(point)) for point in points), Decimal(0))
-            size = len(rows[0])
+            size = range(len(rows[0]))
             for k in range(len(self.weights)):
-                count = sum((r_i[k] for r_i in r), Decimal(0))
-                pairs = list(zip(r, points, strict=True))
-                mean = [sum((r_i[k] * x[j] for r_i, x in pairs), Decimal(0)) / count for j in range(size)]
+                share = [r_i[k] for r_i in r]
+                count = sum(share, Decimal(0))
+                parts = [(r_k, *self.filled(k, point)) for r_k, point in zip(share, points, strict=True)]
+                m = [sum((r_k * x[j] for r_k, x, _ in parts), Decimal(0)) / count for j in size]
                 self.covariances[k] = [
                     [
-                        sum((r_i[k] * (x[i] - mean[i]) * (x[j] - mean[j]) for r_i, x in pairs), Decimal(0)) / count
-                        for j in range(size)
+                        sum((r_k * ((x[i] - m[i]) * (x[j] - m[j]) + c[i][j]) for r_k, x, c in parts), Decimal(0))
+                        / count
+                        for j in size
                     ]
-                    for i in range(size)
+                    for i in size
                 ]
-                self.means[k] = mean
+                self.means[k] = m
                 self.weights[k] = count / len(rows)
             return total
 
 
-def zeros(size: int) -> list[list[Decimal]]:
-    return [[Decimal(0)] * size for _ in range(size)]
-
-
 def log_normal(x: Sequence[Decimal], mean: Sequence[Decimal], covariance: list[list[Decimal]]) -> Decimal:
-    """Log density of a normal in one or two dimensions."""
-    d = [a - b for a, b in zip(x, mean, strict=True)]
+    """Log density of a normal in one or two dimensions, one of which may be missing (NaN)."""
+    seen = [i for i, value in enumerate(x) if not value.is_nan()]
+    d = [x[i] - mean[i] for i in seen]
     if len(d) == 1:
-        determinant = covariance[0][0]
+        determinant = covariance[seen[0]][seen[0]]
         distance = d[0] * d[0] / determinant
     else:
         (a, b), (_, c) = covariance
@@ -119,7 +128,7 @@ def log_factorial(n: int) -> Decimal:
     return x * x.ln() - x + (2 * PI * x).ln() / 2 + Decimal(tail.numerator) / Decimal(tail.denominator)
 
 
-def log_density(distribution: tuple[Any, ...], x: Any) -> Decimal:
+def log_density(distribution: Any, x: Any) -> Decimal:
     """The textbook formula in decimals and whole numbers, for a distribution as in the oracle."""
     with localcontext(prec=DIGITS):
         match distribution:
@@ -129,11 +138,11 @@ def log_density(distribution: tuple[Any, ...], x: Any) -> Decimal:
             case ("exponential", rate):
                 return Decimal(rate).ln() - Decimal(rate) * Decimal(x)
             case ("poisson", rate):
-                return x * Decimal(rate).ln() - Decimal(rate) - log_factorial(x)
+                return Decimal(x) * Decimal(rate).ln() - Decimal(rate) - log_factorial(x)
             case ("binomial", n, p):
                 p = Fraction(p)
                 choices = log_factorial(n) - log_factorial(x) - log_factorial(n - x)
-                return choices + x * log_of(p) + (n - x) * log_of(1 - p)
+                return choices + Decimal(x) * log_of(p) + Decimal(n - x) * log_of(1 - p)
             case ("bernoulli", p):
                 return log_of(Fraction(p) if x else 1 - Fraction(p))
     raise AssertionError(distribution)

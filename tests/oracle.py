@@ -272,7 +272,7 @@ def stepwise(
     gamma: Callable[[float], float],
     batch_size: int = 1,
     w: Any = None,
-) -> tuple[Array, list[Component]]:
+) -> tuple[Array, Sequence[Component]]:
     """Stepwise EM, s <- (1 - gamma) s + gamma E[s | x, theta], from an explicit start.
 
     `gamma(n)` is the step of the n-th record, n = 1 for the first. A block of fields has a clock of its own,

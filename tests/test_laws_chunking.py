@@ -177,6 +177,30 @@ def test_fields_that_are_inferred_are_the_same_in_any_cut(batch_size: int) -> No
         assert model.infer_summary() == one_by_one.infer_summary()
 
 
+@pytest.mark.parametrize("batch_size", [1, 64, 100, 300])
+@pytest.mark.parametrize("n_components", [8, 9, 17])
+def test_chunks_longer_than_any_block_of_the_core(n_components: int, batch_size: int) -> None:
+    """More components than lanes, more rows than a tile, with gaps and weights: cut anywhere, the same bits."""
+    rng = np.random.default_rng(13)
+    names = ["categorical", "mvn", "normal", "poisson"]
+    records = with_gaps(draw_records(names, 900, rng), 0.05, rng)
+    table, w = table_of(records), rng.choice([1.0, 2.0, 0.5], 900)
+    fields = {BLOCKS[name].key: BLOCKS[name].unlearnt for name in names}
+
+    def make() -> sm.Mixture:
+        return sm.Mixture(n_components=n_components, fields=fields, warm_up=200, batch_size=batch_size, seed=0)
+
+    one_by_one = make()
+    for x, w_x in zip(records, w.tolist(), strict=True):
+        one_by_one.learn_one(x, w=w_x)
+    expected = state_of(one_by_one)
+    for size in (900, 257, 64):
+        model = make()
+        for part in stretches(900, size):
+            model.learn_many(table.slice(part.start, part.stop - part.start), w=w[part])
+        assert state_of(model) == expected, size
+
+
 @pytest.mark.parametrize("batch_size", [1, 7])
 def test_new_levels_in_any_cut(batch_size: int) -> None:
     """An open vocabulary grows to dozens of levels, long after the warm-up."""

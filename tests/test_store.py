@@ -179,6 +179,25 @@ def test_a_sound_file_that_makes_no_model(tmp_path: Path, monkeypatch: pytest.Mo
         sm.load(tmp_path / "state.arrow")
 
 
+@pytest.mark.parametrize("part", ["statistics", "priors", "pending"])
+def test_statistics_that_are_not_the_model_s_never_reach_the_core(tmp_path: Path, part: str) -> None:
+    """It would read beyond them."""
+    model = sm.Mixture(components=[{"x": sm.Poisson(1)}, {"x": sm.Poisson(4)}], batch_size=4)
+    for x in (1, 4, 2):
+        model.learn_one({"x": x})
+    snapshot = model._snapshot()
+    assert snapshot.state is not None
+    if part == "pending":
+        snapshot.pending[0] = -1e9
+    else:
+        short = getattr(snapshot.state, part)
+        short[0] = short[0][:, :0]
+    labels: Any = [("poisson", [("x",)], None)]
+    (tmp_path / "state.arrow").write_bytes(checkpoint.to_bytes(snapshot, weights=[0.5, 0.5], blocks=labels))
+    with pytest.raises(sm.CheckpointError, match=r"state\.arrow: (block 0|a row)"):
+        sm.load(tmp_path / "state.arrow")
+
+
 # --- the directory ---
 
 

@@ -102,16 +102,17 @@ static int observed_at(const engine *e, int m, const table *t, long i) {
 
 /* The step of a mini-batch, 1 - prod(1 - gamma_i) over the records that mass m observes, and their total weight. */
 double compounded_step(const engine *e, int m, const table *t, long begin, long end, const double *w, double *total) {
-    double clock = e->clock[m], kept = 1.0;
+    double clock = e->clock[m], all = 0.0;
     *total = 0.0;
     for (long i = begin; i < end; i++) {
         if (m > 0 && !observed_at(e, m, t, i)) continue;
         double weight = w ? w[i] : 1.0, gamma = step_size(e, clock + 1.0, e->start[m]);
-        kept *= 1.0 - (weight == 1.0 ? gamma : weight * gamma / (1.0 + (weight - 1.0) * gamma));
+        gamma = weighted_step(gamma, weight);
+        all += gamma * (1.0 - all); /* accurate for the smallest weights, too */
         clock += weight;
         *total += weight;
     }
-    return 1.0 - kept;
+    return all;
 }
 
 /* whether some unit that shares mass 0 is missing from some row */

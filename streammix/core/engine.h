@@ -16,6 +16,7 @@
 #define NEGLIGIBLE 1e-17 /* a responsibility at or below it moves no statistic */
 #define PIVOT_FLOOR 1e-10 /* of the prior scale */
 #define SMALLEST 1e-300
+#define LARGEST 1e100 /* of a deviation and of a factor's entry: their products stay finite */
 
 enum { NORMAL, LOGNORMAL, MVN, EXPONENTIAL, POISSON, BERNOULLI, BINOMIAL, CATEGORICAL, EXTERNAL };
 enum { FULL, PARTIAL, ABSENT };
@@ -107,6 +108,11 @@ long matrix_rows(const engine *e);
 double compounded_step(const engine *e, int m, const table *t, long begin, long end, const double *w, double *total);
 int rows_need_fork(const engine *e, const table *t, long begin, long end);
 void fill_tables(void);
+
+/* the step of a record of weight w: exact for the running mean, and w records' worth for small steps */
+static inline double weighted_step(double gamma, double w) {
+    return w == 1.0 ? gamma : w * gamma / (w * gamma + (1.0 - gamma));
+}
 
 static inline double log_density(const engine *e) { return e->top + log(e->sum / e->total); }
 

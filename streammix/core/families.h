@@ -10,20 +10,35 @@ static inline vd shrink(vd statistic, vd prior, vd kappa) { return statistic + k
 /* ---- Normal: the mean is anchor + offset, so that nothing is lost far from zero */
 static inline vd normal_deviation(vd x, vd anchor, vd offset) { return (x - anchor) - offset; }
 
+static inline vd normal_square(vd deviation, vd precision) { return 0.5 * deviation * deviation * precision; }
+
 static inline void normal_density(density *a, vd deviation, vd precision) {
-    a->sum -= 0.5 * deviation * deviation * precision;
+    a->sum -= normal_square(deviation, precision);
     times_root(a, precision);
 }
 
 static inline void normal_step(vd deviation, vd rho, double *offset, double *variance) {
-    AT(offset) += rho * deviation;
-    AT(variance) = (1.0 - rho) * (AT(variance) + rho * deviation * deviation);
+    vd move = rho * deviation;
+    AT(offset) += move;
+    AT(variance) = (1.0 - rho) * (AT(variance) + move * deviation);
 }
 
-static inline void normal_maximize(vd variance, vd scale, vd kappa, double *theta, int kpad) {
-    vd v = vmax(shrink(variance, scale, kappa), scale * PIVOT_FLOOR);
-    AT(theta) = v;
-    AT(theta + kpad) = 1.0 / v;
+static inline vd normal_variance(vd statistic, vd scale, vd kappa) {
+    return vmax(shrink(statistic, scale, kappa), scale * PIVOT_FLOOR);
+}
+
+/* theta of one Normal, and of two for the price of one division */
+static inline void normal_maximize(vd variance, double *theta, int kpad) {
+    AT(theta) = variance;
+    AT(theta + kpad) = 1.0 / variance;
+}
+
+static inline void normal_maximize_two(vd one, vd two, double *theta, double *theta_two, int kpad) {
+    vd inverse = 1.0 / (one * two);
+    AT(theta) = one;
+    AT(theta + kpad) = inverse * two;
+    AT(theta_two) = two;
+    AT(theta_two + kpad) = inverse * one;
 }
 
 /* ---- families whose statistic is the mean of x */
@@ -99,7 +114,7 @@ static inline void mvn_density(density *a, int D, const double *x, const double 
         vd s = normal_deviation(all(x[i]), CONST_AT(anchor + i * kpad), CONST_AT(offset + i * kpad));
         const double *row = L + triangle(i) * kpad;
         for (int j = 0; j < i; j++) s -= CONST_AT(row + j * kpad) * CONST_AT(y + j * kpad);
-        s = vmin(vmax(s, all(-1e150)), all(1e150)); /* its square stays finite */
+        s = vmin(vmax(s, all(-LARGEST)), all(LARGEST));
         AT(y + i * kpad) = s;
         normal_density(a, s, CONST_AT(theta + (D + i) * kpad));
         if ((i & 127) == 127) renormalise(a);
@@ -162,7 +177,7 @@ static inline void mvn_factor(int D, const double *C, const double *prior, int k
             const double *other = L + triangle(j) * kpad;
             for (int m = 0; m < j; m++)
                 s -= AT(row + m * kpad) * CONST_AT(other + m * kpad) * CONST_AT(d + m * kpad);
-            vd l = s / CONST_AT(d + j * kpad);
+            vd l = vmin(vmax(s / CONST_AT(d + j * kpad), all(-LARGEST)), all(LARGEST));
             AT(row + j * kpad) = l;
             pivot -= l * s;
         }

@@ -6,6 +6,7 @@
 #else
 #pragma GCC target("avx2,bmi,bmi2")
 #endif
+#include <immintrin.h>
 #define W 4
 #define LEVEL "v3"
 #define TABLE kernels_v3

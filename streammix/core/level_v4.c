@@ -6,6 +6,7 @@
 #else
 #pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi,bmi2,prefer-vector-width=512")
 #endif
+#include <immintrin.h>
 #define W 8
 #define LEVEL "v4"
 #define TABLE kernels_v4

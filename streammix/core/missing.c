@@ -8,6 +8,8 @@ int mvn_pattern(const block *b, const double *row) {
     return present == b->size ? FULL : present ? PARTIAL : ABSENT;
 }
 
+static double bounded(double x, double bound) { return x > bound ? bound : x < -bound ? -bound : x; }
+
 static double factor_entry(const block *b, int kpad, int lane, int i, int j) {
     if (i == j) return 1.0;
     return b->stat[(3L * b->size + (long)i * (i - 1) / 2 + j) * kpad + lane];
@@ -70,12 +72,12 @@ double mvn_partial(const engine *e, const block *b, int lane, const double *row,
             ug[i] = c;
             expectation += c * z[i] / pivot[i];
         }
-        filled[gaps[g]] = expectation;
+        filled[gaps[g]] = bounded(expectation, LARGEST);
         for (int h = 0; h <= g; h++) {
             const double *uh = u + h * D;
             double c = C[gaps[g] * D + gaps[h]];
             for (int i = 0; i < n; i++) c -= ug[i] * uh[i] / pivot[i];
-            cond[gaps[g] * D + gaps[h]] = cond[gaps[h] * D + gaps[g]] = c;
+            cond[gaps[g] * D + gaps[h]] = cond[gaps[h] * D + gaps[g]] = bounded(c, LARGEST * LARGEST);
         }
     }
     return log_density;
@@ -98,7 +100,7 @@ void mvn_partial_update(const engine *e, const block *b, int lane, const double 
             double c = C[i * D + j];
             for (int m = 0; m < j; m++)
                 c -= L[((long)i * (i - 1) / 2 + m) * kpad] * L[((long)j * (j - 1) / 2 + m) * kpad] * d[(long)m * kpad];
-            double l = c / d[(long)j * kpad];
+            double l = bounded(c / d[(long)j * kpad], LARGEST);
             L[((long)i * (i - 1) / 2 + j) * kpad] = l;
             p -= l * c;
         }

@@ -12,6 +12,7 @@ from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_CheckExact
 from libc.math cimport INFINITY, NAN, floor, isnan, log
 from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcmp
 
 from streammix.errors import RecordError
 
@@ -20,12 +21,23 @@ cdef extern from "Python.h":
     # on borrowed references, which must not be counted at every field
     bint is_float "PyFloat_CheckExact"(PyObject *)
     double float_value "PyFloat_AS_DOUBLE"(PyObject *)
+    bint is_text "PyUnicode_CheckExact"(PyObject *)
+    int kind_of "PyUnicode_KIND"(PyObject *)
+    Py_ssize_t length_of "PyUnicode_GET_LENGTH"(PyObject *)
+    const void *data_of "PyUnicode_DATA"(PyObject *)
 
 cdef int MOST_POSITIONS = 4096
 cdef enum: REAL, WHOLE, LOG, LEVEL
 KINDS = {"real": REAL, "whole": WHOLE, "log": LOG, "level": LEVEL}
 
 UNSEEN = 2**31 - 1  # the code of a level that the model doesn't know
+
+
+cdef inline bint same_text(PyObject *a, PyObject *b) noexcept:
+    """Whether two exact strings are equal."""
+    if not is_text(a) or not is_text(b) or kind_of(a) != kind_of(b) or length_of(a) != length_of(b):
+        return False
+    return memcmp(data_of(a), data_of(b), length_of(a) * kind_of(a)) == 0
 
 
 cdef class Reader:
@@ -144,9 +156,14 @@ cdef class Reader:
         return 0
 
     cdef int slow_column(self, int position, object key) except -2:
+        """The first column of a key that is not the object last seen at its position; adopts it."""
+        cdef int column
         if not isinstance(key, str):
             raise RecordError(f"a field's name must be a string, not {key!r}")
-        cdef int column = self.first_column.get(key, -1)
+        if position < self.position_count and same_text(<PyObject *>key, self.position_key[position]):
+            column = self.position_column[position]
+        else:
+            column = self.first_column.get(key, -1)
         if position == self.position_count:
             if position >= MOST_POSITIONS:
                 return column

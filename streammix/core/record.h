@@ -5,23 +5,38 @@ static inline void outside(double x, vd *dead) {
     if (x == x) *dead = all(-INFINITY);
 }
 
+/* two at a time: their precisions are multiplied before the product is taken apart */
+static inline void normals_density(const block *b, int k, int kpad, const double *row, density *a, vd *dead) {
+    const double *s = b->stat + k, *t = b->theta + kpad + k;
+    int u = 0;
+    for (; u + 1 < b->units; u += 2, s += 6 * kpad, t += 4 * kpad) {
+        double x = row[b->column[u]], y = row[b->column[u + 1]];
+        vd px = CONST_AT(t), py = CONST_AT(t + 2 * kpad);
+        if ((u & 127) == 126) renormalise(a);
+        if (x < INFINITY && y < INFINITY) {
+            a->sum -= normal_square(normal_deviation(all(x), CONST_AT(s), CONST_AT(s + kpad)), px) +
+                      normal_square(normal_deviation(all(y), CONST_AT(s + 3 * kpad), CONST_AT(s + 4 * kpad)), py);
+            times_root(a, px * py);
+            continue;
+        }
+        if (x < INFINITY) normal_density(a, normal_deviation(all(x), CONST_AT(s), CONST_AT(s + kpad)), px);
+        else outside(x, dead);
+        if (y < INFINITY)
+            normal_density(a, normal_deviation(all(y), CONST_AT(s + 3 * kpad), CONST_AT(s + 4 * kpad)), py);
+        else outside(y, dead);
+    }
+    if (u < b->units) {
+        double x = row[b->column[u]];
+        if (x < INFINITY) normal_density(a, normal_deviation(all(x), CONST_AT(s), CONST_AT(s + kpad)), CONST_AT(t));
+        else outside(x, dead);
+    }
+}
+
 static inline void block_density(const engine *e, const block *b, int k, const double *row, density *a, vd *dead) {
     const int kpad = e->kpad;
     switch (b->kind) {
     case NORMAL:
-    case LOGNORMAL:
-        for (int u = 0; u < b->units; u++) {
-            double x = row[b->column[u]];
-            if (!(x < INFINITY)) {
-                outside(x, dead);
-                continue;
-            }
-            const double *s = b->stat + u * 3 * kpad + k;
-            normal_density(a, normal_deviation(all(x), CONST_AT(s), CONST_AT(s + kpad)),
-                           CONST_AT(b->theta + (u * 2 + 1) * kpad + k));
-            if ((u & 127) == 127) renormalise(a);
-        }
-        break;
+    case LOGNORMAL: normals_density(b, k, kpad, row, a, dead); break;
     case MVN: {
         int pattern = e->pattern[b - e->blocks];
         double *y = e->y + b->y * kpad + k;
@@ -136,17 +151,17 @@ static int expect(engine *e, const double *row) {
             a.exponent = (mask & a.exponent) | (~mask & before.exponent);
             dead = select_(mask, dead, dead_before);
         }
-        vd lp = density_log(&a) + dead;
-        AT(e->lp + k) = lp;
-        most = vmax(lp, most);
+        vd root, scale = density_scale(&a, &root) + dead;
+        AT(e->lp + k) = scale;
+        AT(e->r + k) = root;
+        most = vmax(scale, most);
     }
-    double top = -INFINITY;
-    for (int j = 0; j < W; j++) top = most[j] > top ? most[j] : top;
+    double top = largest(most);
     if (!(top > -INFINITY)) return IMPOSSIBLE;
     double parts[LANES] __attribute__((aligned(64))) = {0}, masses[LANES] __attribute__((aligned(64))) = {0};
     for (int k = 0; k < kpad; k += W) {
         vd mass = CONST_AT(e->mass + k) + e->weight_prior;
-        vd t = vexp(CONST_AT(e->lp + k) - top) * mass;
+        vd t = vexp(CONST_AT(e->lp + k) - top) * (CONST_AT(e->r + k) * mass);
         AT(e->r + k) = t;
         AT(parts + k % LANES) += t;
         AT(masses + k % LANES) += select_(CONST_AT(e->bias + k) == 0.0, mass, all(0.0));
@@ -161,16 +176,45 @@ static int expect(engine *e, const double *row) {
     return LEARNT;
 }
 
+static inline vd unit_kappa(const engine *e, const block *b, int u, int k) {
+    return b->fixed ? all(0.0) : CONST_AT(e->kappa + b->mass[u] * e->kpad + k);
+}
+
+/* The M-step of Normals, after their step where there is a record. In pairs, which share a division. */
+static inline void normals_maximize(const engine *e, const block *b, int k, const double *row) {
+    const int kpad = e->kpad;
+    double *s = b->stat + k, *t = b->theta + k;
+    const double *p = b->prior + k;
+    for (int u = 0; u < b->units; u += 2, s += 6 * kpad, t += 4 * kpad, p += 2 * kpad) {
+        const int pair = u + 1 < b->units;
+        for (int i = 0; row && i <= pair; i++) {
+            double x = row[b->column[u + i]], *own = s + 3 * i * kpad;
+            if (!(x < INFINITY)) continue;
+            vd rho = CONST_AT(e->rho + b->mass[u + i] * kpad + k);
+            if (b->lanes) rho = (vd)((vi)rho & *(const vi *)(b->lanes + k));
+            normal_step(normal_deviation(all(x), AT(own), AT(own + kpad)), rho, own + kpad, own + 2 * kpad);
+        }
+        vd v = normal_variance(AT(s + 2 * kpad), CONST_AT(p), unit_kappa(e, b, u, k));
+        if (pair) {
+            vd w = normal_variance(AT(s + 5 * kpad), CONST_AT(p + kpad), unit_kappa(e, b, u + 1, k));
+            normal_maximize_two(v, w, t, t + 2 * kpad, kpad);
+        } else
+            normal_maximize(v, t, kpad);
+    }
+}
+
 static inline void block_maximize(const engine *e, const block *b, int k) {
     const int kpad = e->kpad;
+    if (b->kind == NORMAL || b->kind == LOGNORMAL) {
+        normals_maximize(e, b, k, 0);
+        return;
+    }
     for (int u = 0; u < b->units; u++) {
         double *s = b->stat + u * b->stat_rows * kpad + k, *t = b->theta + u * b->theta_rows * kpad + k;
         const double *p = b->prior + u * b->prior_rows * kpad + k;
         long m = b->fixed ? 0 : b->mass[u] * kpad + k;
-        vd kappa = b->fixed ? all(0.0) : CONST_AT(e->kappa + m);
+        vd kappa = unit_kappa(e, b, u, k);
         switch (b->kind) {
-        case NORMAL:
-        case LOGNORMAL: normal_maximize(CONST_AT(s + 2 * kpad), CONST_AT(p), kappa, t, kpad); break;
         case MVN: mvn_maximize(b->size, s, p, kappa, t, kpad); break;
         case EXPONENTIAL: exponential_maximize(CONST_AT(s), CONST_AT(p), kappa, t); break;
         case POISSON: poisson_maximize(CONST_AT(s), CONST_AT(p), kappa, t, kpad); break;
@@ -215,19 +259,27 @@ static inline void block_step(const engine *e, const block *b, int k, const doub
             continue;
         }
         if (!(x < INFINITY)) continue;
-        switch (b->kind) {
-        case NORMAL:
-        case LOGNORMAL:
-            normal_step(normal_deviation(all(x), AT(s), AT(s + kpad)), rho, s + kpad, s + 2 * kpad);
-            break;
-        case CATEGORICAL: {
-            vd t = categorical_step(rho, s, s + (1 + (long)x) * kpad);
-            for (int j = 0; j < W; j++)
-                if (t[j] > GROWN)
-                    for (long v = 0; v <= b->size; v++) s[v * kpad + j] /= t[j];
-            break;
+        if (b->kind != CATEGORICAL) {
+            mean_step(all(x), rho, s);
+            continue;
         }
-        default: mean_step(all(x), rho, s);
+        vd t = categorical_step(rho, s, s + (1 + (long)x) * kpad);
+        for (int j = 0; j < W; j++)
+            if (t[j] > GROWN)
+                for (long v = 0; v <= b->size; v++) s[v * kpad + j] /= t[j];
+    }
+}
+
+/* After a record absurdly far from every component: keeps the factors' entries where products stay finite. */
+static void tame(const engine *e) {
+    const int kpad = e->kpad;
+    for (int i = 0; i < e->n_blocks; i++) {
+        const block *b = e->blocks + i;
+        if (b->kind != MVN) continue;
+        double *s = b->stat + b->size * kpad;
+        for (long j = 0; j < (b->stat_rows - b->size) * kpad; j++) {
+            double bound = j / kpad / b->size == 1 ? LARGEST * LARGEST : LARGEST;
+            s[j] = s[j] > bound ? bound : s[j] < -bound ? -bound : s[j] == s[j] ? s[j] : 0.0;
         }
     }
 }
@@ -256,14 +308,14 @@ static int learn(engine *e, const double *row, double w) {
     if (status) return status;
     e->n_active = 0;
     for (int g = 0; g < kpad; g += LANES) {
-        int any = 0;
-        for (int j = g; j < g + LANES; j++) any |= e->r[j] > NEGLIGIBLE;
-        if (any) e->active[e->n_active++] = g;
+        vd most = CONST_AT(e->r + g);
+        for (int k = g + W; k < g + LANES; k += W) most = vmax(CONST_AT(e->r + k), most);
+        if (largest(most) > NEGLIGIBLE) e->active[e->n_active++] = g;
     }
     for (int m = 0; m < e->n_masses; m++) {
         if (m > 0 && !mass_observed(e, m, row)) continue;
         double gamma = m == 0 ? first : step_size(e, e->clock[m] + 1.0, e->start[m]);
-        if (w != 1.0) gamma = w * gamma / (1.0 + (w - 1.0) * gamma);
+        gamma = weighted_step(gamma, w);
         double *mass = e->mass + m * kpad, kept = 1.0 - gamma, records = w / gamma;
         for (int k = 0; k < kpad; k += W) {
             vd r = CONST_AT(e->r + k);
@@ -289,9 +341,17 @@ static int learn(engine *e, const double *row, double w) {
         if (b->fixed) continue;
         for (int g = 0; g < e->n_active; g++)
             for (int k = e->active[g]; k < e->active[g] + LANES; k += W) {
+                if (b->kind == NORMAL || b->kind == LOGNORMAL) {
+                    normals_maximize(e, b, k, row);
+                    continue;
+                }
                 block_step(e, b, k, row);
                 block_maximize(e, b, k);
             }
+    }
+    if (e->top < -1e20) {
+        tame(e);
+        maximize(e);
     }
     return LEARNT;
 }

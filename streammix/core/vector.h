@@ -11,9 +11,28 @@ typedef uint64_t vu __attribute__((vector_size(8 * W), may_alias));
 #define CONST_AT(p) (*(const vd *)(p))
 
 static inline vd all(double a) { return (vd){0} + a; }
+
+/* where the compiler misses the one instruction; the same values: b where a lane compares false */
+#if W == 8
+static inline vd select_(vi mask, vd a, vd b) {
+    return (vd)_mm512_mask_blend_pd(_mm512_movepi64_mask((__m512i)mask), (__m512d)b, (__m512d)a);
+}
+static inline vd vmax(vd a, vd b) { return (vd)_mm512_max_pd((__m512d)a, (__m512d)b); }
+static inline vd vmin(vd a, vd b) { return (vd)_mm512_min_pd((__m512d)a, (__m512d)b); }
+static inline vd vsqrt(vd x) { return (vd)_mm512_sqrt_pd((__m512d)x); }
+#elif W == 4
+static inline vd select_(vi mask, vd a, vd b) {
+    return (vd)_mm256_blendv_pd((__m256d)b, (__m256d)a, (__m256d)mask);
+}
+static inline vd vmax(vd a, vd b) { return (vd)_mm256_max_pd((__m256d)a, (__m256d)b); }
+static inline vd vmin(vd a, vd b) { return (vd)_mm256_min_pd((__m256d)a, (__m256d)b); }
+static inline vd vsqrt(vd x) { return (vd)_mm256_sqrt_pd((__m256d)x); }
+#else
 static inline vd select_(vi mask, vd a, vd b) { return (vd)((mask & (vi)a) | (~mask & (vi)b)); }
-static inline vd vmax(vd a, vd b) { return select_(a > b, a, b); }
-static inline vd vmin(vd a, vd b) { return select_(a < b, a, b); }
+static inline vd vmax(vd a, vd b) { return (vd){a[0] > b[0] ? a[0] : b[0], a[1] > b[1] ? a[1] : b[1]}; }
+static inline vd vmin(vd a, vd b) { return (vd){a[0] < b[0] ? a[0] : b[0], a[1] < b[1] ? a[1] : b[1]}; }
+static inline vd vsqrt(vd x) { return (vd){sqrt(x[0]), sqrt(x[1])}; }
+#endif
 
 #define MANTISSA 0x000fffffffffffffLL
 #define ONE_BITS 0x3ff0000000000000LL
@@ -34,6 +53,15 @@ static inline vd vexp(vd x) {
     vd p = 1.0 + (r + r2 * (low + r4 * mid + r8 * top));
     vd scale = (vd)((bits + 1023) << 52);
     return select_(x < -708.0, all(0.0), p * scale);
+}
+
+/* the largest lane: the same whatever the order of the comparisons */
+static inline double largest(vd x) {
+    double lanes[W] __attribute__((aligned(8 * W)));
+    AT(lanes) = x;
+    for (int half = W / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) lanes[i] = lanes[i] > lanes[i + half] ? lanes[i] : lanes[i + half];
+    return lanes[0];
 }
 
 /* log(x * 2^extra) for positive normal x */
@@ -90,6 +118,13 @@ static inline void renormalise(density *a) {
     vi bits = (vi)a->product;
     a->exponent += (vi)((vu)bits >> 52) - 1023;
     a->product = (vd)((bits & MANTISSA) | ONE_BITS);
+}
+
+/* the density as exp(result) * root, where root lies in [1, 2): no logarithm is needed to compare or to add densities */
+static inline vd density_scale(density *a, vd *root) {
+    renormalise(a);
+    *root = vsqrt(a->product);
+    return vmax(a->sum, all(-1e300)) + from_int(a->exponent) * 0.34657359027997264 /* log(2) / 2 */;
 }
 
 static inline vd density_log(const density *a) {

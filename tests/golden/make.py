@@ -64,7 +64,7 @@ if __name__ == "__main__":
     sm.save(model, path, positions={"events": 150}, outputs={"scored": {"rows": 150}})
     probes = records(158)[150:]
     expected = {
-        "model": repr(model),
+        "model": repr(store.read(path).model),
         "n_seen": model.n_seen,
         "weights": model.weights.tolist(),
         "records": probes,

@@ -84,7 +84,7 @@ def test_killed_at_every_kind_of_step(tmp_path):
     steps = range(1, undisturbed["steps"] + 1)
     cases = [
         [],
-        *([kill] for kill in rng.sample(steps, 30)),
+        *([kill] for kill in rng.sample(steps, 20)),
         *([rng.choice(steps) for _ in range(5)] for _ in range(6)),
     ]
     results = crash(template.rename(tmp_path / "killed"), cases)
@@ -98,7 +98,7 @@ def test_killed_at_every_kind_of_step(tmp_path):
         )
         assert outcome(directory) == expected, kills
     killed = [status for result in results for status in result["statuses"]].count(-signal.SIGKILL)
-    assert killed >= 40
+    assert killed >= 30
 
 
 @pytest.mark.slow
