@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from setuptools import Extension, setup
 
 FLAGS = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
@@ -6,7 +8,8 @@ KERNELS = ["level_v1.c", "level_v3.c", "level_v4.c", "dispatch.c", "missing.c"]
 
 def extension(name: str, sources: list[str]) -> Extension:
     paths = [f"streammix/core/{source}" for source in sources]
-    return Extension(f"streammix.core.{name}", paths, extra_compile_args=FLAGS, libraries=["m"])
+    headers = [str(path) for path in Path("streammix/core").glob("*.[hp]*") if path.suffix in {".h", ".pxd"}]
+    return Extension(f"streammix.core.{name}", paths, extra_compile_args=FLAGS, libraries=["m"], depends=headers)
 
 
 setup(ext_modules=[extension("reader", ["reader.pyx"]), extension("engine", ["engine.pyx", *KERNELS])])

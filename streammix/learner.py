@@ -14,7 +14,7 @@ from streammix.declaration import Declaration
 from streammix.errors import RecordError
 from streammix.packing import check_layout
 from streammix.running import Running
-from streammix.schema import LARGEST, Encoded, Schema
+from streammix.schema import LARGEST_JOINT, Encoded, Schema
 from streammix.state import Snapshot
 from streammix.warmup import choose_families, given_state, needed_records, warm_state
 
@@ -193,7 +193,7 @@ class Learner:
         for name in record:
             if not isinstance(name, str):
                 raise RecordError(f"a field's name must be a string, not {short(name)}")
-        present = _present({name: plain_value(name, value, LARGEST) for name, value in record.items()})
+        present = _present({name: plain_value(name, value, LARGEST_JOINT) for name, value in record.items()})
         if not present:
             raise RecordError(f"the record {short(record)} has no value, and its fields aren't known yet")
         return present

@@ -110,8 +110,8 @@ class Mixture(Records, base.Clusterer):
     def __init__(
         self,
         n_components: int = 3,
-        fields: Mapping[Field, Family] | None = None,
-        components: Sequence[Mapping[Field, Family]] | None = None,
+        fields: Mapping[Any, Family] | None = None,
+        components: Sequence[Mapping[Any, Family]] | None = None,
         weights: Sequence[float] | None = None,
         step_size: StepSize | None = None,
         batch_size: int = 1,
@@ -162,7 +162,7 @@ class Mixture(Records, base.Clusterer):
         return self._learner.running is not None
 
     @property
-    def parameters(self) -> list[dict[Field, Family]]:
+    def parameters(self) -> list[dict[Field, Any]]:
         """For each component, each field's family with its current parameters; empty while warming up."""
         running = self._learner.running
         if running is None:
@@ -191,7 +191,7 @@ class Mixture(Records, base.Clusterer):
         for k, component in enumerate(self.parameters):
             centers[k] = {}
             for field, family in component.items():
-                values = family.expectation()
+                values: Any = family.expectation() if family.is_given else None
                 for name, value in zip(field, values, strict=True) if isinstance(field, tuple) else [(field, values)]:
                     centers[k][name] = value
         return centers
@@ -415,6 +415,8 @@ def _parameters(kind: str, size: int, statistics: FloatArray, theta: FloatArray)
 
 def _with(family: Family, values: Any, keys: list[Any]) -> Family:
     """The family with learnt parameters. They are right by construction, so they are not checked anew."""
+    if isinstance(family, Categorical) and not keys:
+        return family  # no level was seen yet
     if isinstance(family, Categorical):
         return Categorical(Probabilities([(_shown(key), float(p)) for key, p in zip(keys, values[0], strict=True)]))
     learnt = object.__new__(type(family))

@@ -16,13 +16,14 @@ from streammix.errors import ConfigError, RecordError
 from streammix.families import Binomial, Categorical, Family, Fixed, MultivariateNormal
 from streammix.families.base import Interval
 
-__all__ = ["LARGEST", "MAX_LEVELS", "OTHER", "Block", "Encoded", "Schema", "Unknown", "field_name"]
+__all__ = ["LARGEST_JOINT", "MAX_LEVELS", "OTHER", "Block", "Encoded", "Schema", "Unknown", "field_name"]
 
 FloatArray = NDArray[np.float64]
 Names = tuple[str, ...]
 Unknown = tuple[int, int, Any]  # row, column, the key of a level that the model doesn't know
 
 LARGEST = 1e100  # numbers beyond it are refused, but for a LogNormal: their squares must stay finite
+LARGEST_JOINT = 1e50  # products of several of them, where coordinates are missing
 MAX_LEVELS = 10_000  # levels of a field; later ones share one level, OTHER
 OTHER = ("other", None)
 
@@ -221,7 +222,7 @@ class Schema:
                 continue
             support = inner[0].support
             assert isinstance(support, Interval)
-            largest = sys.float_info.max if kind == "lognormal" else LARGEST
+            largest = {"lognormal": sys.float_info.max, "mvn": LARGEST_JOINT}.get(kind, LARGEST)
             low = max(math.nextafter(support.low, math.inf) if support.low_open else support.low, -largest)
             high = min(math.nextafter(support.high, -math.inf) if support.high_open else support.high, largest)
             rule = "log" if kind == "lognormal" else "whole" if support.integer else "real"
@@ -246,7 +247,7 @@ class Schema:
     def _encode_numbers(self, column: int, source: pa.ChunkedArray) -> FloatArray:
         name, kind, low, high = self._rules[column][:4]
         if pa.types.is_dictionary(source.type):
-            source = source.cast(source.type.value_type)
+            source = _decoded(source)
         if not (pa.types.is_floating(source.type) or pa.types.is_integer(source.type) or _is_other_number(source.type)):
             row = next((i for i in range(len(source)) if source[i].is_valid), None)
             if row is None:
@@ -273,7 +274,7 @@ class Schema:
         codes, is_open = self._rules[column][4:6]
         assert codes is not None
         if pa.types.is_dictionary(source.type):
-            source = source.cast(source.type.value_type)
+            source = _decoded(source)
         if pa.types.is_nested(source.type):
             row = next((i for i in range(len(source)) if source[i].is_valid), 0)
             raise RecordError(self._explain(column, source[row].as_py()), field=self._rules[column][0], row=row)
@@ -302,11 +303,11 @@ class Schema:
         return np.asarray(values)
 
     def _explain(self, column: int, value: Any) -> str:
-        name, kind = self._rules[column][:2]
+        name, kind, low, high = self._rules[column][:4]
         expected = self._whats[column]
         try:
-            if kind != "level" and not isinstance(value, str) and math.isfinite(value) and abs(value) > LARGEST:
-                expected = f"{expected} of a magnitude up to {LARGEST:g}"
+            if kind != "level" and not isinstance(value, str) and math.isfinite(value) and not low <= value <= high:
+                expected = f"{expected} of a magnitude up to {high:g}" if abs(value) > high > 1e30 else expected
         except (TypeError, ValueError, OverflowError):
             pass
         return f"field {name!r}: expected {expected}, got {short(value)}"
@@ -374,6 +375,12 @@ def _levels(codes: Mapping[Any, int]) -> str:
 
 def _is_other_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_boolean(kind) or pa.types.is_decimal(kind))
+
+
+def _decoded(source: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The values of a dictionary-encoded column."""
+    chunks = [chunk.dictionary.take(chunk.indices) for chunk in source.chunks]
+    return pa.chunked_array(chunks, source.type.value_type)
 
 
 def _doubles(source: pa.ChunkedArray) -> FloatArray:

@@ -165,7 +165,7 @@ def _climb(
 
 
 def _settle(state: State) -> None:
-    """Keep scales where products of two variances are normal numbers, and let the padding lanes hold what component 0 holds; their mass stays 0."""
+    """Keep scales where products of variances are normal numbers; padding lanes hold what component 0 holds."""
     k = state.n_components
     for prior in state.priors:
         np.maximum(prior, 1e-130, out=prior)

@@ -64,6 +64,7 @@ typedef struct {
     double step_value;
     double weight_prior;         /* what the prior adds to every mass of mass 0 */
     double top, sum, total;       /* of the last E-step: p(x) = exp(top) sum / total */
+    int scored;                   /* whether learning keeps the total, for log densities by what stood before */
     int n_active;
     /* scratch */
     double *lp, *r, *rho, *kappa; /* kpad, kpad, n_masses x kpad (twice) */
@@ -114,7 +115,14 @@ static inline double weighted_step(double gamma, double w) {
     return w == 1.0 ? gamma : w * gamma / (w * gamma + (1.0 - gamma));
 }
 
-static inline double log_density(const engine *e) { return e->top + log(e->sum / e->total); }
+static inline double total_mass(const engine *e) {
+    double total = 0.0;
+    for (int k = 0; k < e->k; k++) total += e->mass[k] + e->weight_prior;
+    return total;
+}
+
+/* of the record of the last E-step, where `total` is from before the record was learnt */
+static inline double log_density(const engine *e, double total) { return e->top + log(e->sum / total); }
 
 static inline double cell(const table *t, int column, long row) {
     return *(const double *)(t->data[column] + row * t->stride[column]);

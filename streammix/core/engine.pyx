@@ -50,7 +50,8 @@ cdef extern from "engine.h":
         const double *bias
         double prior_weight
         int step_kind
-        double step_value, weight_prior
+        double step_value, weight_prior, total
+        int scored
         double *lp
         double *r
         double *rho
@@ -82,7 +83,8 @@ cdef extern from "engine.h":
     double compounded_step(const engine *, int, const table *, long, long, const double *, double *) noexcept nogil
     int rows_need_fork(const engine *, const table *, long, long) noexcept nogil
     void fill_tables() noexcept
-    double log_density(const engine *) noexcept nogil
+    double log_density(const engine *, double) noexcept nogil
+    double total_mass(const engine *) noexcept nogil
 
 fill_tables()
 
@@ -295,7 +297,7 @@ cdef class Engine:
         """The E-step of a row: (log density, responsibilities), or None where no component can have made it."""
         if self.run.expect(&self.e, &row[0]) == IMPOSSIBLE:
             return None
-        return log_density(&self.e), self.responsibilities[:self.e.k]
+        return log_density(&self.e, total_mass(&self.e)), self.responsibilities[:self.e.k]
 
     def learn_row(self, const double[::1] row, double w):
         """One step; returns 0, 1 (impossible) or 2 (a mass has to be made for a missing field); see learn_rows."""
@@ -306,6 +308,7 @@ cdef class Engine:
         cdef long i
         cdef int j, status = LEARNT, k = self.e.k
         cdef const double[::1] weights = w
+        self.e.scored = out_r is not None
         with nogil:
             for i in range(begin, end):
                 for j in range(self.e.n_columns):
@@ -316,9 +319,10 @@ cdef class Engine:
                 if out_r is not None:
                     for j in range(k):
                         out_r[i, j] = self.e.r[j]
-                    out_lp[i] = log_density(&self.e)
+                    out_lp[i] = log_density(&self.e, self.e.total)
             else:
                 i = end
+        self.e.scored = 0
         return i - begin, status
 
     def accumulator(self):
@@ -522,10 +526,10 @@ cdef class Records:
     def log_density_one(self, x):
         """Return log p(x) of a record under the mixture; 0.0 while warming up."""
         cdef int status = self.expect(x)
-        return log_density(&self.engine.e) if status == 1 else -INFINITY if status else 0.0
+        return log_density(&self.engine.e, total_mass(&self.engine.e)) if status == 1 else -INFINITY if status else 0.0
 
     def score_one(self, x):
         """Return −log p(x): the higher, the more anomalous; 0.0 while warming up."""
         cdef int status = self.expect(x)
-        return -log_density(&self.engine.e) if status == 1 else INFINITY if status else 0.0
+        return -log_density(&self.engine.e, total_mass(&self.engine.e)) if status == 1 else INFINITY if status else 0.0
 

@@ -8,9 +8,10 @@ static inline void outside(double x, vd *dead) {
 /* two at a time: their precisions are multiplied before the product is taken apart */
 static inline void normals_density(const block *b, int k, int kpad, const double *row, density *a, vd *dead) {
     const double *s = b->stat + k, *t = b->theta + kpad + k;
+    const int units = b->units, *column = b->column;
     int u = 0;
-    for (; u + 1 < b->units; u += 2, s += 6 * kpad, t += 4 * kpad) {
-        double x = row[b->column[u]], y = row[b->column[u + 1]];
+    for (; u + 1 < units; u += 2, s += 6 * kpad, t += 4 * kpad) {
+        double x = row[column[u]], y = row[column[u + 1]];
         vd px = CONST_AT(t), py = CONST_AT(t + 2 * kpad);
         if ((u & 127) == 126) renormalise(a);
         if (x < INFINITY && y < INFINITY) {
@@ -25,8 +26,8 @@ static inline void normals_density(const block *b, int k, int kpad, const double
             normal_density(a, normal_deviation(all(y), CONST_AT(s + 3 * kpad), CONST_AT(s + 4 * kpad)), py);
         else outside(y, dead);
     }
-    if (u < b->units) {
-        double x = row[b->column[u]];
+    if (u < units) {
+        double x = row[column[u]];
         if (x < INFINITY) normal_density(a, normal_deviation(all(x), CONST_AT(s), CONST_AT(s + kpad)), CONST_AT(t));
         else outside(x, dead);
     }
@@ -127,7 +128,7 @@ static void prepare(engine *e, const double *row) {
     }
 }
 
-/* The E-step: responsibilities into e->r, the pieces of the record's log density into e->top, sum, total. */
+/* The E-step: responsibilities into e->r, the pieces of the record's log density into e->top and e->sum. */
 static int expect(engine *e, const double *row) {
     const int kpad = e->kpad;
     prepare(e, row);
@@ -158,21 +159,21 @@ static int expect(engine *e, const double *row) {
     }
     double top = largest(most);
     if (!(top > -INFINITY)) return IMPOSSIBLE;
-    double parts[LANES] __attribute__((aligned(64))) = {0}, masses[LANES] __attribute__((aligned(64))) = {0};
-    for (int k = 0; k < kpad; k += W) {
-        vd mass = CONST_AT(e->mass + k) + e->weight_prior;
-        vd t = vexp(CONST_AT(e->lp + k) - top) * (CONST_AT(e->r + k) * mass);
-        AT(e->r + k) = t;
-        AT(parts + k % LANES) += t;
-        AT(masses + k % LANES) += select_(CONST_AT(e->bias + k) == 0.0, mass, all(0.0));
-    }
-    double sum = tree(parts);
+    vd parts[LANES / W], prior = all(e->weight_prior);
+    for (int h = 0; h < LANES / W; h++) parts[h] = all(0.0);
+    for (int g = 0; g < kpad; g += LANES)
+        for (int h = 0; h < LANES / W; h++) {
+            const int k = g + h * W;
+            vd t = vexp(CONST_AT(e->lp + k) - top) * (CONST_AT(e->r + k) * (CONST_AT(e->mass + k) + prior));
+            AT(e->r + k) = t;
+            parts[h] += t;
+        }
+    double sum = sum_of_lanes(parts);
     if (!(sum > 0.0)) return IMPOSSIBLE;
-    double inverse = 1.0 / sum;
+    vd inverse = all(1.0 / sum);
     for (int k = 0; k < kpad; k += W) AT(e->r + k) *= inverse;
     e->top = top;
     e->sum = sum;
-    e->total = tree(masses);
     return LEARNT;
 }
 
@@ -180,33 +181,50 @@ static inline vd unit_kappa(const engine *e, const block *b, int u, int k) {
     return b->fixed ? all(0.0) : CONST_AT(e->kappa + b->mass[u] * e->kpad + k);
 }
 
-/* The M-step of Normals, after their step where there is a record. In pairs, which share a division. */
-static inline void normals_maximize(const engine *e, const block *b, int k, const double *row) {
-    const int kpad = e->kpad;
+/* one Normal's step, where its field is there, and its M-step's variance */
+static inline vd normal_learn(double x, vd rho, vd kappa, vd scale, double *stat, int kpad) {
+    if (x < INFINITY) normal_step(normal_deviation(all(x), AT(stat), AT(stat + kpad)), rho, stat + kpad, stat + 2 * kpad);
+    return normal_variance(AT(stat + 2 * kpad), scale, kappa);
+}
+
+/* The step (where there is a record) and the M-step of Normals; in pairs, which share a division. The locals are for
+ * the compiler, which must assume that a store through a vector changes any field of a struct. */
+static inline void normals_learn(const engine *e, const block *b, int k, const double *row) {
+    const int kpad = e->kpad, units = b->units, fixed = b->fixed;
+    const int *column = b->column, *mass = b->mass;
+    const double *rho = e->rho + k, *kappa = e->kappa + k, *p = b->prior + k;
     double *s = b->stat + k, *t = b->theta + k;
-    const double *p = b->prior + k;
-    for (int u = 0; u < b->units; u += 2, s += 6 * kpad, t += 4 * kpad, p += 2 * kpad) {
-        const int pair = u + 1 < b->units;
-        for (int i = 0; row && i <= pair; i++) {
-            double x = row[b->column[u + i]], *own = s + 3 * i * kpad;
-            if (!(x < INFINITY)) continue;
-            vd rho = CONST_AT(e->rho + b->mass[u + i] * kpad + k);
-            if (b->lanes) rho = (vd)((vi)rho & *(const vi *)(b->lanes + k));
-            normal_step(normal_deviation(all(x), AT(own), AT(own + kpad)), rho, own + kpad, own + 2 * kpad);
+    vi lanes = (vi)all(0.0) - 1;
+    if (b->lanes) lanes = *(const vi *)(b->lanes + k);
+    int last = -1;
+    vd weight = all(0.0), share = all(0.0);
+    for (int u = 0; u < units; u++, s += 3 * kpad, t += 2 * kpad, p += kpad) {
+        if (mass[u] != last && !fixed) {
+            last = mass[u];
+            weight = (vd)((vi)CONST_AT(rho + last * kpad) & lanes);
+            share = CONST_AT(kappa + last * kpad);
         }
-        vd v = normal_variance(AT(s + 2 * kpad), CONST_AT(p), unit_kappa(e, b, u, k));
-        if (pair) {
-            vd w = normal_variance(AT(s + 5 * kpad), CONST_AT(p + kpad), unit_kappa(e, b, u + 1, k));
-            normal_maximize_two(v, w, t, t + 2 * kpad, kpad);
-        } else
+        vd v = normal_learn(row ? row[column[u]] : INFINITY, weight, share, CONST_AT(p), s, kpad);
+        if (u + 1 == units) {
             normal_maximize(v, t, kpad);
+            break;
+        }
+        u++, s += 3 * kpad, p += kpad;
+        if (mass[u] != last && !fixed) {
+            last = mass[u];
+            weight = (vd)((vi)CONST_AT(rho + last * kpad) & lanes);
+            share = CONST_AT(kappa + last * kpad);
+        }
+        vd w = normal_learn(row ? row[column[u]] : INFINITY, weight, share, CONST_AT(p), s, kpad);
+        normal_maximize_two(v, w, t, t + 2 * kpad, kpad);
+        t += 2 * kpad;
     }
 }
 
 static inline void block_maximize(const engine *e, const block *b, int k) {
     const int kpad = e->kpad;
     if (b->kind == NORMAL || b->kind == LOGNORMAL) {
-        normals_maximize(e, b, k, 0);
+        normals_learn(e, b, k, 0);
         return;
     }
     for (int u = 0; u < b->units; u++) {
@@ -303,11 +321,13 @@ static int needs_fork(const engine *e, const double *row) {
 static int learn(engine *e, const double *row, double w) {
     const int kpad = e->kpad;
     if (needs_fork(e, row)) return FORK;
+    if (e->scored) e->total = total_mass(e);
     double first = step_size(e, e->clock[0] + 1.0, e->start[0]); /* early: it overlaps with the E-step */
     int status = expect(e, row);
     if (status) return status;
-    e->n_active = 0;
-    for (int g = 0; g < kpad; g += LANES) {
+    e->n_active = kpad == LANES;
+    e->active[0] = 0;
+    for (int g = 0; kpad > LANES && g < kpad; g += LANES) {
         vd most = CONST_AT(e->r + g);
         for (int k = g + W; k < g + LANES; k += W) most = vmax(CONST_AT(e->r + k), most);
         if (largest(most) > NEGLIGIBLE) e->active[e->n_active++] = g;
@@ -342,7 +362,7 @@ static int learn(engine *e, const double *row, double w) {
         for (int g = 0; g < e->n_active; g++)
             for (int k = e->active[g]; k < e->active[g] + LANES; k += W) {
                 if (b->kind == NORMAL || b->kind == LOGNORMAL) {
-                    normals_maximize(e, b, k, row);
+                    normals_learn(e, b, k, row);
                     continue;
                 }
                 block_step(e, b, k, row);

@@ -260,9 +260,7 @@ static void tile_expect(const engine *e, tile *t) {
             }
         }
     }
-    double total = 0.0;
-    for (int k = 0; k < e->k; k++) total += e->mass[k] + e->weight_prior;
-    double log_total = log(total);
+    double log_total = log(total_mass(e));
     ROWS {
         vd top = CONST_AT(t->r + i);
         for (int k = 1; k < e->k; k++) top = vmax(CONST_AT(t->r + k * TILE + i), top);

@@ -131,6 +131,13 @@ static inline vd density_log(const density *a) {
     return vmax(a->sum, all(-1e300)) + 0.5 * vlog_scaled(a->product, a->exponent);
 }
 
+/* the lanes of a group, added as a tree */
+static inline double sum_of_lanes(const vd *parts) {
+    double s[LANES] __attribute__((aligned(64)));
+    for (int h = 0; h < LANES / W; h++) AT(s + h * W) = parts[h];
+    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+}
+
 /* eight partial sums, row i in the i mod 8-th, added as a tree */
 static inline double tree(const double *s) {
     return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
