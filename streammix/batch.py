@@ -8,8 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from streammix import em, frames
 from streammix.core.engine import Table
+from streammix.core.reader import as_record
 from streammix.errors import ConfigError, RecordError
-from streammix.learner import IMPOSSIBLE
+from streammix.learner import IMPOSSIBLE, LARGEST_WEIGHT
 from streammix.mixture import Mixture
 
 __all__ = ["Trace", "fit"]
@@ -22,7 +23,8 @@ class Trace:
     Parameters
     ----------
     log_likelihood
-        For each iteration, the (weighted) log-likelihood of the records at the parameters that it started from.
+        For each iteration, the (weighted) log-likelihood of the records at the parameters that it started from. It
+        never falls for an explicit start; a warmed-up model climbs the likelihood times its (weak) prior.
     expected_counts
         (K,): how many records each component is expected to have made, by the last E-step.
     converged
@@ -83,12 +85,18 @@ def fit(
     """
     if isinstance(max_iter, bool) or not isinstance(max_iter, int) or max_iter < 1:
         raise ConfigError(f"max_iter must be a whole number, 1 or more, not {max_iter!r}")
-    records = X if isinstance(X, list) else frames.to_arrow(X)
+    records = X if isinstance(X, list) else frames.to_arrow(X, model._names())
+    if isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1:
+        raise ConfigError(f"n_threads must be a whole number, 1 or more, not {n_threads!r}")
+    if not isinstance(tol, (int, float)) or not tol >= 0:
+        raise ConfigError(f"tol must be a number, 0 or more, not {tol!r}")
     if not len(records):
         raise RecordError("there are no records to fit")
     weights = None if w is None else np.ascontiguousarray(w, dtype=np.float64)
-    if weights is not None and (weights.shape != (len(records),) or not (weights > 0).all()):
-        raise RecordError(f"weights must be {len(records)} positive numbers")
+    if weights is not None and (
+        weights.shape != (len(records),) or not ((weights > 0) & (weights <= LARGEST_WEIGHT)).all()
+    ):
+        raise RecordError(f"weights must be {len(records)} positive numbers up to {LARGEST_WEIGHT:g}")
     before = model._snapshot()
     try:
         return _fit(model, records, max_iter, tol, weights, n_threads)
@@ -104,7 +112,13 @@ def _fit(
     running = learner.running
     if running is None:
         first = records[:4_000] if isinstance(records, list) else records.slice(0, 4_000).to_pylist()
-        running = learner.start([learner.plain(record) for record in first], [1.0] * len(first))
+        plain = []
+        for at, record in enumerate(first):
+            try:
+                plain.append(learner.plain(as_record(record)))
+            except RecordError as refusal:
+                raise RecordError(f"row {at}: {refusal}", field=refusal.field, row=at) from None
+        running = learner.start(plain, [1.0] * len(first) if weights is None else weights[: len(first)].tolist())
     encoded, kept, refused = learner.encode(records)
     if refused:
         row, error = refused[0]

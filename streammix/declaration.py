@@ -13,6 +13,8 @@ __all__ = ["Declaration", "checked", "from_json", "to_json"]
 
 Names = tuple[str, ...]
 
+LARGEST_BATCH = 10_000_000
+
 
 @dataclass(frozen=True)
 class Declaration:
@@ -48,6 +50,8 @@ def checked(
     """
     _whole("n_components", n_components, 1)
     _whole("batch_size", batch_size, 1)
+    if batch_size > LARGEST_BATCH:
+        raise ConfigError(f"batch_size must be at most {LARGEST_BATCH:,}, not {batch_size!r}")
     step_size = PowerDecay(0.6) if step_size is None else step_size
     if not isinstance(step_size, (PowerDecay, RunningMean, HalfLife)):
         raise ConfigError(f"step_size must be PowerDecay, RunningMean or HalfLife, not {step_size!r}")

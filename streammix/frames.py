@@ -12,8 +12,8 @@ from streammix.errors import RecordError
 __all__ = ["column_like", "like", "to_arrow"]
 
 
-def to_arrow(X: Any) -> pa.Table:
-    """Return a frame as an Arrow table, without a copy where its memory allows.
+def to_arrow(X: Any, names: set[str] | None = None) -> pa.Table:
+    """Return a frame as an Arrow table, without a copy where its memory allows; only the columns of these names.
 
     Raises
     ------
@@ -25,14 +25,17 @@ def to_arrow(X: Any) -> pa.Table:
     elif isinstance(X, pa.RecordBatch):
         table = pa.Table.from_batches([X])
     elif _is_pandas(X):
-        table = _from_pandas(X)
+        table = _from_pandas(X, names)
     elif hasattr(X, "__arrow_c_stream__"):
-        table = pa.table(X)
+        try:
+            table = pa.table(X)
+        except (TypeError, pa.ArrowException):
+            raise RecordError(f"expected a frame (pandas, polars, Arrow), got {type(X).__name__}") from None
     else:
         raise RecordError(f"expected a frame (pandas, polars, Arrow), got {type(X).__name__}")
     if len(set(table.column_names)) != table.num_columns:
         raise RecordError(f"the frame names a column twice: {table.column_names}")
-    return table
+    return table if names is None else table.select([name for name in table.column_names if name in names])
 
 
 def like(X: Any, columns: dict[str, NDArray[Any]]) -> Any:
@@ -67,14 +70,17 @@ def _is_polars(X: Any) -> bool:
     return polars is not None and isinstance(X, polars.DataFrame)
 
 
-def _from_pandas(X: Any) -> pa.Table:
-    for name in X.columns:
-        if not isinstance(name, str):
-            raise RecordError(f"a field's name must be a string, not {name!r}")
+def _from_pandas(X: Any, names: set[str] | None) -> pa.Table:
     columns = {}
     for i, name in enumerate(X.columns):
+        if names is not None and name not in names:
+            continue
+        if not isinstance(name, str):
+            raise RecordError(f"a field's name must be a string, not {name!r}")
+        if name in columns:
+            raise RecordError(f"the frame names a column twice: {name!r}")
         try:
             columns[name] = pa.array(X.iloc[:, i], from_pandas=True)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
+        except (pa.ArrowException, OverflowError):
             raise RecordError(f"field {name!r}: a column of values of different types", field=name) from None
     return pa.table(columns) if columns else pa.table({"": pa.nulls(len(X))}).select([])

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streammix import families
-from streammix.core.reader import as_record, is_missing, level_key, level_of, short
+from streammix.core.reader import as_record, is_missing, is_sound_text, level_key, level_of, short
 from streammix.declaration import Declaration
 from streammix.errors import RecordError
 from streammix.packing import check_layout
@@ -57,7 +57,7 @@ class Learner:
     def learn_record(self, x: Any, weight: float) -> None:
         """Learn one record, by any way but the fast one."""
         check_weight(weight)
-        record = x if type(x) is dict else as_record(x)
+        record = x if isinstance(x, dict) else as_record(x)
         running = self.running
         if running is None:
             self._wait(record, weight)
@@ -179,7 +179,9 @@ class Learner:
     def plain(self, record: dict[Any, Any]) -> dict[str, Any]:
         """Return a record as it waits: plain values of the fields in use, checked."""
         if self.schema is not None:
-            self.schema.reader.row(record)
+            row, _ = self.schema.reader.row(record)
+            if self.schema.is_impossible(row):
+                raise RecordError(f"{IMPOSSIBLE}: {short(record)}")
             levels = self.schema.codes
             names = {name for group in self.schema.fields for name in group}
             kept = {
@@ -191,7 +193,7 @@ class Learner:
         if not record:
             raise RecordError("the record is empty")
         for name in record:
-            if not isinstance(name, str):
+            if not isinstance(name, str) or not is_sound_text(name):
                 raise RecordError(f"a field's name must be a string, not {short(name)}")
         present = _present({name: plain_value(name, value, LARGEST_JOINT) for name, value in record.items()})
         if not present:
@@ -200,7 +202,7 @@ class Learner:
 
     def _wait(self, record: Any, weight: float) -> None:
         """Put a record into the warm-up's buffer, and start where it is full."""
-        kept = self.plain(record if type(record) is dict else as_record(record))
+        kept = self.plain(record if isinstance(record, dict) else as_record(record))
         self._note_types(kept)
         self.buffer.append(kept)
         self.buffer_weights.append(weight)
@@ -212,10 +214,11 @@ class Learner:
         if self._needed is None and len(self.buffer) >= FIRST_LOOK:
             fields = self.chosen or choose_families(self.buffer[:FIRST_LOOK], self.declaration.n_components)
             levels: dict[str, set[Any]] = {}
+            known = {} if self.schema is None else self.schema.codes
             for record in self.buffer[:FIRST_LOOK]:
                 for name, value in record.items():
-                    if isinstance(value, str):
-                        levels.setdefault(name, set()).add(value)
+                    if isinstance(value, str) or name in known:
+                        levels.setdefault(name, set()).add(level_key(value))
             sizes = {name: len(values) for name, values in levels.items()}
             self._needed = needed_records(fields, self.declaration.n_components, sizes)
         return max((self._needed or FIRST_LOOK) - len(self.buffer), 0)
@@ -261,11 +264,15 @@ def plain_value(name: str, value: Any, largest: float) -> Any:
     """
     if is_missing(value):
         return None
-    if hasattr(value, "item") and hasattr(value, "dtype"):
+    if hasattr(value, "item") and hasattr(value, "dtype") and value.dtype.kind in "biufU":
         value = value.item() if getattr(value, "ndim", 1) == 0 else value
-    if isinstance(value, (bool, str)):
+    if isinstance(value, str):
+        if not is_sound_text(value):
+            raise RecordError(f"field {name!r}: expected text without surrogate pairs, got {short(value)}", field=name)
+        return str.__str__(value)
+    if isinstance(value, bool):
         return value
-    if isinstance(value, int) or (hasattr(type(value), "__float__") and not isinstance(value, (list, bytes))):
+    if isinstance(value, int) or (hasattr(type(value), "__float__") and not hasattr(value, "dtype")):
         try:
             number = float(value)
         except (TypeError, ValueError, OverflowError):

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from river import base
 
 from streammix import frames
+from streammix.average import EVERY
 from streammix.core.engine import Records
 from streammix.core.reader import level_of
 from streammix.declaration import checked, from_json, to_json
@@ -217,7 +218,7 @@ class Mixture(Records, base.Clusterer):
         RecordError
             For the first row that is refused: `row` says which; the model is as before.
         """
-        table = frames.to_arrow(X)
+        table = frames.to_arrow(X, self._names())
         weights = None
         if w is not None:
             weights = np.ascontiguousarray(w, dtype=np.float64)
@@ -253,7 +254,7 @@ class Mixture(Records, base.Clusterer):
         Ingested
             Responsibilities, log densities, the indices of the records that were learnt, and the refusals.
         """
-        records = X if isinstance(X, list) else frames.to_arrow(X)
+        records = X if isinstance(X, list) else frames.to_arrow(X, self._names())
         self._hand_back()
         try:
             responsibilities, log_density, rows, refused = self._learner.ingest(records)
@@ -324,14 +325,20 @@ class Mixture(Records, base.Clusterer):
         learner, running = self._learner, self._learner.running
         self._n_seen = learner.n_seen
         if running is None:
-            self._bind(None, learner.schema.reader if learner.schema is not None else None, False, None)
-        else:
-            direct = running.waiting is None and running.average is None
-            waiting = None if running.schema.may_refuse else running.waiting
-            self._bind(running.published, running.schema.reader, direct, waiting)
+            self._bind(None, None, learner.schema.reader if learner.schema is not None else None, 0, None)
+            return
+        waiting = None if running.schema.may_refuse else running.waiting
+        engine = running.engine if running.waiting is None else None
+        every = EVERY if running.average is not None else 0
+        self._bind(running.published, engine, running.schema.reader, every, waiting)
+
+    def _names(self) -> set[str] | None:
+        """The fields in use, where they are known."""
+        schema = self._learner.schema
+        return None if schema is None else {name for names in schema.fields for name in names}
 
     def _evaluate(self, X: Any) -> tuple[FloatArray, FloatArray]:
-        table = frames.to_arrow(X)
+        table = frames.to_arrow(X, self._names())
         if not self.is_warm:
             n = table.num_rows
             return np.full((n, self.n_components), 1 / self.n_components), np.zeros(n)
@@ -418,14 +425,14 @@ def _with(family: Family, values: Any, keys: list[Any]) -> Family:
     if isinstance(family, Categorical) and not keys:
         return family  # no level was seen yet
     if isinstance(family, Categorical):
-        return Categorical(Probabilities([(_shown(key), float(p)) for key, p in zip(keys, values[0], strict=True)]))
+        other = "(other)"
+        while other in keys:
+            other = f"({other})"
+        levels = [other if key == OTHER else level_of(key) for key in keys]
+        return Categorical(Probabilities(zip(levels, map(float, values[0]), strict=True)))
     learnt = object.__new__(type(family))
     for name in family.__dataclass_fields__:
         object.__setattr__(learnt, name, getattr(family, name))
     for name, value in zip(family.parameter_names, values, strict=True):
         object.__setattr__(learnt, name, value)
     return learnt
-
-
-def _shown(key: Any) -> Any:
-    return "(other)" if key == OTHER else level_of(key)

@@ -64,6 +64,7 @@ class Running:
 
     def code_of(self, column: int, key: object) -> int:
         """Return the code of a level; an unknown one joins the statistics."""
+        key = self.schema.key_in_use(column, key)
         if key not in self.schema.codes[self.schema.reader.rules[column][0]]:
             self.schema.add_level(column, key)
             block = self.schema.block_of(column)
@@ -99,9 +100,15 @@ class Running:
         columns, bad, at = encoded.columns, list[int](), 0
         table = Table(columns)
         for row, column, key in encoded.unknown:
-            if key not in self.schema.codes[self.schema.reader.rules[column][0]]:
+            if row < at:
+                continue  # found impossible by another of its levels
+            if self.schema.key_in_use(column, key) not in self.schema.codes[self.schema.reader.rules[column][0]]:
                 learn(table, columns, at, row, weights, out_r, out_lp, bad)
                 at = row
+                if self.schema.may_refuse and self.engine.expect(np.array([c[row] for c in columns])) is None:
+                    bad.append(row)
+                    at = row + 1
+                    continue
             columns[column][row] = self.code_of(column, key)
         learn(table, columns, at, table.n_rows, weights, out_r, out_lp, bad)
         return bad
@@ -157,6 +164,7 @@ class Running:
                 if impossible.size:
                     stop = begin + int(impossible[0])
                     bad.append(stop)
+            self.n_seen += stop - begin
             if stop - begin == waiting.size:
                 self._step(table, columns, begin, stop, weights)
             else:
@@ -166,7 +174,6 @@ class Running:
                     full = [np.ascontiguousarray(column) for column in waiting.rows.T]
                     waiting.n = 0
                     self._step(Table(full), full, 0, waiting.size, waiting.weights)
-            self.n_seen += stop - begin
             begin = stop + 1 if bad and bad[-1] == stop else stop
 
     def _step(self, table: Table, columns: list[FloatArray], begin: int, end: int, weights: FloatArray | None) -> None:
@@ -178,12 +185,11 @@ class Running:
         self.engine.blend(acc, gamma, total)
         self.state.clocks += total
         self.engine.maximize()
-        clock = self.state.clocks[0]
-        if (clock - total[0]) // average.EVERY != clock // average.EVERY:
+        if (self.n_seen - (end - begin)) // average.EVERY != self.n_seen // average.EVERY:
             self._average()
 
     def _average(self) -> None:
         if self.average is None or self.average_engine is None:
             return
-        times = max(int(self.state.clocks[0]) // average.EVERY, 1)
+        times = max(self.n_seen // average.EVERY, 1)
         average.take_in(self.average_engine, self.schema.layout(), self.average, self.state, times)

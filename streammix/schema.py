@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from streammix.columns import LARGEST, check_shared, decoded, doubles, is_other_number, log_densities
 from streammix.core.reader import UNSEEN, Reader, level_key, level_of, log_column, short
 from streammix.errors import ConfigError, RecordError
 from streammix.families import Binomial, Categorical, Family, Fixed, MultivariateNormal
@@ -22,7 +23,6 @@ FloatArray = NDArray[np.float64]
 Names = tuple[str, ...]
 Unknown = tuple[int, int, Any]  # row, column, the key of a level that the model doesn't know
 
-LARGEST = 1e100  # numbers beyond it are refused, but for a LogNormal: their squares must stay finite
 LARGEST_JOINT = 1e50  # products of several of them, where coordinates are missing
 MAX_LEVELS = 10_000  # levels of a field; later ones share one level, OTHER
 OTHER = ("other", None)
@@ -111,6 +111,14 @@ class Schema:
         """The codes of the levels, by field."""
         return {rule[0]: rule[4] for rule in self._rules if rule[4] is not None}
 
+    def is_impossible(self, row: FloatArray) -> bool:
+        """Tell whether objects from elsewhere leave no component that can have made a row."""
+        dead = np.zeros(len(self.components), dtype=bool)
+        for block in self.blocks:
+            if block.kind == "external" and row[block.columns[0]] == -np.inf:
+                dead |= np.array(block.lanes)
+        return bool(dead.all())
+
     def layout(self) -> list[tuple[str, list[int], int, bool, tuple[bool, ...] | None]]:
         """Return the blocks in the form of the core's Engine."""
         return [(b.kind, b.columns, self.size(b), b.is_fixed, b.lanes) for b in self.blocks]
@@ -127,9 +135,13 @@ class Schema:
         """Return the code of a level, a new one where it is unknown and there is room."""
         codes = self._rules[column][4]
         assert codes is not None
-        if key not in codes and len(codes) >= MAX_LEVELS:
-            key = OTHER
-        return codes.setdefault(key, len(codes))
+        return codes.setdefault(self.key_in_use(column, key), len(codes))
+
+    def key_in_use(self, column: int, key: Any) -> Any:
+        """Return the key itself, or OTHER where there is no room for a new one."""
+        codes = self._rules[column][4]
+        assert codes is not None
+        return OTHER if key not in codes and len(codes) >= MAX_LEVELS else key
 
     def set_levels(self, field: str, keys: Sequence[Any]) -> None:
         """Take over the levels of a field, in the order of their codes."""
@@ -168,14 +180,14 @@ class Schema:
                 values = np.full(n, np.nan)
             columns.append(values)
         for _, names, distribution in self._externals:
-            columns.append(_log_densities(names, distribution, sources, n, refusals))
+            columns.append(log_densities(names, distribution, sources, n, refusals))
         if not sources:
             known = ", ".join(sorted({repr(name) for names in self.fields for name in names}))
             raise RecordError(f"row 0: the frame has none of the model's fields: {known}", row=0)
-        if not refusals and n:
+        if n:
             for column, rule in enumerate(self._rules):
-                if rule[6] == 1:
-                    _check_shared(rule[0], column, self._rules, columns, refusals, sources[rule[0]], self._explain)
+                if rule[6] == 1 and rule[0] in sources:
+                    check_shared(rule[0], column, self._rules, columns, refusals, sources[rule[0]], self._explain)
         if refusals:
             first = min(refusals, key=lambda error: error.row or 0)
             raise RecordError(f"row {first.row}: {first}", field=first.field, row=first.row)
@@ -247,13 +259,13 @@ class Schema:
     def _encode_numbers(self, column: int, source: pa.ChunkedArray) -> FloatArray:
         name, kind, low, high = self._rules[column][:4]
         if pa.types.is_dictionary(source.type):
-            source = _decoded(source)
-        if not (pa.types.is_floating(source.type) or pa.types.is_integer(source.type) or _is_other_number(source.type)):
+            source = decoded(source)
+        if not (pa.types.is_floating(source.type) or pa.types.is_integer(source.type) or is_other_number(source.type)):
             row = next((i for i in range(len(source)) if source[i].is_valid), None)
             if row is None:
                 return np.full(len(source), np.nan)
             raise RecordError(self._explain(column, source[row].as_py()), field=name, row=row)
-        values = _doubles(source)
+        values = doubles(source)
         bad = ~((values >= low) & (values <= high)) & ~np.isnan(values)
         if kind == "whole":
             with np.errstate(invalid="ignore"):
@@ -274,7 +286,7 @@ class Schema:
         codes, is_open = self._rules[column][4:6]
         assert codes is not None
         if pa.types.is_dictionary(source.type):
-            source = _decoded(source)
+            source = decoded(source)
         if pa.types.is_nested(source.type):
             row = next((i for i in range(len(source)) if source[i].is_valid), 0)
             raise RecordError(self._explain(column, source[row].as_py()), field=self._rules[column][0], row=row)
@@ -371,80 +383,3 @@ def _inner_or_self(family: Family) -> Any:
 def _levels(codes: Mapping[Any, int]) -> str:
     names = [repr(level_of(key)) for key in codes]
     return ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
-
-
-def _is_other_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_boolean(kind) or pa.types.is_decimal(kind))
-
-
-def _decoded(source: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The values of a dictionary-encoded column."""
-    chunks = [chunk.dictionary.take(chunk.indices) for chunk in source.chunks]
-    return pa.chunked_array(chunks, source.type.value_type)
-
-
-def _doubles(source: pa.ChunkedArray) -> FloatArray:
-    """Numbers of any Arrow type as doubles, null as NaN; without a copy where they are doubles without nulls."""
-    kind = source.type
-    if pa.types.is_boolean(kind):
-        source = source.cast(pa.uint8())
-    elif pa.types.is_decimal(kind):
-        source = source.cast(pa.float64())
-    chunk = source.chunk(0) if source.num_chunks == 1 else source.combine_chunks()
-    if isinstance(chunk, pa.ChunkedArray):
-        chunk = chunk.chunk(0) if chunk.num_chunks else pa.array([], pa.float64())
-    if chunk.null_count:
-        values = chunk.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    else:
-        values = chunk.to_numpy(zero_copy_only=False)
-    return np.asarray(values, dtype=np.float64)
-
-
-def _log_densities(
-    names: Names, distribution: Fixed, sources: Mapping[str, pa.ChunkedArray], n: int, refusals: list[RecordError]
-) -> FloatArray:
-    """The column of an object from elsewhere: its log density, NaN where a value is missing."""
-    result = np.full(n, np.nan)
-    values = np.full((n, len(names)), np.nan)
-    for j, name in enumerate(names):
-        if name in sources and not pa.types.is_null(sources[name].type):
-            kind = sources[name].type
-            if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or _is_other_number(kind)):
-                text = f"field {name!r}: expected a finite number, got {short(sources[name][0].as_py())}"
-                refusals.append(RecordError(text, field=name, row=0))
-                return result
-            values[:, j] = _doubles(sources[name])
-        bad = ~(np.abs(values[:, j]) <= LARGEST) & ~np.isnan(values[:, j])
-        if bad.any():
-            row = int(np.argmax(bad))
-            text = f"field {name!r}: expected a finite number, got {values[row, j]}"
-            refusals.append(RecordError(text, field=name, row=row))
-            return result
-    seen = ~np.isnan(values).any(axis=1)
-    if seen.any():
-        wanted = values[seen]
-        try:
-            result[seen] = distribution.log_density(wanted[:, 0] if len(names) == 1 else wanted)
-        except RecordError as error:
-            row = int(np.flatnonzero(seen)[error.row or 0])
-            refusals.append(RecordError(str(error), field=names[0], row=row))
-    return result
-
-
-def _check_shared(
-    name: str,
-    column: int,
-    rules: Sequence[tuple[Any, ...]],
-    columns: list[FloatArray],
-    refusals: list[RecordError],
-    source: pa.ChunkedArray,
-    explain: Any,
-) -> None:
-    """Refuse a value that lies outside the support of every component's family."""
-    outside = np.ones(len(columns[column]), dtype=bool)
-    for other, rule in enumerate(rules):
-        if rule[0] == name:
-            outside &= columns[other] == np.inf
-    if outside.any():
-        row = int(np.argmax(outside))
-        refusals.append(RecordError(explain(column, source[row].as_py()), field=name, row=row))

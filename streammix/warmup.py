@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from streammix.core.engine import Engine, Table
 from streammix.core.reader import level_key
 from streammix.em import blank, collect, forks_needed, iterate, reanchor
+from streammix.errors import ConfigError
 from streammix.families import (
     Bernoulli,
     Categorical,
@@ -126,6 +127,7 @@ def warm_state(
     for start in range(STARTS):
         state.assign(first)
         labels = _kmeans(space, n_components, 1 if start % 2 else 10, rng)
+        _shrink_scales(layout, state, columns, labels)
         acc = engine.accumulator()
         engine.accumulate(table, 0, table.n_rows, weights, np.eye(n_components)[labels], acc)
         iterate(engine, state, acc, totals)
@@ -182,6 +184,7 @@ def _fill_given(schema: Schema, state: State) -> None:
                 if block.kind == "external" or family is None or not family.is_given:
                     continue
                 given = family.statistics()
+                _check_scale(block.kind, given, block.names[unit])
                 if block.kind in ("normal", "lognormal"):
                     values[unit, 0, k], values[unit, 2, k] = given[0], given[1]
                     prior[unit, 0, k] = given[1]
@@ -202,6 +205,13 @@ def _fill_given(schema: Schema, state: State) -> None:
                 if served and k not in served:
                     values[unit, :, k] = values[unit, :, served[0]]
                     prior[unit, :, k] = prior[unit, :, served[0]]
+
+
+def _check_scale(kind: str, given: tuple[FloatArray, ...], names: Names) -> None:
+    if kind in ("normal", "lognormal", "mvn"):
+        variances = np.diag(given[1]) if kind == "mvn" else given[1]
+        if not ((variances > 1e-120) & (variances < 1e140)).all():
+            raise ConfigError(f"field {', '.join(names)}: a variance must lie between 1e-120 and 1e140, not {given[1]}")
 
 
 def _fill_factor(values: FloatArray, prior: FloatArray, mean: FloatArray, covariance: FloatArray) -> None:
@@ -256,6 +266,34 @@ def _fill_scales(
                     mean = least
                 values[unit, 0] = mean
                 prior[unit, 0] = mean
+
+
+def _shrink_scales(
+    layout: Sequence[tuple[str, list[int], int, bool, Any]],
+    state: State,
+    columns: Sequence[FloatArray],
+    labels: NDArray[np.intp],
+) -> None:
+    """Let priors lie no higher than the spread within a start's clusters: distant ones must not blur one another."""
+    for i, (kind, own, _, is_fixed, _) in enumerate(layout):
+        if is_fixed or kind not in ("normal", "lognormal", "mvn"):
+            continue
+        centred = np.stack([_centred(columns[column], labels, state.n_components) for column in own])
+        within = _pooled(centred)[1] if kind == "mvn" else [_mean_variance(row[~np.isnan(row)])[1] for row in centred]
+        prior = state.priors[i].reshape(len(own), -1)
+        for row, spread in zip(prior, within, strict=True):
+            if spread > 1e-14 * row[0]:  # a field that is constant within clusters says nothing of their spread
+                np.minimum(row, spread, out=row)
+
+
+def _centred(values: FloatArray, labels: NDArray[np.intp], k: int) -> FloatArray:
+    """Values less the mean of their cluster."""
+    result: FloatArray = values - values[~np.isnan(values)][:1].sum()
+    for j in range(k):
+        members = (labels == j) & ~np.isnan(result)
+        if members.any():
+            result[members] -= result[members].mean()
+    return result
 
 
 def _mean_variance(seen: FloatArray) -> tuple[float, float]:

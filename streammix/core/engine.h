@@ -19,7 +19,7 @@
 #define LARGEST 1e100 /* of a deviation and of a factor's entry: their products stay finite */
 
 enum { NORMAL, LOGNORMAL, MVN, EXPONENTIAL, POISSON, BERNOULLI, BINOMIAL, CATEGORICAL, EXTERNAL };
-enum { FULL, PARTIAL, ABSENT };
+enum { FULL, PARTIAL, ABSENT, OUTSIDE };
 enum { LEARNT = 0, IMPOSSIBLE = 1, FORK = 2 };
 
 /* Some units (fields; an MVN or a categorical is a block by itself) that share a family and the components they serve.

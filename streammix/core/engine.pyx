@@ -426,17 +426,21 @@ cdef class Records:
     `_expect_slow` for every other moment (warming up, mini-batches, averaging, new levels, newly missing fields).
     """
 
-    cdef Engine engine
+    cdef Engine engine, learner
     cdef Reader reader
     cdef Waiting waiting
-    cdef bint direct
+    cdef int every
     cdef public long long _n_seen
 
-    def _bind(self, Engine engine, Reader reader, bint direct, Waiting waiting):
-        """Take the engine that predicts; `direct`: it may learn here too; `waiting`: rows may wait here."""
+    def _bind(self, Engine engine, Engine learner, Reader reader, int every, Waiting waiting):
+        """Take the engine that predicts, the one that learns here (or None), and where rows may wait (or None).
+
+        Each `every`-th record is the subclass's to learn, where it is not 0.
+        """
         self.engine = engine
+        self.learner = learner
         self.reader = reader
-        self.direct = direct
+        self.every = every
         self.waiting = waiting
 
     @property
@@ -463,10 +467,11 @@ cdef class Records:
             If the record is refused: it names the field, the value and what was expected; the model is as before.
         """
         cdef int status
-        if self.engine is None or type(x) is not dict or not 0.0 < w <= LARGEST_WEIGHT:
+        cdef Engine learner = self.learner
+        if self.engine is None or not isinstance(x, dict) or not 0.0 < w <= LARGEST_WEIGHT:
             self._learn_slow(x, w)
             return
-        if not self.direct:
+        if learner is None:
             if self.waiting is None or self.waiting.n + 1 >= self.waiting.size:
                 self._learn_slow(x, w)
                 return
@@ -478,11 +483,14 @@ cdef class Records:
             self.waiting.n += 1
             self._n_seen += 1
             return
-        self.reader.read(<dict>x, self.engine.e.row)
+        if self.every and (self._n_seen + 1) % self.every == 0:
+            self._learn_slow(x, w)
+            return
+        self.reader.read(<dict>x, learner.e.row)
         if self.reader.unseen:
             self._learn_slow(x, w)
             return
-        status = self.engine.run.learn(&self.engine.e, self.engine.e.row, w)
+        status = learner.run.learn(&learner.e, learner.e.row, w)
         if status == LEARNT:
             self._n_seen += 1
         else:
@@ -492,7 +500,7 @@ cdef class Records:
         """The E-step of a record; 0 where there is no state yet."""
         if self.engine is None:
             return 0
-        self.reader.read(x if type(x) is dict else as_record(x), self.engine.e.row)
+        self.reader.read(x if isinstance(x, dict) else as_record(x), self.engine.e.row)
         return 2 if self.engine.run.expect(&self.engine.e, self.engine.e.row) == IMPOSSIBLE else 1
 
     def predict_proba_one(self, x):

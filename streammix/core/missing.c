@@ -4,7 +4,10 @@
 
 int mvn_pattern(const block *b, const double *row) {
     int present = 0;
-    for (int i = 0; i < b->size; i++) present += row[b->column[i]] == row[b->column[i]];
+    for (int i = 0; i < b->size; i++) {
+        if (row[b->column[i]] == INFINITY) return OUTSIDE;
+        present += row[b->column[i]] == row[b->column[i]];
+    }
     return present == b->size ? FULL : present ? PARTIAL : ABSENT;
 }
 

@@ -30,6 +30,7 @@ cdef int MOST_POSITIONS = 4096
 cdef enum: REAL, WHOLE, LOG, LEVEL
 KINDS = {"real": REAL, "whole": WHOLE, "log": LOG, "level": LEVEL}
 
+LARGEST_LEVEL = 10**300  # whole numbers beyond it are no levels: a file could not hold them
 UNSEEN = 2**31 - 1  # the code of a level that the model doesn't know
 
 
@@ -159,7 +160,7 @@ cdef class Reader:
         """The first column of a key that is not the object last seen at its position; adopts it."""
         cdef int column
         if not isinstance(key, str):
-            raise RecordError(f"a field's name must be a string, not {key!r}")
+            raise RecordError(f"a field's name must be a string, not {short(key)}")
         if position < self.position_count and same_text(<PyObject *>key, self.position_key[position]):
             column = self.position_column[position]
         else:
@@ -206,7 +207,9 @@ cdef class Reader:
             return 1.0 if value else 0.0
         if is_missing(value):
             return NAN
-        if isinstance(value, (str, bytes)) or not hasattr(type(value), "__float__"):
+        if isinstance(value, (str, bytes, complex)) or not hasattr(type(value), "__float__"):
+            self.refuse(column, value)
+        if hasattr(value, "dtype") and (value.dtype.kind not in "biuf" or value.ndim):
             self.refuse(column, value)
         try:
             return PyFloat_AsDouble(value)
@@ -220,7 +223,7 @@ cdef class Reader:
             if code is not None:
                 return <double>code
         key = level_key(value)
-        if key is None:
+        if key is None or (isinstance(key, str) and not is_sound_text(key)):
             self.refuse(column, value)
         code = codes.get(key)
         if code is not None:
@@ -241,14 +244,16 @@ cdef class Reader:
             values = []
             for name in names:
                 value = x.get(name)
-                if value is None or is_missing(value) or value != value:
+                if is_missing(value):
                     continue
                 try:
-                    if isinstance(value, (str, bytes)):
+                    if isinstance(value, (str, bytes, complex)):
                         raise TypeError
                     v = float(value)
                 except (TypeError, ValueError, OverflowError):
-                    v = float("inf")
+                    v = INFINITY
+                if isnan(v):
+                    continue
                 if not -1e100 <= v <= 1e100:
                     raise RecordError(f"field {name!r}: expected a finite number, got {short(value)}", field=name)
                 values.append(v)
@@ -275,7 +280,7 @@ cdef class Reader:
         for i in range(len(records)):
             try:
                 record = records[i]
-                if type(record) is not dict:
+                if not isinstance(record, dict):
                     record = as_record(record)
                 self.read(<dict>record, &view[n, 0])
             except RecordError as error:
@@ -307,21 +312,20 @@ cpdef object level_key(object value):
         return value
     if value is None or is_missing(value):
         return ("null", None)
-    if hasattr(value, "item") and hasattr(value, "dtype"):
-        try:
-            value = value.item()
-        except ValueError:
+    if hasattr(value, "dtype"):
+        if value.dtype.kind not in "biufU" or value.ndim:
             return None
+        value = value.item()
     if isinstance(value, bool):
         return ("bool", value)
     if isinstance(value, str):
-        return str(value)
+        return str.__str__(value)
     if isinstance(value, float):
         if value != value:
             return ("null", None)
         return ("int", int(value)) if value.is_integer() else None
     if isinstance(value, int):
-        return ("int", int(value))
+        return ("int", int(value)) if abs(value) < LARGEST_LEVEL else None
     return None
 
 
@@ -331,8 +335,13 @@ def level_of(object key):
 
 
 cpdef bint is_missing(object value):
-    """None, and pandas's NA and NaT, which can't be compared."""
-    return value is None or type(value).__name__ in ("NAType", "NaTType")
+    """None, and pandas's NA and NaT and NumPy's masked, which can't be compared."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType", "MaskedConstant")
+
+
+def is_sound_text(str text):
+    """Whether text comes back the same from a file: two surrogate halves in a row would come back as one character."""
+    return text.isascii() or text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass") == text
 
 
 def as_record(x):

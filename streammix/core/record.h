@@ -45,6 +45,8 @@ static inline void block_density(const engine *e, const block *b, int k, const d
             mvn_density(a, b->size, row + b->column[0], b->stat + k, b->theta + k, kpad, y);
         else if (pattern == PARTIAL)
             a->sum += CONST_AT(y);
+        else if (pattern == OUTSIDE)
+            *dead = all(-INFINITY);
         break;
     }
     case EXPONENTIAL:
@@ -320,11 +322,11 @@ static int needs_fork(const engine *e, const double *row) {
 
 static int learn(engine *e, const double *row, double w) {
     const int kpad = e->kpad;
-    if (needs_fork(e, row)) return FORK;
     if (e->scored) e->total = total_mass(e);
     double first = step_size(e, e->clock[0] + 1.0, e->start[0]); /* early: it overlaps with the E-step */
     int status = expect(e, row);
     if (status) return status;
+    if (needs_fork(e, row)) return FORK;
     e->n_active = kpad == LANES;
     e->active[0] = 0;
     for (int g = 0; kpad > LANES && g < kpad; g += LANES) {

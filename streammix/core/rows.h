@@ -226,7 +226,7 @@ static void rows_common(const engine *e, const block *b, tile *t) {
 }
 
 static void rows_outside(const block *b, int n_components, tile *t) {
-    for (int u = 0; u < b->units; u++)
+    for (int u = 0; u < (b->kind == MVN ? b->size : b->units); u++)
         for (int k = 0; k < n_components; k++)
             if (!b->lanes || b->lanes[k])
                 for (int i = 0; i < TILE; i++)
