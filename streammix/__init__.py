@@ -1,22 +1,26 @@
 """Finite mixture models learnt from event streams by online expectation-maximisation."""
 
-from streammix import batch
-from streammix.adapters import AsDetector, AsFeatures
-from streammix.errors import CheckpointError, ConfigError, RecordError, StreammixError
-from streammix.families import (
-    Bernoulli,
-    Binomial,
-    Categorical,
-    Exponential,
-    Fixed,
-    LogNormal,
-    MultivariateNormal,
-    Normal,
-    Poisson,
-)
-from streammix.mixture import Ingested, Mixture
-from streammix.stepsize import HalfLife, PowerDecay, RunningMean
-from streammix.store import Checkpoint, CheckpointStore, load, save
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from streammix import batch
+    from streammix.adapters import AsDetector, AsFeatures
+    from streammix.errors import CheckpointError, ConfigError, RecordError, StreammixError
+    from streammix.families import (
+        Bernoulli,
+        Binomial,
+        Categorical,
+        Exponential,
+        Fixed,
+        LogNormal,
+        MultivariateNormal,
+        Normal,
+        Poisson,
+    )
+    from streammix.mixture import Ingested, Mixture
+    from streammix.stepsize import HalfLife, PowerDecay, RunningMean
+    from streammix.store import Checkpoint, CheckpointStore, load, save
 
 __version__ = "0.1.0"
 
@@ -47,3 +51,38 @@ __all__ = [
     "load",
     "save",
 ]
+
+# Where each name lives; it is imported when it is first asked for, so that the command line starts at once.
+_HOMES = {
+    "streammix.adapters": ("AsDetector", "AsFeatures"),
+    "streammix.batch": ("batch",),
+    "streammix.errors": ("CheckpointError", "ConfigError", "RecordError", "StreammixError"),
+    "streammix.families": (
+        "Bernoulli",
+        "Binomial",
+        "Categorical",
+        "Exponential",
+        "Fixed",
+        "LogNormal",
+        "MultivariateNormal",
+        "Normal",
+        "Poisson",
+    ),
+    "streammix.mixture": ("Ingested", "Mixture"),
+    "streammix.stepsize": ("HalfLife", "PowerDecay", "RunningMean"),
+    "streammix.store": ("Checkpoint", "CheckpointStore", "load", "save"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            module = import_module(home)
+            found = module if home == f"{__name__}.{name}" else getattr(module, name)
+            globals()[name] = found
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
