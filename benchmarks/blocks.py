@@ -82,10 +82,7 @@ def _iteration(shape: data.Shape, D: int, K: int, budget: Budget) -> list[Row]:
     drawn = data.truth(D, K, 10 * CHUNK)
     model = data.model(shape, drawn)
     rows = data.table(drawn.rows)
-
-    def fit() -> None:
-        sm.batch.fit(model, rows, max_iter=ITERATIONS, tol=-1e300)
-
+    fit = partial(data.iterate, model, rows, ITERATIONS)
     ours = Side("batch.fit", repeat(fit), ITERATIONS * len(drawn.rows))
     others = [peers.sklearn_step(shape, drawn), peers.pomegranate_step(shape, drawn)]
     aim = AIMS.get((shape, D, K))

@@ -14,6 +14,7 @@ __all__ = [
     "STILL",
     "Truth",
     "engine_of",
+    "iterate",
     "mixed_model",
     "mixed_records",
     "model",
@@ -87,6 +88,12 @@ def model(shape: Shape, drawn: Truth, batch_size: int = 1, step_size: Any = sm.P
             for mean, covariance in zip(drawn.means, drawn.covariances, strict=True)
         ]
     return sm.Mixture(components=components, batch_size=batch_size, step_size=step_size)
+
+
+def iterate(model: sm.Mixture, rows: pa.Table, n: int, n_threads: int = 1) -> None:
+    """Make n iterations of batch EM, also where rounding ends one fit early."""
+    while n > 0:
+        n -= len(sm.batch.fit(model, rows, max_iter=n, tol=0.0, n_threads=n_threads).log_likelihood)
 
 
 def engine_of(warm: sm.Mixture) -> Any:

@@ -1,8 +1,7 @@
 """How far each kernel is from what the machine can do: multiply-adds and bytes a second.
 
-The limits are measured in the same rounds as the kernels: the multiply-adds of a BLAS matrix product, which fuses each
-into one instruction; and the bytes of a copy between arrays that fit a cache. streammix does not fuse, so that every
-machine gives the same bits: half of the first limit is the most that it could reach.
+The limits are measured in the same rounds as the kernels: multiply-adds of a matrix product by numpy's BLAS, and the
+bytes of a copy between arrays that fit a cache.
 """
 
 from collections.abc import Callable

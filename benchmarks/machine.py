@@ -38,7 +38,7 @@ def describe() -> dict[str, str]:
         "caches": _caches(),
         "vectors": ", ".join(widths) or "baseline",
         "level in use": engine.level_name(),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "core compiled by": _compiler(),
         "threads": "1 a numerical library",

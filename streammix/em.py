@@ -84,9 +84,9 @@ def collect(
 
 
 def iterate(engine: Engine, state: State, acc: FloatArray, totals: FloatArray) -> None:
-    """Replace the statistics by an accumulator's: the M-step of batch EM. The start is then worth those records."""
+    """Replace the statistics by an accumulator's: the M-step of batch EM. The start is then worth those records, or one."""
     state.clocks[:] = 0.0
-    state.starts[:] = np.where(totals > 0, totals, 1.0)
+    state.starts[:] = np.maximum(totals, 1.0)
     engine.blend(acc, np.ones(len(totals)), totals)
     engine.maximize()
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import date, time, timedelta
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ FloatArray = NDArray[np.float64]
 IMPOSSIBLE = "no component gives the record a positive density"
 EXPLICIT_START = 100  # records that explicit parameters count as
 LARGEST_WEIGHT = 1e100
+TIMES = (date, time, timedelta, np.datetime64, np.timedelta64)  # not inferred: say what is meant by them
 FIRST_LOOK = 1_000  # records after which the warm-up's length is settled
 
 
@@ -195,7 +197,13 @@ class Learner:
         for name in record:
             if not isinstance(name, str) or not is_sound_text(name):
                 raise RecordError(f"a field's name must be a string, not {short(name)}")
-        present = _present({name: plain_value(name, value, LARGEST_JOINT) for name, value in record.items()})
+        present = _present(
+            {
+                name: plain_value(name, value, LARGEST_JOINT)
+                for name, value in record.items()
+                if not isinstance(value, TIMES)
+            }
+        )
         if not present:
             raise RecordError(f"the record {short(record)} has no value, and its fields aren't known yet")
         return present

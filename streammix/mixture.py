@@ -63,7 +63,8 @@ class Mixture(Records, base.Clusterer):
     fields
         Field, or tuple of fields, -> the family that every component has there, without parameters. Where it is left
         out, families are inferred from the warm-up: booleans are Bernoulli, strings Categorical, numbers that every
-        record has jointly MultivariateNormal (Normal where there are too many of them), other numbers Normal.
+        record has jointly MultivariateNormal (Normal where there are too many of them), other numbers Normal; times,
+        and text that hardly ever repeats, are left out.
         Fields that are not named are ignored.
     components
         An explicit start in place of a warm-up: for each component its families with parameters, by field. It has no

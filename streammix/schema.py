@@ -352,6 +352,7 @@ def _check(components: list[dict[Names, Family]]) -> None:
             raise ConfigError(
                 f"component {k} must have the same fields as component 0; they differ in {', '.join(odd)}"
             )
+    for component in components:
         for names, family in component.items():
             if not isinstance(family, Family):
                 raise ConfigError(

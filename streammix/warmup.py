@@ -41,7 +41,8 @@ def choose_families(records: Sequence[Mapping[str, Any]], n_components: int) -> 
     """Return a family for each field, from its values: conservative, and the same for the same records.
 
     Booleans are Bernoulli, strings Categorical. Numbers that no record lacks are jointly MultivariateNormal, where
-    the longest warm-up has five records for each of its parameters; other numbers are Normal.
+    the longest warm-up has five records for each of its parameters; other numbers are Normal. Text that hardly ever
+    repeats, a name or a time, is left out, as long as another field is there.
     """
     kinds: dict[str, str] = {}
     counts: dict[str, int] = {}
@@ -56,6 +57,9 @@ def choose_families(records: Sequence[Mapping[str, Any]], n_components: int) -> 
     joint = tuple(name for name, kind in kinds.items() if kind == "number" and counts[name] == len(records))
     chosen: dict[Names, Family] = {}
     others: dict[Names, Family] = {}
+    unique = {name for name, kind in kinds.items() if kind == "level" and _hardly_repeats(records, name)}
+    for name in unique if len(unique) < len(kinds) else ():
+        del kinds[name]
     for name, kind in kinds.items():
         if kind != "number":
             others[(name,)] = Bernoulli() if kind == "flag" else Categorical()
@@ -67,6 +71,11 @@ def choose_families(records: Sequence[Mapping[str, Any]], n_components: int) -> 
     else:
         chosen.update({(name,): Normal() for name in joint})
     return chosen | others
+
+
+def _hardly_repeats(records: Sequence[Mapping[str, Any]], name: str) -> bool:
+    values = [record[name] for record in records if record.get(name) is not None]
+    return len(set(values)) > max(20, len(values) / 2)
 
 
 def free_parameters(fields: Mapping[Names, Family], n_components: int, levels: Mapping[str, int]) -> int:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import streammix as sm
-from streammix import checkpoint, packing
+from streammix import checkpoint, packing, store
 from streammix.checkpoint import SCHEMA, NewerFormatError, Unpacked, from_bytes, table_from_bytes, to_bytes
 from streammix.core.engine import KINDS, aligned, rows_of
 from streammix.state import Snapshot, State, padded
@@ -490,7 +490,7 @@ def test_rows_that_the_core_can_t_read_are_refused(pending: np.ndarray, why: str
 @pytest.mark.parametrize("version", range(1, checkpoint.FORMAT + 1))
 def test_a_golden_file_of_each_format_loads(version: int) -> None:
     expected = json.loads((GOLDEN / f"v{version}.json").read_text())
-    found = sm.store.read(GOLDEN / f"v{version}.arrow")
+    found = store.read(GOLDEN / f"v{version}.arrow")
     model = found.model
     assert found.positions == expected["positions"]
     assert found.outputs == expected["outputs"]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,17 +95,19 @@ def test_an_interrupted_save_leaves_no_temporary_file(tmp_path: Path, monkeypatc
     assert files(tmp_path) == []
 
 
-@pytest.fixture
+@contextmanager
 def no_room() -> Iterator[None]:
     """Files may not grow beyond 4 kB: a real short write."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_file_that_does_not_fit(tmp_path: Path, no_room: None) -> None:
-    with pytest.raises(sm.CheckpointError, match="can't be written"):
+def test_a_file_that_does_not_fit(tmp_path: Path) -> None:
+    with no_room(), pytest.raises(sm.CheckpointError, match="can't be written"):
         sm.save(make(3), tmp_path / "state.arrow")
     assert files(tmp_path) == []
 

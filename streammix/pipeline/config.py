@@ -56,7 +56,7 @@ class FileSection(_AnySource, kw_only=True):
         Fields of the records that are kept from the model, such as times and keys where families are inferred.
     """
 
-    path: str | list[str]
+    path: str | Annotated[list[str], msgspec.Meta(min_length=1)]
     format: Literal["ndjson", "csv", "parquet", "arrow"] | None = None
     max_record_bytes: Positive = LONGEST
 

@@ -69,13 +69,13 @@ class Tally:
         --------
         >>> tally = Tally(records=1200, rejected=1)
         >>> tally.lines(None)["records"], tally.lines(None)["mean log density"]
-        ('1,200', 'warming up')
+        ('1,200', 'not yet')
         """
         mean = self.mean_log_density
         return {
             "records": f"{self.records:,}",
             "records/s": f"{self.rate:,.0f}",
-            "mean log density": "warming up" if mean is None else f"{mean:.4f}",
+            "mean log density": "not yet" if mean is None else f"{mean:.4f}" if abs(mean) < 1e6 else f"{mean:.4g}",
             "weights": "warming up" if weights is None else " ".join(f"{weight:.3f}" for weight in weights),
             "rejected": f"{self.rejected:,}",
         }

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from streammix.families import Categorical, Family, Fixed, LogNormal, MultivariateNormal, Normal
 from streammix.mixture import Mixture
@@ -14,6 +15,7 @@ from streammix.mixture import Mixture
 __all__ = ["components_table", "describe"]
 
 LEVELS_SHOWN = 4
+LONGEST_LEVEL = 40
 
 
 def components_table(model: Mixture) -> Table:
@@ -27,7 +29,7 @@ def components_table(model: Mixture) -> Table:
         rows = [row for names, family in parameters.items() for row in _rows(names, family)]
         for i, row in enumerate(rows):
             who = (str(k), f"{weight:.4f}") if i == 0 else ("", "")
-            table.add_row(*who, *row, end_section=i == len(rows) - 1)
+            table.add_row(*who, *map(_plain, row), end_section=i == len(rows) - 1)
     return table
 
 
@@ -78,6 +80,16 @@ def _rows(names: str | tuple[str, ...], family: Family) -> list[tuple[str, str, 
     ]
 
 
+def _plain(text: str) -> Text:
+    """Text as it is: no markup, nothing unprintable."""
+    return Text("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))
+
+
+def _shortened(level: Any) -> str:
+    text = str(level)
+    return text if len(text) <= LONGEST_LEVEL else f"{text[: LONGEST_LEVEL - 1]}…"
+
+
 def _number(value: Any) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(map(_number, value))})"
@@ -86,6 +98,6 @@ def _number(value: Any) -> str:
 
 def _levels(probabilities: Mapping[Any, float]) -> str:
     likeliest = sorted(probabilities.items(), key=lambda pair: -pair[1])
-    shown = ", ".join(f"{level} {share:.1%}" for level, share in likeliest[:LEVELS_SHOWN])
+    shown = ", ".join(f"{_shortened(level)} {share:.1%}" for level, share in likeliest[:LEVELS_SHOWN])
     more = len(likeliest) - LEVELS_SHOWN
     return f"{shown}, and {more} more" if more > 0 else shown

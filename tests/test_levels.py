@@ -1,0 +1,68 @@
+"""Each level of the core that this machine has gives the same bits."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from streammix.core.engine import level_name
+from streammix.errors import ConfigError
+
+LEARN = """
+import hashlib, sys
+import numpy as np, pyarrow as pa, streammix as sm
+from streammix.core.engine import level_name
+rng = np.random.default_rng(5)
+n = 3_000
+z = rng.integers(3, size=n)
+gap = lambda values: [None if g else v for v, g in zip(values.tolist(), rng.random(n) < 0.05)]
+table = pa.table({
+    "a": gap(rng.normal(5.0 * z)), "b": gap(rng.lognormal(z / 2)), "c": gap(rng.poisson(1 + 4 * z)),
+    "d": gap(rng.random(n) < 0.2 + 0.3 * z), "e": gap(rng.exponential(1.0 + z)),
+    "g": gap(np.array(list("xyzw"))[rng.integers(4, size=n)]), "h": gap(rng.binomial(10, 0.2 + 0.3 * z)),
+    "u": gap(rng.normal(size=n)), "v": gap(rng.normal(3.0 * z)), "w": rng.normal(size=n),
+})
+fields = {"a": sm.Normal(), "b": sm.LogNormal(), "c": sm.Poisson(), "d": sm.Bernoulli(), "e": sm.Exponential(),
+          "g": sm.Categorical(), "h": sm.Binomial(10), ("u", "v", "w"): sm.MultivariateNormal()}
+print(level_name(sys.argv[1]))
+for k, batch_size in ((3, 1), (3, 100), (11, 1), (9, 64)):
+    model = sm.Mixture(n_components=k, fields=fields, batch_size=batch_size, warm_up=500, seed=2)
+    model.learn_many(table)
+    state = model._snapshot().state
+    digest = hashlib.sha256()
+    for array in state.arrays():
+        digest.update(np.ascontiguousarray(array[..., :k]).tobytes())
+    digest.update(np.asarray(model.score_many(table)).tobytes())
+    print(digest.hexdigest())
+"""
+
+
+def learn(level):
+    environment = {**os.environ, "STREAMMIX_LEVEL": level}
+    done = subprocess.run(
+        [sys.executable, "-c", LEARN, level], env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    name, *digests = done.stdout.split()
+    assert name == level
+    assert len(digests) == 4
+    return digests
+
+
+def has(level):
+    try:
+        return level_name(level) == level
+    except ConfigError:
+        return False
+
+
+@pytest.mark.parametrize("level", ["v3", "v4"])
+def test_levels_give_the_same_bits(level):
+    if not has(level):
+        pytest.skip(f"this machine has no level {level}")
+    assert learn(level) == learn("v1")
+
+
+def test_an_unknown_level_is_refused():
+    with pytest.raises(ConfigError, match="v1, v3 and v4"):
+        level_name("v9")
