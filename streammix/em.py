@@ -73,18 +73,22 @@ def collect(
         return acc, log_likelihood, bad
 
     starts = range(begin, end, CHUNK)
-    total, log_likelihood, impossible = engine.accumulator(), 0.0, -1
-    with ThreadPoolExecutor(n_threads) as pool:
-        for acc, part, bad in map(one, starts) if n_threads == 1 else pool.map(one, starts):
-            total += acc
-            log_likelihood += part
-            if impossible < 0:
-                impossible = bad
+    if n_threads == 1 or len(starts) < 2:
+        parts = [one(start) for start in starts]
+    else:
+        with ThreadPoolExecutor(n_threads) as pool:
+            parts = list(pool.map(one, starts))
+    total, log_likelihood, impossible = parts[0] if parts else (engine.accumulator(), 0.0, -1)
+    for acc, part, bad in parts[1:]:
+        total += acc
+        log_likelihood += part
+        if impossible < 0:
+            impossible = bad
     return total, log_likelihood, impossible
 
 
 def iterate(engine: Engine, state: State, acc: FloatArray, totals: FloatArray) -> None:
-    """Replace the statistics by an accumulator's: the M-step of batch EM. The start is then worth those records, or one."""
+    """Replace the statistics by an accumulator's: the M-step of batch EM. Its records, at least one, are the start."""
     state.clocks[:] = 0.0
     state.starts[:] = np.maximum(totals, 1.0)
     engine.blend(acc, np.ones(len(totals)), totals)

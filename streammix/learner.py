@@ -115,9 +115,13 @@ class Learner:
             encoded, kept, refusals = self.encode(records[at:] if isinstance(records, list) else records.slice(at))
             out_r, out_lp = np.empty((len(kept), k)), np.empty(len(kept))
             bad = self.running.absorb(encoded, None, out_r, out_lp) if kept else []
-            wanted = np.setdiff1d(np.arange(len(kept)), bad)
-            places = [at + kept[i] for i in wanted]
-            responsibilities[places], log_density[places] = out_r[wanted], out_lp[wanted]
+            if bad:
+                wanted = np.setdiff1d(np.arange(len(kept)), bad)
+                out_r, out_lp = out_r[wanted], out_lp[wanted]
+            if not at and len(out_lp) == n:
+                return out_r, out_lp, kept, []
+            places = [at + kept[i] for i in wanted] if bad else [at + i for i in kept]
+            responsibilities[places], log_density[places] = out_r, out_lp
             good += places
             refused += [(at + i, error) for i, error in refusals]
             refused += [(at + kept[i], RecordError(IMPOSSIBLE)) for i in bad]
