@@ -3,6 +3,9 @@
 #include "vector.h"
 #include "families.h"
 #include "record.h"
-#include "rows.h"
+#include "tile.h"
+#include "tile_expect.h"
+#include "tile_sums.h"
+#include "blend.h"
 
 const kernels TABLE = {LEVEL, W, expect, learn, maximize, accumulate, blend};
