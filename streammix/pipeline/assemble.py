@@ -27,9 +27,10 @@ def prepare_source(config: Config) -> OpenSource:
     Raises
     ------
     ConfigError
-        If a path matches no file or a data set is unknown. What is returned raises it as well, if the
-        position is of another kind of source.
+        If a path matches no file, a data set is unknown, or two outputs are one file. What is returned
+        raises it as well, if the position is of another kind of source.
     """
+    _check_places(config)
     try:
         kind, build = _source(config)
     except ConfigError as error:
@@ -96,6 +97,7 @@ def _open(kind: str, build: OpenSource, position: dict[str, Any] | None) -> Sour
 
 def _source(config: Config) -> tuple[str, OpenSource]:
     section, as_text = config.source, text_fields(config.model)
+    infers = declared_fields(config.model) is None
     if isinstance(section, FileSection):
         base = config.path.parent
         names = find_files(_listed(section.path), base, partial(_is_own, config))
@@ -107,12 +109,13 @@ def _source(config: Config) -> tuple[str, OpenSource]:
             as_text=as_text,
             wanted=declared_fields(config.model),
             longest=section.max_record_bytes,
+            infers=infers,
         )
         build(None).close()  # says what is wrong with the files' names before a run begins
         return "file", build
     if isinstance(section, StdinSection):
         return "stdin", lambda position: StdinSource(
-            position, section.format, section.replay, as_text, section.max_record_bytes
+            position, section.format, section.replay, as_text, section.max_record_bytes, infers=infers
         )
     RiverSource(section.dataset).close()
     return "river", partial(RiverSource, section.dataset, section.limit)
@@ -120,6 +123,31 @@ def _source(config: Config) -> tuple[str, OpenSource]:
 
 def _listed(path: str | list[str]) -> list[str]:
     return [path] if isinstance(path, str) else path
+
+
+def _check_places(config: Config) -> None:
+    """Refuse paths that can't be, and two outputs in one place, however they are spelled."""
+    outputs = [
+        (f"[[sink]] number {i} path", sink.path)
+        for i, sink in enumerate(config.sinks, 1)
+        if isinstance(sink, ParquetSection | NdjsonSection)
+    ]
+    outputs.append(("[checkpoint] directory", config.checkpoint.directory))
+    if config.dead_letter.path:
+        outputs.append(("[dead_letter] path", config.dead_letter.path))
+    sources = _listed(config.source.path) if isinstance(config.source, FileSection) else []
+    for what, path in [*outputs, *(("[source] path", path) for path in sources)]:
+        if "\0" in path:
+            raise ConfigError(f"{what}: {path!r} holds a NUL character, which no path can")
+    if not config.dead_letter.path:
+        outputs.append(("the dead-letter file, which lies in the checkpoint directory,", str(dead_letter_path(config))))
+    seen: dict[Path, str] = {}
+    for what, path in outputs:
+        place = config.resolve(path).resolve()
+        if place in seen:
+            raise ConfigError(f"{seen[place]} and {what} are one place, {place}; give each output its own")
+        if not place.exists() or place.is_file() or place.is_dir():  # devices may be shared
+            seen[place] = what
 
 
 def _is_own(config: Config, path: Path) -> bool:

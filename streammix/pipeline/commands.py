@@ -15,7 +15,7 @@ from streammix.pipeline.model import build_model, check_same
 from streammix.pipeline.progress import LiveProgress, LogProgress, Tally
 from streammix.pipeline.report import components_table
 from streammix.pipeline.runner import Pipeline, stop_on_signals
-from streammix.pipeline.talk import result_console
+from streammix.pipeline.talk import naming, result_console
 from streammix.store import CheckpointStore
 
 __all__ = ["run"]
@@ -91,6 +91,8 @@ def _tell(config: Config, pipeline: Pipeline, stopped_by: int | None) -> None:
     tally, model = pipeline.tally, pipeline.model
     if stopped_by is not None:
         log.info("stopped by %s; run again to go on from here", signal.Signals(stopped_by).name)
+    elif not tally.records:
+        log.info("the source is empty: there are no records yet")
     elif not tally.new_records:
         log.info("found nothing new: all %s records were learnt before", f"{tally.records:,}")
     if tally.new_records:
@@ -106,6 +108,7 @@ def _tell(config: Config, pipeline: Pipeline, stopped_by: int | None) -> None:
     if stopped_by is None and tally.new_records and tally.rejected == tally.records:
         raise StreammixError(f"none of the {tally.records:,} records could be learnt; {tally.first_refusal}")
     if model.is_warm:
-        result_console(stderr=is_piped).print(components_table(model))
+        with naming("standard error" if is_piped else None):
+            result_console(stderr=is_piped).print(components_table(model))
     else:
         log.info("the model is still warming up after %s records: there are no components yet", f"{model.n_seen:,}")

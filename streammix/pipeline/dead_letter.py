@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from streammix.errors import ConfigError
 from streammix.pipeline.flow import Refusal
 from streammix.pipeline.sinks.ndjson import GrowingFile
 
@@ -31,10 +32,12 @@ class DeadLetters:
     Raises
     ------
     ConfigError
-        If there is no record of the file, but there are bytes in it.
+        If the path is a directory, or there is no record of the file, but there are bytes in it.
     """
 
     def __init__(self, path: Path, recorded: dict[str, Any] | None) -> None:
+        if path.is_dir():
+            raise ConfigError(f"{path} is a directory; refused records go to one file")
         self._file = GrowingFile(path, recorded, may_shrink=True)
 
     def write(self, refused: list[Refusal]) -> None:

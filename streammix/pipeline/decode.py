@@ -11,7 +11,8 @@ refused as well.
 The rules for CSV: comma-separated, a header row, UTF-8 (a byte-order mark is skipped), fields quoted with
 ``"``. An empty cell is missing. A column that the model declares categorical stays text. In any other column
 a cell is a whole number (digits alone), a number, ``true`` or ``false`` if it reads as one, otherwise text;
-``nan`` is a missing number.
+``nan`` is a missing number. Where the model's fields are inferred, a column's first cell that is not missing
+decides for the column: if it reads as text, or is digits with a leading zero, then the column stays text.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -24,7 +25,7 @@ import pyarrow as pa
 
 from streammix.pipeline.flow import Batch, Lines, Refusal
 
-__all__ = ["BOM", "Decoder", "cell_value", "decode_json", "without"]
+__all__ = ["BOM", "Decoder", "cell_value", "cell_value_as", "decode_json", "is_unfinished", "without"]
 
 Decoder = Callable[[Batch], Batch]
 
@@ -90,6 +91,43 @@ def cell_value(cell: str) -> Any:
         return _BOOLEANS.get(cell, cell)
 
 
+def cell_value_as(kinds: dict[str, str], column: str, cell: str) -> Any:
+    """Return what a CSV cell reads as in a column whose first cell has decided, or decides now.
+
+    Examples
+    --------
+    >>> kinds = {}
+    >>> [cell_value_as(kinds, "code", cell) for cell in ("0001", "ab0", "17", "")], kinds
+    (['0001', 'ab0', '17', None], {'code': 'text'})
+    """
+    if kinds.get(column) == "text":
+        return cell or None
+    value = cell_value(cell)
+    if column not in kinds and value is not None and value == value:  # nan is missing
+        is_code = len(cell) > 1 and cell[0] == "0" and isinstance(value, int) and cell.isdigit()
+        kinds[column] = "text" if is_code or isinstance(value, str) else "number"
+        return cell if is_code else value
+    return value
+
+
+def is_unfinished(text: bytes) -> bool:
+    """Tell whether more bytes could make a JSON object of a line that is none yet; blank counts as none yet.
+
+    Examples
+    --------
+    >>> [is_unfinished(text) for text in (b'{"a": {"b": 1}', b'{"a": 1}', b"{'a': 1}", b"[1]", b" ")]
+    [True, False, False, False, True]
+    """
+    text = text.removeprefix(BOM).strip()
+    if not text or text in (BOM[:1], BOM[:2]):
+        return True
+    try:
+        _OBJECT.decode(text)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        return text[0] == _OPEN and ("truncated" in str(error) or text[-1] != _CLOSE)
+    return False
+
+
 def _decode_block(lines: Lines) -> list[dict[str, Any]] | None:
     """Decode all lines in one call, or return None where that could not be told from decoding each.
 
@@ -132,5 +170,7 @@ def _reason(error: Exception) -> str:
         return f"not UTF-8: {error.reason} 0x{error.object[error.start]:02x}"
     if isinstance(error, RecursionError):
         return "JSON is nested too deeply"
+    if "out of range" in str(error):
+        return "a number out of range: a double goes to about 1.8e308"
     words = str(error).replace("`", "").replace("Expected object", "expected a JSON object")
     return words.replace("Input data was truncated", "JSON is cut short").replace(" - at $", " at $")

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from streammix.pipeline.report import components_table
 from streammix.pipeline.saved import newest
-from streammix.pipeline.talk import result_console
+from streammix.pipeline.talk import naming, result_console
 from streammix.store import Checkpoint, CheckpointStore
 
 __all__ = ["inspect"]
@@ -29,15 +29,19 @@ def inspect(state: Path) -> None:
         If there is no such file or directory.
     CheckpointError
         If the file is damaged or foreign, or there is no checkpoint in the directory.
+    StreammixError
+        If standard output can't be written.
     """
     found = newest(state)
     console = result_console()
-    for name, value in _facts(found).items():
-        _print(console, name, value)
-    if found.model.is_warm:
-        console.print(components_table(found.model))
-    if state.is_dir():
-        console.print(_history(CheckpointStore(state, readonly=True)))
+    history = _history(CheckpointStore(state, readonly=True)) if state.is_dir() else None
+    with naming():
+        for name, value in _facts(found).items():
+            _print(console, name, value)
+        if found.model.is_warm:
+            console.print(components_table(found.model))
+        if history is not None:
+            console.print(history)
 
 
 def _facts(found: Checkpoint) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from streammix.pipeline.saved import newest
 from streammix.pipeline.sinks.ndjson import StdoutSink, to_lines
 from streammix.pipeline.sinks.parquet import SCHEMA, to_table
 from streammix.pipeline.sources.file import FileSource, find_files
+from streammix.pipeline.talk import naming
 
 __all__ = ["score"]
 
@@ -41,22 +43,28 @@ def score(state: Path, events: Path, output: Path | None = None) -> None:
     Raises
     ------
     ConfigError
-        If a path doesn't exist or has an unknown ending.
+        If a path doesn't exist or has an unknown ending, or the output would replace what is read.
     CheckpointError
         If the checkpoint is damaged or foreign.
+    StreammixError
+        If the output can't be written.
     """
     if output is not None and output.suffix not in (".ndjson", ".parquet"):
         raise ConfigError(f"--output: {output} ends neither in .ndjson nor in .parquet")
     model = newest(state).model
     if not model.is_warm:
         log.warning("the model is still warming up: every score is 0")
-    source = FileSource(find_files([str(events)], Path()), Path(), as_text=_text_fields(model))
+    names = find_files([str(events)], Path())
+    if output is not None:
+        _check_output(output, state, names)
+    source = FileSource(names, Path(), as_text=_text_fields(model), is_whole=True)
     refused: list[Refusal] = []
     rows = _scored(model, source, refused)
     if output is None:
         sink = StdoutSink()
         for batch in rows:
-            sink.write(batch)
+            with naming():
+                sink.write(batch)
     else:
         _write(rows, output)
     if refused:
@@ -65,6 +73,14 @@ def score(state: Path, events: Path, output: Path | None = None) -> None:
             "%d records could not be scored; the first: %s at %d: %s",
             len(refused), first.source, first.offset, first.reason,
         )  # fmt: skip
+
+
+def _check_output(output: Path, state: Path, events: list[str]) -> None:
+    place = output.resolve()
+    if place in [Path(name).resolve() for name in events]:
+        raise ConfigError(f"--output: {output} is the file of events itself; choose another")
+    if state.resolve() in (place, *place.parents):
+        raise ConfigError(f"--output: {output} lies in the saved state {state}; choose another")
 
 
 def _scored(model: Mixture, source: FileSource, refused: list[Refusal]) -> Iterator[Scored]:
@@ -99,13 +115,29 @@ def _write(rows: Iterator[Scored], output: Path) -> None:
     temporary = output.with_name(output.name + ".tmp")
     try:
         if output.suffix == ".parquet":
-            with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
+            with naming(str(output)):
+                writer = pq.ParquetWriter(temporary, SCHEMA, compression="zstd")
+            try:
                 for batch in rows:
-                    writer.write_table(to_table(batch))
+                    with naming(str(output)):
+                        writer.write_table(to_table(batch))
+            finally:
+                with naming(str(output)):
+                    writer.close()
         else:
-            with open(temporary, "wb") as file:
+            with naming(str(output)):
+                file = open(temporary, "wb", buffering=0)  # noqa: SIM115
+            with file:
                 for batch in rows:
-                    file.write(to_lines(batch))
-        os.replace(temporary, output)
+                    with naming(str(output)):
+                        _write_all(file, to_lines(batch))
+        with naming(str(output)):
+            os.replace(temporary, output)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]

@@ -1,11 +1,16 @@
 """What the program says while it works goes to standard error; results alone go to standard output."""
 
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.logging import RichHandler
 
-__all__ = ["result_console", "set_up"]
+from streammix.errors import StreammixError
+
+__all__ = ["naming", "result_console", "set_up"]
 
 WIDTH_OF_A_FILE = 160
 
@@ -30,3 +35,17 @@ def result_console(stderr: bool = False) -> Console:
     if not console.is_terminal:
         console.width = WIDTH_OF_A_FILE
     return console
+
+
+@contextmanager
+def naming(output: str | None = None) -> Iterator[None]:
+    """Turn the failure to write an output, standard output if it has no name, into a sentence that names it."""
+    try:
+        yield
+    except BrokenPipeError:  # the reader has enough: no fault of ours
+        raise
+    except OSError as error:
+        if output is None:
+            # what is still buffered has nowhere to go, and must not fail again when Python ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise StreammixError(f"{output or 'standard output'} can't be written: {error.strerror or error}") from error

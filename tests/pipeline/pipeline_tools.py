@@ -55,7 +55,9 @@ def write_config(directory: Path, source: str, sinks: str = "", every: int = 500
     return path
 
 
-def streammix(*arguments: Any, cwd: Path | None = None, stdin: bytes | None = None) -> subprocess.CompletedProcess:
+def streammix(
+    *arguments: Any, cwd: Path | None = None, stdin: bytes | None = None, stdout: Any = subprocess.PIPE
+) -> subprocess.CompletedProcess:
     """Run the command line in a process of its own, away from a terminal."""
     environment = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1"}
     return subprocess.run(
@@ -63,7 +65,8 @@ def streammix(*arguments: Any, cwd: Path | None = None, stdin: bytes | None = No
         cwd=cwd,
         env=environment,
         input=stdin,
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         timeout=120,
     )
 

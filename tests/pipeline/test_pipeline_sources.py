@@ -156,8 +156,12 @@ def test_finding_files(tmp_path):
     assert os.path.join("sub", "c.ndjson") in find_files(["**/*.ndjson"], tmp_path, is_own)
     assert find_files(["odd[1].ndjson"], tmp_path) == ["odd[1].ndjson"]
     assert find_files([str(tmp_path / "a*")], tmp_path / "sub") == [str(tmp_path / "a.ndjson")]
-    with pytest.raises(ConfigError, match="there is no file"):
+    with pytest.raises(ConfigError, match=r"out\.ndjson is one of this run's own outputs"):
         find_files(["out.ndjson"], tmp_path, is_own)
+    with pytest.raises(ConfigError, match=r"out\* matches nothing but this run's own outputs"):
+        find_files(["out*"], tmp_path, is_own)
+    with pytest.raises(ConfigError, match="there is no file"):
+        find_files(["gone.ndjson"], tmp_path, is_own)
     (tmp_path / os.fsdecode(b"z\xff.csv")).touch()
     with pytest.raises(ConfigError, match="can't be printed"):
         find_files(["*.csv"], tmp_path)
@@ -237,3 +241,10 @@ def test_offsets_are_integers(tmp_path):
     source = FileSource(["events.csv"], tmp_path)
     assert source.read(5).offsets.dtype == np.int64
     source.close()
+
+
+def test_stdin_remembers_what_a_column_holds():
+    first = fed(b"code,n\n0001,5\nab,6\n", form="csv", infers=True)
+    assert [x for _, _, x in drain(first)] == [{"code": "0001", "n": 5}, {"code": "ab", "n": 6}]
+    second = fed(b"code,n\n17,07\n", form="csv", infers=True, position=first.position())
+    assert [x for _, _, x in drain(second)] == [{"code": "17", "n": 7}]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from streammix.errors import StreammixError
-from streammix.pipeline.decode import BOM, cell_value
+from streammix.pipeline.decode import BOM, cell_value, cell_value_as
 from streammix.pipeline.flow import Batch, Refusal
 from streammix.pipeline.sources.lines import LineReader
 
@@ -19,6 +19,10 @@ LINES_AT_ONCE = 1024
 
 class _StarvedError(Exception):
     """The lines at hand are used up; the source may have more later."""
+
+
+class _HeldError(Exception):
+    """The record goes on in a line that has no line end yet."""
 
 
 def read_header(lines: LineReader) -> list[str] | None:
@@ -68,10 +72,21 @@ class CsvReader:
         The columns whose cells stay text.
     longest
         A record of more bytes is refused.
+    kinds
+        What each column has been found to hold, where that decides how its cells are read (see
+        `cell_value_as`); it is added to. None reads each cell by itself.
     """
 
-    def __init__(self, lines: LineReader, header: list[str], as_text: Collection[str], longest: int) -> None:
+    def __init__(
+        self,
+        lines: LineReader,
+        header: list[str],
+        as_text: Collection[str],
+        longest: int,
+        kinds: dict[str, str] | None = None,
+    ) -> None:
         self._lines = lines
+        self._kinds = kinds
         self._header = header
         self._as_text = [column in as_text for column in header]
         self._longest = longest
@@ -97,9 +112,9 @@ class CsvReader:
                     continue
                 if len(cells) != len(self._header):
                     raise csv.Error(f"{len(cells)} cells under a header of {len(self._header)}")
-            except (StopIteration, _StarvedError) as stop:
+            except (StopIteration, _StarvedError, _HeldError) as stop:
                 self._pending.extendleft(reversed(self._used))
-                has_ended = isinstance(stop, StopIteration)
+                has_ended = not isinstance(stop, _StarvedError)
                 break
             except (csv.Error, UnicodeDecodeError) as error:
                 self._refuse_first_line(error)
@@ -123,6 +138,8 @@ class CsvReader:
             if size > self._longest:
                 raise csv.Error(f"a record of more than {self._longest} bytes (max_record_bytes)")
             yield self._used[-1][1].decode() + "\n"
+        if self._used and self._lines.has_held:
+            raise _HeldError
 
     def _more(self) -> bool:
         """Read ahead; tell whether there is anything left."""
@@ -143,4 +160,8 @@ class CsvReader:
 
     def _record(self, cells: list[str]) -> dict[str, Any]:
         cast = zip(self._header, cells, self._as_text, strict=True)
-        return {column: (cell or None) if as_text else cell_value(cell) for column, cell, as_text in cast}
+        if (kinds := self._kinds) is None:
+            return {column: (cell or None) if as_text else cell_value(cell) for column, cell, as_text in cast}
+        return {
+            column: (cell or None) if as_text else cell_value_as(kinds, column, cell) for column, cell, as_text in cast
+        }

@@ -3,10 +3,16 @@
 The position is, for each file, the offset of the next record (a byte in text, decompressed; a row in Parquet
 and Arrow) and, once it has been read to its end, its size on disk. So a run that is started again reads what
 was appended to a file and the files that are new. Every record is read exactly once as long as files only
-grow.
+grow. A mark is the file's, however its name is spelled.
+
+A last line of text that has no line end may be half written. In NDJSON it is read if it is a whole object
+already, or can't become one; if the line goes on nevertheless, the rest of it is refused. Otherwise, and always
+in CSV, where ``12`` may become ``123``, it is left for a later run, with a warning: a finished CSV file ends
+with a line end. `is_whole` takes such a line as it is.
 """
 
 import glob
+import logging
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -15,6 +21,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from streammix.errors import ConfigError, StreammixError
+from streammix.pipeline.decode import is_unfinished
 from streammix.pipeline.flow import Batch
 from streammix.pipeline.sources import REMEDY, cut_error
 from streammix.pipeline.sources.columns import ColumnsReader, arrow_batches, parquet_batches
@@ -36,9 +43,14 @@ COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 Reader = LineReader | CsvReader | ColumnsReader
 
+log = logging.getLogger("streammix")
+
 
 def find_files(patterns: list[str], base: Path, is_own: Callable[[Path], bool] = lambda path: False) -> list[str]:
     """Return the names of the files that the patterns match, those of one pattern in sorted order.
+
+    A name is relative to `base` where the file is below it, and a file that is matched twice, by whatever
+    spelling, is named once.
 
     Parameters
     ----------
@@ -47,28 +59,47 @@ def find_files(patterns: list[str], base: Path, is_own: Callable[[Path], bool] =
     base
         The directory that relative ones start from.
     is_own
-        Tells which files are the run's own outputs: they are left out.
+        Tells which files are the run's own outputs: a pattern leaves them out.
 
     Raises
     ------
     ConfigError
-        If a pattern matches no file, or a name is not plain text.
+        If a pattern matches no file, names one of the run's own outputs, or a name is not plain text.
     """
-    names: dict[str, None] = {}
+    names: dict[Path, str] = {}
     for pattern in patterns:
         if (base / pattern).is_dir():
             raise ConfigError(f"path: {pattern} is a directory; write a pattern for its files, as {pattern}/*.ndjson")
         literal = [pattern] if (base / pattern).exists() else []
         found = literal or sorted(glob.glob(pattern, root_dir=base, recursive=True))
-        files = [name for name in found if (base / name).is_file() and not is_own(base / name)]
+        events = [name for name in found if (base / name).is_file()]
+        files = [name for name in events if not is_own(base / name)]
+        if events and not files:
+            what = "is one of" if literal else "matches nothing but"
+            raise ConfigError(
+                f"path: {base / pattern} {what} this run's own outputs (a sink, the dead-letter file or in the "
+                "checkpoint directory); events can't be read from there"
+            )
         if not files:
             is_pattern = glob.has_magic(pattern)
             raise ConfigError(f"path: {'no file matches' if is_pattern else 'there is no file'} {base / pattern}")
-        names.update(dict.fromkeys(files))
-    for name in names:
+        for name in files:
+            names.setdefault((base / name).resolve(), _plain_name(name, base))
+    for name in names.values():
         if not name.isprintable():  # nor would it go into the outputs, where it is no UTF-8
             raise ConfigError(f"path: the name {name!r} of a file has characters that can't be printed")
-    return list(names)
+    return list(names.values())
+
+
+def _plain_name(name: str, base: Path) -> str:
+    """Return a file's name without detours, relative to `base` where it is below it."""
+    plain = os.path.normpath(name)
+    if os.path.isabs(plain):
+        for root in (base.absolute(), base.resolve()):
+            if Path(plain).is_relative_to(root):
+                plain = os.path.relpath(plain, root)
+    # a detour may lead through a link
+    return plain if (base / plain).resolve() == (base / name).resolve() else str((base / name).resolve())
 
 
 def format_of(name: str) -> tuple[str, str | None]:
@@ -115,6 +146,10 @@ class FileSource:
         The columns to read from Parquet and Arrow files; None for all.
     longest
         A line or CSV record of more bytes is refused.
+    is_whole
+        Whether the files are taken as they are now, a last line without a line end included.
+    infers
+        Whether a CSV column's first cell decides if it is text.
 
     Raises
     ------
@@ -133,17 +168,22 @@ class FileSource:
         as_text: Collection[str] = (),
         wanted: Collection[str] | None = None,
         longest: int = 1 << 20,
+        is_whole: bool = False,
+        infers: bool = False,
     ) -> None:
         self._base = base
         self._as_text, self._wanted, self._longest = as_text, wanted, longest
         self._formats = {name: _format(name, form) for name in names}
         self._todo = list(reversed(names))
-        self._marks: dict[str, dict[str, int]] = dict(position["files"]) if position else {}
+        self._is_whole = is_whole
+        self._kinds: dict[str, str] | None = dict((position or {}).get("columns", {})) if infers else None
+        self._marks = self._known(names, position["files"] if position else {})
         self._check_marks()
         self._name = ""
         self._size = 0
         self._reader: Reader | None = None
         self._stream: BinaryIO | pa.NativeFile | None = None
+        self._text: LineReader | None = None
 
     def read(self, limit: int) -> Batch | None:
         """Return the next records of the file at hand, or of the next one."""
@@ -160,12 +200,14 @@ class FileSource:
             # the size from before the reading: what was appended meanwhile makes it differ, and is read next
             # time
             self._marks[self._name] = {"offset": self._reader.offset, "size": self._size}
+            self._tell_held()
             self.close()
 
     def position(self) -> dict[str, Any]:
         """Return each file's mark."""
         here = {self._name: {"offset": self._reader.offset}} if self._reader is not None else {}
-        return {"kind": "file", "files": {**self._marks, **here}}
+        columns = {"columns": dict(self._kinds)} if self._kinds else {}
+        return {"kind": "file", "files": {**self._marks, **here}, **columns}
 
     def acknowledge(self) -> None:
         """Do nothing: files stay where they are."""
@@ -174,7 +216,25 @@ class FileSource:
         """Close the file at hand."""
         if self._stream is not None:
             self._stream.close()
-        self._reader = self._stream = None
+        self._reader = self._stream = self._text = None
+
+    def _known(self, names: list[str], recorded: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+        """Return the recorded marks under the names that their files have now; of two of a file the farther."""
+        now = {(self._base / name).resolve(): name for name in names}
+        marks: dict[str, dict[str, int]] = {}
+        for spelled, mark in recorded.items():
+            name = now.get((self._base / spelled).resolve(), spelled)
+            if name not in marks or marks[name]["offset"] < mark["offset"]:
+                marks[name] = mark
+        return marks
+
+    def _tell_held(self) -> None:
+        if self._text is not None and self._text.has_held and self._reader is not None:
+            log.warning(
+                "%s: the last line, from byte %d on, has no line end; it waits to be finished and was not read",
+                self._base / self._name,
+                self._reader.offset,
+            )
 
     def _check_marks(self) -> None:
         for name, mark in self._marks.items():
@@ -210,16 +270,22 @@ class FileSource:
         if offset > 0:
             self.close()
             lines = self._lines(path, compression, offset)
-        return CsvReader(lines, header, self._as_text, self._longest)
+        return CsvReader(lines, header, self._as_text, self._longest, self._kinds)
 
     def _lines(self, path: Path, compression: str | None, offset: int) -> LineReader:
         if compression is None:
             self._stream = open(path, "rb", buffering=0)  # noqa: SIM115
-            self._stream.seek(offset)
+            self._stream.seek(max(offset - 1, 0))
         else:
             self._stream = pa.input_stream(str(path), compression=compression)
-            _skip(self._stream, path, offset)
-        return LineReader(self._name, self._stream.read, offset, self._longest)
+            _skip(self._stream, path, max(offset - 1, 0))
+        before = self._stream.read(1) if offset else b"\n"
+        if not before:
+            raise cut_error(path, offset - 1, "bytes", offset)
+        is_json = self._formats[self._name][0] == "ndjson"
+        holds = None if self._is_whole else is_unfinished if is_json else _any_text
+        self._text = LineReader(self._name, self._stream.read, offset, self._longest, holds, before != b"\n")
+        return self._text
 
 
 def _format(name: str, form: str | None) -> tuple[str, str | None]:
@@ -228,6 +294,10 @@ def _format(name: str, form: str | None) -> tuple[str, str | None]:
     if found[0] in ("parquet", "arrow") and found[1]:
         raise ConfigError(f"path: {name}: {found[0]} files are compressed inside, not as a whole")
     return found
+
+
+def _any_text(line: bytes) -> bool:
+    return True
 
 
 def _skip(stream: Any, path: Path, offset: int) -> None:

@@ -17,7 +17,7 @@ Read = Callable[[int], bytes | None]  # some bytes, at most so many; b"" at the 
 
 
 class LineReader:
-    """Cuts a stream of bytes into lines. A last line without a line break is a line like any other.
+    """Cuts a stream of bytes into lines. A last line without a line break is a line like any other, unless held.
 
     Parameters
     ----------
@@ -29,6 +29,10 @@ class LineReader:
         Where the first line begins.
     longest
         A line of more bytes is refused, and never held in memory whole.
+    holds
+        Tells of a last line without a line break whether it is left unread, since the rest of it may follow.
+    is_torn
+        Whether `offset` stands inside a line whose first part was read before: what is left of it is refused.
 
     Examples
     --------
@@ -39,7 +43,15 @@ class LineReader:
     ([b'one'], array([0]), 4)
     """
 
-    def __init__(self, name: str, read: Read, offset: int, longest: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        read: Read,
+        offset: int,
+        longest: int,
+        holds: Callable[[bytes], bool] | None = None,
+        is_torn: bool = False,
+    ) -> None:
         self.name = name
         self._read = read
         self._longest = longest
@@ -48,6 +60,9 @@ class LineReader:
         self._begin = 0  # of the next line, in the buffer
         self._ends = _NONE  # of the lines in the buffer
         self._next = 0  # of these
+        self._holds = holds
+        self._is_torn = is_torn
+        self.has_held = False  # whether a last line without a line break was left unread
         self._dropped = 0  # bytes of the line at `_begin` that were too many to keep
 
     @property
@@ -61,6 +76,10 @@ class LineReader:
             batch = self._fill()
             if batch is not None or not len(self._ends):
                 return batch
+        if self._is_torn:
+            self._is_torn = False
+            if self._data[self._begin : int(self._ends[self._next])].strip():
+                return self._refuse_next("the line went on after it was read without a line end: the rest of it")
         ends = self._ends[self._next : self._next + limit]
         starts = np.concatenate(([self._begin], ends[:-1] + 1))
         if len(too_long := np.flatnonzero(ends - starts > self._longest)):
@@ -86,6 +105,11 @@ class LineReader:
             self._data += block
             return self._refuse_next() if self._dropped else None
         if block == b"":
+            self.has_held = (
+                bool(self._data) and self._holds is not None and (self._dropped > 0 or self._holds(self._data))
+            )
+            if self.has_held:
+                return None
             self._ends = np.array([len(self._data)] if self._data else [], np.int64)
             return self._refuse_next() if self._dropped else None
         self._data += block or b""
@@ -94,10 +118,10 @@ class LineReader:
             self._data = self._data[:RAW_KEPT]
         return Batch(self.name, _NONE, texts=[])
 
-    def _refuse_next(self) -> Batch:
+    def _refuse_next(self, reason: str = "") -> Batch:
         begin, end = self._begin, int(self._ends[self._next])
         length = end - begin + self._dropped
-        reason = f"a line of {length} bytes; the longest allowed is {self._longest} (max_record_bytes)"
+        reason = reason or f"a line of {length} bytes; the longest allowed is {self._longest} (max_record_bytes)"
         refused = Refusal(self.name, self.offset, reason, self._data[begin : min(end, begin + RAW_KEPT)])
         self._advance(1)
         self._base += self._dropped

@@ -42,6 +42,8 @@ class StdinSource:
         A line or CSV record of more bytes is refused.
     descriptor
         The file descriptor to read from.
+    infers
+        Whether a CSV column's first cell decides if it is text.
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class StdinSource:
         as_text: Collection[str] = (),
         longest: int = 1 << 20,
         descriptor: int = 0,
+        infers: bool = False,
     ) -> None:
         with suppress(AttributeError, OSError):  # a roomy pipe means fewer switches; not everywhere, and not on files
             fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         before = position["offset"] if position else 0
         self._descriptor = descriptor
+        self._kinds: dict[str, str] | None = dict((position or {}).get("columns", {})) if infers else None
         self._known = before if replay else 0  # what stands before this is skipped
         self._lines = LineReader("stdin", self._receive, 0 if replay else before, longest)
         self._as_text, self._longest = as_text, longest
@@ -68,7 +72,7 @@ class StdinSource:
             header = read_header(self._lines)
             if header is None:
                 return Batch("stdin", np.zeros(0, np.int64), [])
-            self._records = CsvReader(self._lines, header, self._as_text, self._longest)
+            self._records = CsvReader(self._lines, header, self._as_text, self._longest, self._kinds)
         batch = self._records.take(limit)
         if batch is None and self._records.offset < self._known:
             raise StreammixError(
@@ -80,7 +84,8 @@ class StdinSource:
     def position(self) -> dict[str, Any]:
         """Return the number of bytes read by all runs."""
         offset = (self._records or self._lines).offset
-        return {"kind": "stdin", "offset": max(offset, self._known)}
+        columns = {"columns": dict(self._kinds)} if self._kinds else {}
+        return {"kind": "stdin", "offset": max(offset, self._known), **columns}
 
     def acknowledge(self) -> None:
         """Do nothing: a pipe keeps nothing."""
