@@ -291,3 +291,9 @@ def test_a_filled_in_rating_keeps_what_was_rated() -> None:
     assert set(filled) == set(movie_ratings.CATEGORIES)
     r = model.predict_proba_one({"action": 8.5})
     assert filled["fun"] == pytest.approx(r[0] * 5.0 + r[1] * 6.0, rel=1e-12)
+
+
+def test_the_readmes_picture_can_be_drawn(tmp_path: Path) -> None:
+    picture = load("picture")
+    picture.main(str(tmp_path / "picture.png"))
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
