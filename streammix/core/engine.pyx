@@ -299,10 +299,6 @@ cdef class Engine:
             return None
         return log_density(&self.e, total_mass(&self.e)), self.responsibilities[:self.e.k]
 
-    def learn_row(self, const double[::1] row, double w):
-        """One step; returns 0, 1 (impossible) or 2 (a mass has to be made for a missing field); see learn_rows."""
-        return self.run.learn(&self.e, &row[0], w)
-
     def learn_rows(self, Table t, long begin, long end, w, double[:, ::1] out_r, double[::1] out_lp):
         """Learn rows one by one; returns (how many were learnt, why it stopped: 0, 1 or 2)."""
         cdef long i
