@@ -16,7 +16,7 @@
 #define NEGLIGIBLE 1e-17 /* a responsibility at or below it moves no statistic */
 #define PIVOT_FLOOR 1e-10 /* of the prior scale */
 #define SMALLEST 1e-300
-#define LARGEST 1e100 /* of a deviation and of a factor's entry: their products stay finite */
+#define LARGEST 1e75 /* of a deviation and of a factor's entry: their products stay finite */
 
 enum { NORMAL, LOGNORMAL, MVN, EXPONENTIAL, POISSON, BERNOULLI, BINOMIAL, CATEGORICAL, EXTERNAL };
 enum { FULL, PARTIAL, ABSENT, OUTSIDE };
@@ -27,8 +27,9 @@ enum { LEARNT = 0, IMPOSSIBLE = 1, FORK = 2 };
  *             statistics                    theta              prior   accumulator
  * NORMAL      anchor, offset, variance      variance, 1/.      scale   S1, S2
  * LOGNORMAL   the same of log x
- * MVN         anchor[D], offset[D], d[D],   d[D], 1/d[D]       d[D]    S1[D], S2[D(D+1)/2]
- *             L[D(D-1)/2]
+ * MVN         anchor[D], offset[D], d[D],   d[D], 1/d[D],      d[D]    S1[D], S2[D(D+1)/2]
+ *             L[D(D-1)/2]                   1/statistic[D],
+ *                                           root of the density
  * EXPONENTIAL mean                          rate               mean    S1
  * POISSON     mean                          rate, log rate     mean    S1
  * BERNOULLI   mean                          p, 1-p             mean    S1
@@ -66,6 +67,7 @@ typedef struct {
     double top, sum, total;       /* of the last E-step: p(x) = exp(top) sum / total */
     int scored;                   /* whether learning keeps the total, for log densities by what stood before */
     int n_active;
+    int whole;                   /* the record of the last E-step has every cell */
     /* scratch */
     double *lp, *r, *rho, *kappa; /* kpad, kpad, n_masses x kpad (twice) */
     double *y;                    /* rows x kpad */
@@ -75,6 +77,7 @@ typedef struct {
     double *dense;                /* work of the scalar Gaussian paths: 4 D^2 + 4 D */
     double *matrix;               /* work of blend: rows x kpad */
     double *row;                  /* n_columns */
+    double *ahead, *ahead_from;   /* n_masses x LANES: the steps of records to come; n_masses: of which the first */
 } engine;
 
 /* Columns of doubles, each with a pointer and a stride in bytes; NaN is missing. */
@@ -99,7 +102,6 @@ typedef struct {
     void (*blend)(engine *e, const double *acc, const double *gamma, const double *total);
 } kernels;
 
-double step_size(const engine *e, double n, double start);
 double log_factorial(double x);
 double log_choose(double n, double x);
 const kernels *kernels_for(const char *level);

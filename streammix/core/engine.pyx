@@ -63,6 +63,8 @@ cdef extern from "engine.h":
         double *dense
         double *matrix
         double *row
+        double *ahead
+        double *ahead_from
     ctypedef struct table:
         int n_columns
         const char **data
@@ -76,7 +78,6 @@ cdef extern from "engine.h":
                              double *, double *, double *, long *) noexcept nogil
         void (*blend)(engine *, const double *, const double *, const double *) noexcept nogil
     const kernels *kernels_for(const char *level) noexcept
-    double step_size(const engine *, double, double) noexcept nogil
     long accumulator_rows(const engine *) noexcept nogil
     long work_doubles(const engine *) noexcept nogil
     long matrix_rows(const engine *) noexcept nogil
@@ -102,7 +103,7 @@ def rows_of(str kind, long size):
     return {
         "normal": (3, 2, 1, 2),
         "lognormal": (3, 2, 1, 2),
-        "mvn": (3 * size + size * (size - 1) // 2, 2 * size, size, size + size * (size + 1) // 2),
+        "mvn": (3 * size + size * (size - 1) // 2, 3 * size + 2, size, size + size * (size + 1) // 2),
         "exponential": (1, 1, 1, 1),
         "poisson": (1, 2, 1, 1),
         "bernoulli": (1, 2, 1, 1),
@@ -270,6 +271,8 @@ cdef class Engine:
         e.dense = self.bind(aligned(4 * deep * deep + 4 * deep))
         e.matrix = self.bind(aligned(matrix_rows(e), e.kpad))
         e.row = self.bind(aligned(n_columns))
+        e.ahead = self.bind(aligned(e.n_masses, GROUP))
+        e.ahead_from = self.bind(aligned(e.n_masses))
         self.run.maximize(e)
 
     def __dealloc__(self):

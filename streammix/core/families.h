@@ -17,10 +17,12 @@ static inline void normal_density(density *a, vd deviation, vd precision) {
     times_root(a, precision);
 }
 
-static inline void normal_step(vd deviation, vd rho, double *offset, double *variance) {
-    vd move = rho * deviation;
-    AT(offset) += move;
-    AT(variance) = (1.0 - rho) * (AT(variance) + move * deviation);
+static inline vd normal_step(vd x, vd anchor, vd rho, double *offset, double *variance) {
+    vd before = AT(offset), deviation = normal_deviation(x, anchor, before), move = rho * deviation;
+    vd after = (1.0 - rho) * (AT(variance) + move * deviation);
+    AT(offset) = before + move;
+    AT(variance) = after;
+    return after;
 }
 
 static inline vd normal_variance(vd statistic, vd scale, vd kappa) {
@@ -106,51 +108,95 @@ static inline vd categorical_step(vd rho, double *total, double *count) {
 /* ---- Multivariate Normal: unit lower triangle L and pivots d of the covariance are the statistic */
 static inline long triangle(long i) { return i * (i - 1) / 2; }
 
-/* y = L^-1 (x - mean), kept for the step */
-static inline void mvn_density(density *a, int D, const double *x, const double *stat, const double *theta, int kpad,
-                               double *y) {
-    const double *anchor = stat, *offset = stat + D * kpad, *L = stat + 3 * D * kpad;
-    for (int i = 0; i < D; i++) {
-        vd s = normal_deviation(all(x[i]), CONST_AT(anchor + i * kpad), CONST_AT(offset + i * kpad));
-        const double *row = L + triangle(i) * kpad;
-        for (int j = 0; j < i; j++) s -= CONST_AT(row + j * kpad) * CONST_AT(y + j * kpad);
-        s = vmin(vmax(s, all(-LARGEST)), all(LARGEST));
-        AT(y + i * kpad) = s;
-        normal_density(a, s, CONST_AT(theta + (D + i) * kpad));
-        if ((i & 127) == 127) renormalise(a);
+static inline vd mvn_bounded(vd x) { return vmin(vmax(x, all(-LARGEST)), all(LARGEST)); }
+
+/* y = L^-1 (x - mean), kept for the step; of the coordinates from an even `first` up to `last`, two at a time. Returns
+ * `sum` and their squares. */
+static inline vd mvn_squares(int D, int first, int last, const double *x, const double *stat, const double *theta,
+                             int kpad, double *y, vd sum) {
+    const double *anchor = stat, *offset = stat + D * kpad, *L = stat + 3 * D * kpad, *precision = theta + D * kpad;
+    for (int i = first; i < last; i += 2) {
+        const int pair = i + 1 < last;
+        const double *row = L + triangle(i) * kpad, *next = pair ? row + i * kpad : row;
+        const int k = i * kpad, l = pair ? k + kpad : k;
+        vd s = normal_deviation(all(x[i]), CONST_AT(anchor + k), CONST_AT(offset + k));
+        vd t = normal_deviation(all(x[i + pair]), CONST_AT(anchor + l), CONST_AT(offset + l));
+        for (int j = 0; j < k; j += kpad) {
+            vd yj = CONST_AT(y + j);
+            s -= CONST_AT(row + j) * yj;
+            t -= CONST_AT(next + j) * yj;
+        }
+        s = mvn_bounded(s);
+        AT(y + k) = s;
+        sum += normal_square(s, CONST_AT(precision + k));
+        if (!pair) break;
+        t = mvn_bounded(t - CONST_AT(next + k) * s);
+        AT(y + l) = t;
+        sum += normal_square(t, CONST_AT(precision + l));
     }
+    return sum;
 }
 
-/* covariance' = (1 - rho) (covariance + rho deviation deviation^T): a rank-one update of the factor in O(D^2) */
-static inline void mvn_step(int D, vd rho, const double *x, double *stat, const double *prior, int kpad,
-                            const double *y, double *h) {
+/* multiply by the density at the mean */
+static inline void mvn_root(density *a, int D, const double *theta, int kpad) {
+    const double *root = theta + 3 * D * kpad;
+    a->product *= CONST_AT(root);
+    a->exponent += (vi)(CONST_AT(root + kpad) + SHIFTER) - (vi)all(SHIFTER);
+    renormalise(a);
+}
+
+/* covariance' = (1 - rho) (covariance + rho deviation deviation^T): a rank-one update of the factor in O(D^2), where
+ * t_i = 1 + rho (y_1^2 / d_1 + ... + y_i^2 / d_i) and the divisions don't wait for one another */
+static inline void mvn_step(int D, vd rho, const double *x, double *stat, const double *theta, const double *prior,
+                            int kpad, const double *y, double *h) {
     double *anchor = stat, *offset = stat + D * kpad, *d = stat + 2 * D * kpad, *L = stat + 3 * D * kpad;
-    vd kept = 1.0 - rho, sigma = rho;
+    const double *inverse = theta + 2 * D * kpad;
+    vd kept = 1.0 - rho, sigma = rho, t = all(1.0);
     for (int i = 0; i < D; i++) {
-        vd deviation = normal_deviation(all(x[i]), AT(anchor + i * kpad), AT(offset + i * kpad));
-        AT(offset + i * kpad) += rho * deviation;
-        double *row = L + triangle(i) * kpad;
-        vd w = CONST_AT(y + i * kpad);
-        for (int j = i - 1; j >= 0; j--) {
-            vd l = AT(row + j * kpad);
-            AT(row + j * kpad) = l + CONST_AT(h + j * kpad) * w;
-            w += CONST_AT(y + j * kpad) * l;
+        double *o = offset + i * kpad, *pivot = d + i * kpad;
+        vd before = AT(o), yi = CONST_AT(y + i * kpad), ratio = yi * CONST_AT(inverse + i * kpad);
+        AT(o) = before + rho * normal_deviation(all(x[i]), CONST_AT(anchor + i * kpad), before);
+        AT(pivot) = vmax(kept * (AT(pivot) + sigma * (yi * yi)), CONST_AT(prior + i * kpad) * PIVOT_FLOOR);
+        t += rho * (yi * ratio);
+        sigma = rho / t;
+        AT(h + i * kpad) = sigma * ratio;
+    }
+    for (int i = 1; i < D; i += 2) { /* two rows at a time, the second one entry ahead */
+        const int pair = i + 1 < D;
+        double *row = L + triangle(i) * kpad, *next = pair ? row + i * kpad : row;
+        vd w = CONST_AT(y + i * kpad), v = w;
+        if (pair) {
+            v = CONST_AT(y + (i + 1) * kpad);
+            vd l = AT(next + i * kpad);
+            AT(next + i * kpad) = l + CONST_AT(h + i * kpad) * v;
+            v += w * l;
         }
-        vd pivot = AT(d + i * kpad), yi = CONST_AT(y + i * kpad);
-        vd grown = pivot + sigma * yi * yi, inverse = 1.0 / grown;
-        AT(h + i * kpad) = sigma * yi * inverse;
-        sigma = sigma * pivot * inverse;
-        AT(d + i * kpad) = vmax(kept * grown, CONST_AT(prior + i * kpad) * PIVOT_FLOOR);
+        for (int j = (i - 1) * kpad; j >= 0; j -= kpad) {
+            vd l = AT(row + j), m = AT(next + j), hj = CONST_AT(h + j), yj = CONST_AT(y + j);
+            AT(row + j) = l + hj * w;
+            w += yj * l;
+            AT(next + j) = m + hj * v;
+            v += yj * m;
+        }
     }
 }
 
 static inline void mvn_maximize(int D, const double *stat, const double *prior, vd kappa, double *theta, int kpad) {
+    density root = density_one();
     for (int i = 0; i < D; i++) {
-        vd scale = CONST_AT(prior + i * kpad);
-        vd d = vmax(shrink(CONST_AT(stat + (2 * D + i) * kpad), scale, kappa), scale * PIVOT_FLOOR);
-        AT(theta + i * kpad) = d;
-        AT(theta + (D + i) * kpad) = 1.0 / d;
+        double *at = theta + i * kpad;
+        vd scale = CONST_AT(prior + i * kpad), statistic = CONST_AT(stat + (2 * D + i) * kpad);
+        vd d = vmax(shrink(statistic, scale, kappa), scale * PIVOT_FLOOR), inverse = 1.0 / (d * statistic);
+        vd precision = inverse * statistic;
+        AT(at) = d;
+        AT(at + D * kpad) = precision;
+        AT(at + 2 * D * kpad) = inverse * d;
+        times_root(&root, precision);
+        if ((i & 127) == 127) renormalise(&root);
     }
+    renormalise(&root);
+    AT(theta + 3 * D * kpad) = root.product;
+    AT(theta + (3 * D + 1) * kpad) = from_int(root.exponent);
 }
 
 /* the lower triangle, row by row, of the covariance behind a factor */

@@ -1,6 +1,7 @@
 /* The kernels at one vector width: W, LEVEL and TABLE are defined by the file that includes this one. */
 #include "engine.h"
 #include "vector.h"
+#include "steps.h"
 #include "families.h"
 #include "record.h"
 #include "tile.h"

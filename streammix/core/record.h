@@ -9,7 +9,7 @@ static inline void outside(double x, vd *dead) {
 static inline void normals_density(const block *b, int k, int kpad, const double *row, density *a, vd *dead) {
     const double *s = b->stat + k, *t = b->theta + kpad + k;
     const int units = b->units, *column = b->column;
-    int u = 0;
+    int u = 0, present = units;
     for (; u + 1 < units; u += 2, s += 6 * kpad, t += 4 * kpad) {
         double x = row[column[u]], y = row[column[u + 1]];
         vd px = CONST_AT(t), py = CONST_AT(t + 2 * kpad);
@@ -21,19 +21,20 @@ static inline void normals_density(const block *b, int k, int kpad, const double
             continue;
         }
         if (x < INFINITY) normal_density(a, normal_deviation(all(x), CONST_AT(s), CONST_AT(s + kpad)), px);
-        else outside(x, dead);
+        else outside(x, dead), present--;
         if (y < INFINITY)
             normal_density(a, normal_deviation(all(y), CONST_AT(s + 3 * kpad), CONST_AT(s + 4 * kpad)), py);
-        else outside(y, dead);
+        else outside(y, dead), present--;
     }
     if (u < units) {
         double x = row[column[u]];
         if (x < INFINITY) normal_density(a, normal_deviation(all(x), CONST_AT(s), CONST_AT(s + kpad)), CONST_AT(t));
-        else outside(x, dead);
+        else outside(x, dead), present--;
     }
+    a->sum -= HALF_LOG_2PI * present;
 }
 
-static inline void block_density(const engine *e, const block *b, int k, const double *row, density *a, vd *dead) {
+static inline __attribute__((always_inline)) void block_density(const engine *e, const block *b, int k, const double *row, density *a, vd *dead) {
     const int kpad = e->kpad;
     switch (b->kind) {
     case NORMAL:
@@ -41,9 +42,10 @@ static inline void block_density(const engine *e, const block *b, int k, const d
     case MVN: {
         int pattern = e->pattern[b - e->blocks];
         double *y = e->y + b->y * kpad + k;
-        if (pattern == FULL)
-            mvn_density(a, b->size, row + b->column[0], b->stat + k, b->theta + k, kpad, y);
-        else if (pattern == PARTIAL)
+        if (pattern == FULL) {
+            mvn_root(a, b->size, b->theta + k, kpad);
+            a->sum -= mvn_squares(b->size, 0, b->size, row + b->column[0], b->stat + k, b->theta + k, kpad, y, all(0.0));
+        } else if (pattern == PARTIAL)
             a->sum += CONST_AT(y);
         else if (pattern == OUTSIDE)
             *dead = all(-INFINITY);
@@ -101,27 +103,31 @@ static inline void block_density(const engine *e, const block *b, int k, const d
     renormalise(a);
 }
 
+/* whether every cell is there and inside its support: zero times anything else is not zero */
+static inline int is_whole(const double *row, int n) {
+    double sum = 0.0;
+    for (int c = 0; c < n; c++) sum += 0.0 * row[c];
+    return sum == sum;
+}
+
 /* what does not depend on the component, and what is computed for one component at a time */
-static void prepare(engine *e, const double *row) {
+static inline void prepare(engine *e, const double *row) {
+    e->whole = is_whole(row, e->n_columns);
     for (int i = 0; i < e->n_blocks; i++) {
         const block *b = e->blocks + i;
         double c = 0.0;
         if (b->kind == MVN) {
-            int pattern = mvn_pattern(b, row);
+            int pattern = e->whole ? FULL : mvn_pattern(b, row);
             e->pattern[i] = pattern;
             if (pattern == FULL) c = -HALF_LOG_2PI * b->size;
             if (pattern == PARTIAL)
                 for (int k = 0; k < e->kpad; k++)
                     e->y[b->y * e->kpad + k] = k < e->k ? mvn_partial(e, b, k, row, e->dense, 0, 0) : 0.0;
-        } else if (b->kind == NORMAL) {
-            int present = 0;
-            for (int u = 0; u < b->units; u++) present += row[b->column[u]] < INFINITY;
-            c = -HALF_LOG_2PI * present;
         } else if (b->kind == LOGNORMAL || b->kind == POISSON || b->kind == BINOMIAL) {
             for (int u = 0; u < b->units; u++) {
                 double x = row[b->column[u]];
                 if (!(x < INFINITY)) continue;
-                if (b->kind == LOGNORMAL) c -= HALF_LOG_2PI + x;
+                if (b->kind == LOGNORMAL) c -= x;
                 if (b->kind == POISSON) c -= log_factorial(x);
                 if (b->kind == BINOMIAL) c += log_choose(b->size, x);
             }
@@ -130,52 +136,127 @@ static void prepare(engine *e, const double *row) {
     }
 }
 
+/* the log densities of W components by the first blocks */
+static inline __attribute__((always_inline)) vd blocks_density(const engine *e, int k, const double *row, int n_blocks, density *result) {
+    density a = density_one();
+    vd dead = CONST_AT(e->bias + k);
+    for (int i = 0; i < n_blocks; i++) {
+        const block *b = e->blocks + i;
+        const density before = a;
+        const vd dead_before = dead;
+        block_density(e, b, k, row, &a, &dead);
+        a.sum += e->common[i];
+        if (!b->lanes) continue;
+        const vi mask = *(const vi *)(b->lanes + k);
+        a.sum = select_(mask, a.sum, before.sum);
+        a.product = select_(mask, a.product, before.product);
+        a.exponent = (mask & a.exponent) | (~mask & before.exponent);
+        dead = select_(mask, dead, dead_before);
+    }
+    *result = a;
+    return dead;
+}
+
+/* as exp(e->lp) * e->r */
+static inline vd write_density(engine *e, int k, density *a, vd dead) {
+    vd root, scale = density_scale(a, &root) + dead;
+    AT(e->lp + k) = scale;
+    AT(e->r + k) = root;
+    return scale;
+}
+
+#define HEAD 4  /* coordinates by which many Gaussians are compared first */
+#define STRIDE 4
+#define MANY 32 /* components, from which on it pays */
+
+/* Many Gaussians over whole records, last of the blocks, with no more than their means apart: the components that can't
+ * respond are left before their D^2 work is done. Nobody else can tell: exp of what they would get is exactly 0. */
+static inline int leaves_early(const engine *e) {
+    const block *b = e->blocks + e->n_blocks - 1;
+    return e->kpad >= MANY && b->kind == MVN && !b->lanes && b->size > HEAD &&
+           e->pattern[e->n_blocks - 1] == FULL;
+}
+
+static inline vd gaussian_squares(const engine *e, int k, const double *row, int first, int last, vd sum) {
+    const block *b = e->blocks + e->n_blocks - 1;
+    return mvn_squares(b->size, first, last, row + b->column[0], b->stat + k, b->theta + k, e->kpad,
+                       e->y + b->y * e->kpad + k, sum);
+}
+
+/* the log densities of W components, of which e->lp has the squares of the head; `top` is the greatest so far */
+static __attribute__((noinline)) vd gaussian_density(engine *e, int k, const double *row, vd top) {
+    const int last = e->n_blocks - 1;
+    const block *b = e->blocks + last;
+    density a;
+    vd dead = blocks_density(e, k, row, last, &a), squares = CONST_AT(e->lp + k);
+    mvn_root(&a, b->size, b->theta + k, e->kpad);
+    const vd most = a.sum + e->common[last] + from_int(a.exponent) * 0.34657359027997264 + dead + 1.0;
+    for (int i = HEAD; i < b->size; i += STRIDE) {
+        if (every(most - squares < top - 710.0)) {
+            AT(e->lp + k) = all(-INFINITY);
+            AT(e->r + k) = all(1.0);
+            return all(-INFINITY);
+        }
+        squares = gaussian_squares(e, k, row, i, i + STRIDE < b->size ? i + STRIDE : b->size, squares);
+    }
+    a.sum -= squares;
+    a.sum += e->common[last];
+    return write_density(e, k, &a, dead);
+}
+
+/* the most likely components by the head first: what the others are held against */
+static vd many_densities(engine *e, const double *row) {
+    int first = 0;
+    double least = INFINITY;
+    for (int k = 0; k < e->kpad; k += W) {
+        vd squares = gaussian_squares(e, k, row, 0, HEAD, all(0.0));
+        AT(e->lp + k) = squares;
+        double here = -largest(CONST_AT(e->bias + k) - squares)[0];
+        if (here < least) least = here, first = k;
+    }
+    vd top = largest(gaussian_density(e, first, row, all(-INFINITY)));
+    for (int k = 0; k < e->kpad; k += W) {
+        if (k == first) continue;
+        vd scale = gaussian_density(e, k, row, top);
+        if (!every(scale <= top)) top = vmax(largest(scale), top);
+    }
+    return top;
+}
+
 /* The E-step: responsibilities into e->r, the pieces of the record's log density into e->top and e->sum. */
 static int expect(engine *e, const double *row) {
     const int kpad = e->kpad;
     prepare(e, row);
-    vd most = all(-INFINITY);
-    for (int k = 0; k < kpad; k += W) {
-        density a = density_one();
-        vd dead = CONST_AT(e->bias + k);
-        for (int i = 0; i < e->n_blocks; i++) {
-            const block *b = e->blocks + i;
-            if (!b->lanes) {
-                block_density(e, b, k, row, &a, &dead);
-                a.sum += e->common[i];
-                continue;
-            }
-            vi mask = *(const vi *)(b->lanes + k);
-            density before = a;
-            vd dead_before = dead;
-            block_density(e, b, k, row, &a, &dead);
-            a.sum = select_(mask, a.sum + e->common[i], before.sum);
-            a.product = select_(mask, a.product, before.product);
-            a.exponent = (mask & a.exponent) | (~mask & before.exponent);
-            dead = select_(mask, dead, dead_before);
+    vd top = all(-INFINITY);
+    if (leaves_early(e)) top = many_densities(e, row);
+    else {
+        for (int k = 0; k < kpad; k += W) {
+            density a;
+            vd dead = blocks_density(e, k, row, e->n_blocks, &a);
+            top = vmax(write_density(e, k, &a, dead), top);
         }
-        vd root, scale = density_scale(&a, &root) + dead;
-        AT(e->lp + k) = scale;
-        AT(e->r + k) = root;
-        most = vmax(scale, most);
+        top = largest(top);
     }
-    double top = largest(most);
-    if (!(top > -INFINITY)) return IMPOSSIBLE;
+    if (!(top[0] > -INFINITY)) return IMPOSSIBLE;
     vd parts[LANES / W], prior = all(e->weight_prior);
     for (int h = 0; h < LANES / W; h++) parts[h] = all(0.0);
     for (int g = 0; g < kpad; g += LANES)
         for (int h = 0; h < LANES / W; h++) {
             const int k = g + h * W;
-            vd t = vexp(CONST_AT(e->lp + k) - top) * (CONST_AT(e->r + k) * (CONST_AT(e->mass + k) + prior));
+            vd x = CONST_AT(e->lp + k) - top;
+            if (kpad >= MANY && every(x < -708.0)) {
+                AT(e->r + k) = all(0.0);
+                continue;
+            }
+            vd t = vexp(x) * (CONST_AT(e->r + k) * (CONST_AT(e->mass + k) + prior));
             AT(e->r + k) = t;
             parts[h] += t;
         }
-    double sum = sum_of_lanes(parts);
-    if (!(sum > 0.0)) return IMPOSSIBLE;
-    vd inverse = all(1.0 / sum);
+    const vd sum = sum_of_lanes(parts), inverse = 1.0 / sum;
+    if (!(sum[0] > 0.0)) return IMPOSSIBLE;
     for (int k = 0; k < kpad; k += W) AT(e->r + k) *= inverse;
-    e->top = top;
-    e->sum = sum;
+    e->top = top[0];
+    e->sum = sum[0];
     return LEARNT;
 }
 
@@ -185,8 +266,9 @@ static inline vd unit_kappa(const engine *e, const block *b, int u, int k) {
 
 /* one Normal's step, where its field is there, and its M-step's variance */
 static inline vd normal_learn(double x, vd rho, vd kappa, vd scale, double *stat, int kpad) {
-    if (x < INFINITY) normal_step(normal_deviation(all(x), AT(stat), AT(stat + kpad)), rho, stat + kpad, stat + 2 * kpad);
-    return normal_variance(AT(stat + 2 * kpad), scale, kappa);
+    double *offset = stat + kpad, *variance = stat + 2 * kpad;
+    vd v = x < INFINITY ? normal_step(all(x), CONST_AT(stat), rho, offset, variance) : CONST_AT(variance);
+    return normal_variance(v, scale, kappa);
 }
 
 /* The step (where there is a record) and the M-step of Normals; in pairs, which share a division. The locals are for
@@ -252,6 +334,7 @@ static inline void block_maximize(const engine *e, const block *b, int k) {
 static inline vd prior_share(const engine *e, vd count) { return e->prior_weight / (count + e->prior_weight); }
 
 static void maximize(engine *e) {
+    forget_steps(e);
     for (int m = 0; m < e->n_masses; m++)
         for (int k = 0; k < e->kpad; k += W)
             AT(e->kappa + m * e->kpad + k) = prior_share(e, CONST_AT(e->count + m * e->kpad + k));
@@ -272,7 +355,7 @@ static inline void block_step(const engine *e, const block *b, int k, const doub
         if (b->kind == MVN) {
             int pattern = e->pattern[b - e->blocks];
             double *y = e->y + b->y * kpad + k;
-            if (pattern == FULL) mvn_step(b->size, rho, row + b->column[0], s, p, kpad, y, y + b->size * kpad);
+            if (pattern == FULL) mvn_step(b->size, rho, row + b->column[0], s, b->theta + k, p, kpad, y, y + b->size * kpad);
             if (pattern == PARTIAL)
                 for (int j = 0; j < W; j++)
                     if (rho[j] > 0.0) mvn_partial_update(e, b, k + j, row, rho[j]);
@@ -306,9 +389,7 @@ static void tame(const engine *e) {
 
 /* A mass of its own for each unit whose record lacks it, made before anything moves. */
 static int needs_fork(const engine *e, const double *row) {
-    int missing = 0;
-    for (int c = 0; c < e->n_columns; c++) missing |= row[c] != row[c];
-    if (!missing) return 0;
+    if (e->whole) return 0;
     for (int i = 0; i < e->n_blocks; i++) {
         const block *b = e->blocks + i;
         if (b->fixed) continue;
@@ -323,21 +404,19 @@ static int needs_fork(const engine *e, const double *row) {
 static int learn(engine *e, const double *row, double w) {
     const int kpad = e->kpad;
     if (e->scored) e->total = total_mass(e);
-    double first = step_size(e, e->clock[0] + 1.0, e->start[0]); /* early: it overlaps with the E-step */
     int status = expect(e, row);
     if (status) return status;
     if (needs_fork(e, row)) return FORK;
     e->n_active = kpad == LANES;
     e->active[0] = 0;
     for (int g = 0; kpad > LANES && g < kpad; g += LANES) {
-        vd most = CONST_AT(e->r + g);
-        for (int k = g + W; k < g + LANES; k += W) most = vmax(CONST_AT(e->r + k), most);
-        if (largest(most) > NEGLIGIBLE) e->active[e->n_active++] = g;
+        vi silent = CONST_AT(e->r + g) <= NEGLIGIBLE;
+        for (int k = g + W; k < g + LANES; k += W) silent &= CONST_AT(e->r + k) <= NEGLIGIBLE;
+        if (!every(silent)) e->active[e->n_active++] = g;
     }
     for (int m = 0; m < e->n_masses; m++) {
         if (m > 0 && !mass_observed(e, m, row)) continue;
-        double gamma = m == 0 ? first : step_size(e, e->clock[m] + 1.0, e->start[m]);
-        gamma = weighted_step(gamma, w);
+        double gamma = weighted_step(next_step(e, m), w);
         double *mass = e->mass + m * kpad, kept = 1.0 - gamma, records = w / gamma;
         for (int k = 0; k < kpad; k += W) {
             vd r = CONST_AT(e->r + k);

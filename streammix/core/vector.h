@@ -20,6 +20,7 @@ static inline vd select_(vi mask, vd a, vd b) {
 static inline vd vmax(vd a, vd b) { return (vd)_mm512_max_pd((__m512d)a, (__m512d)b); }
 static inline vd vmin(vd a, vd b) { return (vd)_mm512_min_pd((__m512d)a, (__m512d)b); }
 static inline vd vsqrt(vd x) { return (vd)_mm512_sqrt_pd((__m512d)x); }
+static inline int every(vi mask) { return _mm512_movepi64_mask((__m512i)mask) == 255; }
 #elif W == 4
 static inline vd select_(vi mask, vd a, vd b) {
     return (vd)_mm256_blendv_pd((__m256d)b, (__m256d)a, (__m256d)mask);
@@ -27,11 +28,13 @@ static inline vd select_(vi mask, vd a, vd b) {
 static inline vd vmax(vd a, vd b) { return (vd)_mm256_max_pd((__m256d)a, (__m256d)b); }
 static inline vd vmin(vd a, vd b) { return (vd)_mm256_min_pd((__m256d)a, (__m256d)b); }
 static inline vd vsqrt(vd x) { return (vd)_mm256_sqrt_pd((__m256d)x); }
+static inline int every(vi mask) { return _mm256_movemask_pd((__m256d)mask) == 15; }
 #else
 static inline vd select_(vi mask, vd a, vd b) { return (vd)((mask & (vi)a) | (~mask & (vi)b)); }
 static inline vd vmax(vd a, vd b) { return (vd){a[0] > b[0] ? a[0] : b[0], a[1] > b[1] ? a[1] : b[1]}; }
 static inline vd vmin(vd a, vd b) { return (vd){a[0] < b[0] ? a[0] : b[0], a[1] < b[1] ? a[1] : b[1]}; }
 static inline vd vsqrt(vd x) { return (vd){sqrt(x[0]), sqrt(x[1])}; }
+static inline int every(vi mask) { return (mask[0] & mask[1]) != 0; }
 #endif
 
 #define MANTISSA 0x000fffffffffffffLL
@@ -55,13 +58,27 @@ static inline vd vexp(vd x) {
     return select_(x < -708.0, all(0.0), p * scale);
 }
 
-/* the largest lane: the same whatever the order of the comparisons */
-static inline double largest(vd x) {
-    double lanes[W] __attribute__((aligned(8 * W)));
-    AT(lanes) = x;
-    for (int half = W / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++) lanes[i] = lanes[i] > lanes[i + half] ? lanes[i] : lanes[i + half];
-    return lanes[0];
+/* lanes in halves, quarters and pairs changing places */
+#if W == 8
+#define OTHER_HALF(x) __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3)
+#define OTHER_TWO(x) __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5)
+#define OTHER_ONE(x) __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6)
+#elif W == 4
+#define OTHER_TWO(x) __builtin_shufflevector(x, x, 2, 3, 0, 1)
+#define OTHER_ONE(x) __builtin_shufflevector(x, x, 1, 0, 3, 2)
+#else
+#define OTHER_ONE(x) __builtin_shufflevector(x, x, 1, 0)
+#endif
+
+/* the largest lane, in every lane: the same whatever the order of the comparisons */
+static inline vd largest(vd x) {
+#if W > 4
+    x = vmax(x, OTHER_HALF(x));
+#endif
+#if W > 2
+    x = vmax(x, OTHER_TWO(x));
+#endif
+    return vmax(x, OTHER_ONE(x));
 }
 
 /* log(x * 2^extra) for positive normal x */
@@ -131,11 +148,18 @@ static inline vd density_log(const density *a) {
     return vmax(a->sum, all(-1e300)) + 0.5 * vlog_scaled(a->product, a->exponent);
 }
 
-/* the lanes of a group, added as a tree */
-static inline double sum_of_lanes(const vd *parts) {
-    double s[LANES] __attribute__((aligned(64)));
-    for (int h = 0; h < LANES / W; h++) AT(s + h * W) = parts[h];
-    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+/* the lanes of a group added as a tree, in every lane; additions commute, so each lane has the same bits */
+static inline vd sum_of_lanes(const vd *parts) {
+#if W > 4
+    vd x = parts[0] + OTHER_HALF(parts[0]);
+    x += OTHER_TWO(x);
+#elif W > 2
+    vd x = parts[0] + parts[1];
+    x += OTHER_TWO(x);
+#else
+    vd x = (parts[0] + parts[2]) + (parts[1] + parts[3]);
+#endif
+    return x + OTHER_ONE(x);
 }
 
 /* eight partial sums, row i in the i mod 8-th, added as a tree */
