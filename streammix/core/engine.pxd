@@ -86,7 +86,6 @@ cdef class Engine:
     cdef readonly list theta
     cdef readonly object layout
     cdef readonly int n_components
-    cdef dict template  # {0: 0.0, 1: 0.0, …}: copied, then filled, it never has to grow
     cdef double *bind(self, array) except NULL
     cdef int *bind_ints(self, array) except NULL
     cdef const int64_t *bind_lanes(self, lanes, int kpad) except NULL

@@ -106,7 +106,6 @@ cdef class Engine:
         if self.run == NULL:
             raise ConfigError(f"STREAMMIX_LEVEL={wanted.decode()} can't run here; levels are v1, v3 and v4")
         self.keep = [state]
-        self.template = dict.fromkeys(range(state.n_components), 0.0)
         self.theta = []
         self.layout = layout
         self.n_components = state.n_components

@@ -3,14 +3,27 @@
 
 import numpy as np
 
+from cpython.dict cimport PyDict_Copy, PyDict_SetItem
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from libc.math cimport INFINITY
 
 from streammix.core.engine cimport IMPOSSIBLE, LEARNT, Engine, log_density, total_mass
 from streammix.core.reader cimport Reader
 
-from streammix.core.reader import as_record
+from streammix.core.reader import as_record, short
+from streammix.errors import RecordError
 
 cdef double LARGEST_WEIGHT = 1e100
+
+
+cdef double other_weight(object w) except? -1.0:
+    """A weight that is not a Python float."""
+    try:
+        return w
+    except (TypeError, ValueError, OverflowError):
+        raise RecordError(
+            f"a record's weight must be a positive number up to {LARGEST_WEIGHT:g}, not {short(w)}"
+        ) from None
 
 
 cdef class Waiting:
@@ -49,6 +62,8 @@ cdef class Records:
     cdef Reader reader
     cdef Waiting waiting
     cdef int every
+    cdef tuple labels  # 0, 1, …
+    cdef dict template  # {0: 0.0, 1: 0.0, …}: copied, then filled, it never has to grow
     cdef public long long _n_seen
 
     def _bind(self, Engine engine, Engine learner, Reader reader, int every, Waiting waiting):
@@ -61,6 +76,9 @@ cdef class Records:
         self.reader = reader
         self.every = every
         self.waiting = waiting
+        if engine is not None and self.labels is None:
+            self.labels = tuple(range(engine.n_components))
+            self.template = dict.fromkeys(self.labels, 0.0)
 
     @property
     def _engine(self):
@@ -70,7 +88,7 @@ cdef class Records:
     def _reader(self):
         return self.reader
 
-    def learn_one(self, x, double w=1.0):
+    def learn_one(self, x, w=1.0):
         """Learn one record.
 
         Parameters
@@ -85,42 +103,43 @@ cdef class Records:
         RecordError
             If the record is refused: it names the field, the value and what was expected; the model is as before.
         """
-        cdef int status
+        cdef double weight = PyFloat_AS_DOUBLE(w) if PyFloat_CheckExact(w) else other_weight(w)
         cdef Engine learner = self.learner
-        if self.engine is None or not isinstance(x, dict) or not 0.0 < w <= LARGEST_WEIGHT:
-            self._learn_slow(x, w)
+        cdef Reader reader = self.reader
+        cdef Waiting waiting
+        if self.engine is None or not isinstance(x, dict) or not 0.0 < weight <= LARGEST_WEIGHT:
+            self._learn_slow(x, weight)
             return
         if learner is None:
-            if self.waiting is None or self.waiting.n + 1 >= self.waiting.size:
-                self._learn_slow(x, w)
+            waiting = self.waiting
+            if waiting is None or waiting.n + 1 >= waiting.size:
+                self._learn_slow(x, weight)
                 return
-            self.reader.read(<dict>x, &self.waiting.row_view[self.waiting.n, 0])
-            if self.reader.unseen:
-                self._learn_slow(x, w)
+            reader.read(<dict>x, &waiting.row_view[waiting.n, 0])
+            if reader.unseen:
+                self._learn_slow(x, weight)
                 return
-            self.waiting.weight_view[self.waiting.n] = w
-            self.waiting.n += 1
+            waiting.weight_view[waiting.n] = weight
+            waiting.n += 1
             self._n_seen += 1
             return
         if self.every and (self._n_seen + 1) % self.every == 0:
-            self._learn_slow(x, w)
+            self._learn_slow(x, weight)
             return
-        self.reader.read(<dict>x, learner.e.row)
-        if self.reader.unseen:
-            self._learn_slow(x, w)
-            return
-        status = learner.run.learn(&learner.e, learner.e.row, w)
-        if status == LEARNT:
+        reader.read(<dict>x, learner.e.row)
+        if not reader.unseen and learner.run.learn(&learner.e, learner.e.row, weight) == LEARNT:
             self._n_seen += 1
         else:
-            self._learn_slow(x, w)
+            self._learn_slow(x, weight)
 
     cdef int expect(self, x) except -1:
         """The E-step of a record; 0 where there is no state yet."""
-        if self.engine is None:
+        cdef Engine engine = self.engine
+        cdef Reader reader = self.reader
+        if engine is None:
             return 0
-        self.reader.read(x if isinstance(x, dict) else as_record(x), self.engine.e.row)
-        return 2 if self.engine.run.expect(&self.engine.e, self.engine.e.row) == IMPOSSIBLE else 1
+        reader.read(<dict>x if isinstance(x, dict) else as_record(x), engine.e.row)
+        return 2 if engine.run.expect(&engine.e, engine.e.row) == IMPOSSIBLE else 1
 
     def predict_proba_one(self, x):
         """Return the responsibilities of the components for a record, {0: r0, 1: r1, …}; uniform while warming up.
@@ -132,12 +151,13 @@ cdef class Records:
         """
         cdef dict result
         cdef int k, n, status = self.expect(x)
+        cdef Engine engine = self.engine
         if status != 1:
             n = self.n_components
             return dict.fromkeys(range(n), 1.0 / n) if status == 0 else dict(enumerate(self.weights.tolist()))
-        result = self.engine.template.copy()
-        for k in range(self.engine.e.k):
-            result[k] = self.engine.e.r[k]
+        result = PyDict_Copy(self.template)
+        for k in range(engine.e.k):
+            PyDict_SetItem(result, self.labels[k], engine.e.r[k])
         return result
 
     def predict_one(self, x):
