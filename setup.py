@@ -14,6 +14,7 @@ def extension(name: str, sources: list[str]) -> Extension:
 
 setup(
     ext_modules=[
+        extension("values", ["values.pyx"]),
         extension("reader", ["reader.pyx"]),
         extension("engine", ["engine.pyx", *KERNELS]),
         extension("records", ["records.pyx"]),

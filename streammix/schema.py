@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from streammix.columns import LARGEST, check_shared, decoded, doubles, is_other_number, log_densities
-from streammix.core.reader import UNSEEN, Reader, level_key, level_of, log_column, short
+from streammix.core.reader import UNSEEN, Reader, log_column
+from streammix.core.values import level_key, level_of, short
 from streammix.errors import ConfigError, RecordError
 from streammix.families import Binomial, Categorical, Family, Fixed, MultivariateNormal
 from streammix.families.base import Interval

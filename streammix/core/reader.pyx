@@ -17,6 +17,9 @@ from libc.math cimport INFINITY, NAN, floor, isnan, log
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp
 
+from streammix.core.values cimport is_missing, level_key
+
+from streammix.core.values import as_record, is_sound_text, short
 from streammix.errors import RecordError
 
 cdef extern from "Python.h":
@@ -41,7 +44,6 @@ cdef enum: LOOK_AHEAD = 6
 cdef enum: REAL, WHOLE, LOG, LEVEL, SEVERAL
 KINDS = {"real": REAL, "whole": WHOLE, "log": LOG, "level": LEVEL}
 
-LARGEST_LEVEL = 10**300  # whole numbers beyond it are no levels: a file could not hold them
 UNSEEN = 2**31 - 1  # the code of a level that the model doesn't know
 
 cdef enum: MOST_SCALARS = 16
@@ -423,51 +425,6 @@ cdef class Reader:
         return result, list(self.unseen)
 
 
-cpdef object level_key(object value):
-    """The key of a level: itself for text, (type's name, value) for others, so that True is not 1; None: no level."""
-    if PyUnicode_CheckExact(value):
-        return value
-    if value is None or is_missing(value):
-        return ("null", None)
-    if hasattr(value, "dtype"):
-        if value.dtype.kind not in "biufU" or value.ndim:
-            return None
-        value = value.item()
-    if isinstance(value, bool):
-        return ("bool", value)
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, float):
-        if value != value:
-            return ("null", None)
-        return ("int", int(value)) if value.is_integer() else None
-    if isinstance(value, int):
-        return ("int", int(value)) if abs(value) < LARGEST_LEVEL else None
-    return None
-
-
-def level_of(object key):
-    """The level behind a key."""
-    return key if isinstance(key, str) else key[1]
-
-
-cpdef bint is_missing(object value):
-    """None, and pandas's NA and NaT and NumPy's masked, which can't be compared."""
-    return value is None or type(value).__name__ in ("NAType", "NaTType", "MaskedConstant")
-
-
-def is_sound_text(str text):
-    """Whether text comes back the same from a file: two surrogate halves in a row would come back as one character."""
-    return text.isascii() or text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass") == text
-
-
-def as_record(x):
-    """A plain dict of a record given as another mapping."""
-    if not hasattr(x, "keys"):
-        raise RecordError(f"a record must be a dict of fields, not {short(x)}")
-    return dict(x)
-
-
 def log_column(const double[:] values):
     """Logarithms, by the very function that reads single records."""
     cdef Py_ssize_t i
@@ -476,12 +433,3 @@ def log_column(const double[:] values):
     for i in range(values.shape[0]):
         out[i] = log(values[i])
     return result
-
-
-def short(value):
-    """A value's repr, cut where it is long."""
-    try:
-        text = repr(value)
-    except ValueError:  # whole numbers beyond Python's limit of digits
-        text = f"a {type(value).__name__} too long to print"
-    return text if len(text) <= 80 else text[:77] + "..."

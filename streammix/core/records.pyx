@@ -10,7 +10,7 @@ from libc.math cimport INFINITY
 from streammix.core.engine cimport IMPOSSIBLE, LEARNT, Engine, log_density, total_mass
 from streammix.core.reader cimport Reader
 
-from streammix.core.reader import as_record, short
+from streammix.core.values import as_record, short
 from streammix.errors import RecordError
 
 cdef double LARGEST_WEIGHT = 1e100
