@@ -316,11 +316,12 @@ class Schema:
         return np.asarray(values)
 
     def _explain(self, column: int, value: Any) -> str:
-        name, kind, low, high = self._rules[column][:4]
+        name, kind, _, high = self._rules[column][:4]
         expected = self._whats[column]
         try:
-            if kind != "level" and not isinstance(value, str) and math.isfinite(value) and not low <= value <= high:
-                expected = f"{expected} of a magnitude up to {high:g}" if abs(value) > high > 1e30 else expected
+            is_number = kind != "level" and not isinstance(value, str | bytes | np.complexfloating)
+            if is_number and high > 1e30 and high < abs(float(value)) < math.inf:
+                expected = f"{expected} of a magnitude up to {high:g}"
         except (TypeError, ValueError, OverflowError):
             pass
         return f"field {name!r}: expected {expected}, got {short(value)}"
