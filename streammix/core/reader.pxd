@@ -14,7 +14,7 @@ cdef class Reader:
     cdef object explain
     cdef dict first_column
     cdef list keys
-    cdef int n_places
+    cdef int n_places, n_out_of_order
     cdef place *places
     cdef bint is_out_of_order, has_externals
     cdef int *next_column

@@ -40,7 +40,9 @@ cdef extern from "Python.h":
     const void *data_of "PyUnicode_DATA"(PyObject *)
 
 cdef enum: MOST_PLACES = 4096
-cdef enum: LOOK_AHEAD = 6
+cdef enum: MOST_LOOKED_AT = 32  # places whose key may be the very object sought
+cdef enum: MOST_COMPARED = 4  # places whose key may be equal to it
+cdef enum: MOST_OUT_OF_ORDER = 8  # records in a row, after which their order is the one to expect
 cdef enum: REAL, WHOLE, LOG, LEVEL, SEVERAL
 KINDS = {"real": REAL, "whole": WHOLE, "log": LOG, "level": LEVEL}
 
@@ -210,6 +212,8 @@ cdef class Reader:
             self.unseen = []
         if self.is_out_of_order:
             self.forget()
+        elif self.n_out_of_order:
+            self.n_out_of_order = 0
         here = self.places
         while PyDict_Next(x, &at, &key, &value):
             if key != here.key and not is_again(here, key):
@@ -266,14 +270,19 @@ cdef class Reader:
 
     cdef int find(self, int at, object key, Py_ssize_t n_fields) except -1:
         """The place of a key that is not the object expected at a place; the last one is for what finds no room."""
-        cdef int i, column
+        cdef int i, column, n = self.n_places
         cdef place *here
         if not isinstance(key, str):
             raise RecordError(f"a field's name must be a string, not {short(key)}")
-        for i in range(at, min(at + LOOK_AHEAD, self.n_places)):
-            here = self.places + i
-            if here.key == <PyObject *>key:
+        for i in range(at, min(at + MOST_LOOKED_AT, n)):
+            if self.places[i].key == <PyObject *>key:
                 return i
+        for i in range(min(at, MOST_LOOKED_AT)):
+            if self.places[i].key == <PyObject *>key:
+                self.is_out_of_order = True
+                return i
+        for i in range(at, min(at + MOST_COMPARED, n)):
+            here = self.places + i
             if same_text(here.key, <PyObject *>key):
                 # a key that comes twice will come again; one that is made anew for each record is not worth keeping
                 if here.other == <PyObject *>key:
@@ -310,8 +319,12 @@ cdef class Reader:
         return at
 
     cdef int forget(self) except -1:
-        """Forget the order of the keys: the records have another one now."""
+        """Forget the order of the keys, once record after record has had another one."""
         self.is_out_of_order = False
+        self.n_out_of_order += 1
+        if self.n_out_of_order < MOST_OUT_OF_ORDER:
+            return 0
+        self.n_out_of_order = 0
         self.n_places = 0
         self.places[0].key = NULL
         self.keys = []
