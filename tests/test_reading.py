@@ -310,5 +310,27 @@ def test_answers_are_dicts_of_their_own(warm):
     answer["more"] = 1.0
     del answer[1]
     assert warm.predict_proba_one({"x": 1.0}) == again
-    other = sm.Mixture._restore(warm._snapshot())
-    assert other.predict_proba_one({"x": 1.0}) == again
+
+
+@pytest.mark.parametrize("n_components", [1, 2, 7, 30])
+def test_answers_that_are_kept_stay_as_they_are(n_components):
+    """Whole answers, single numbers of them, copies of them, the last one or none: whatever is kept keeps its value."""
+    components = [{"x": sm.Normal(mean=3.0 * k, variance=4.0)} for k in range(n_components)]
+    model, plain = sm.Mixture(components=components, seed=1), sm.Mixture(components=components, seed=1)
+    rng = random.Random(1)
+    kept: list[tuple[Any, Any]] = []
+    answer = None
+    for _ in range(500):
+        x = {"x": rng.gauss(0, 3 * n_components)}
+        _, responsibilities = plain._engine.expect(np.array([x["x"]]))
+        wanted = responsibilities.copy()
+        answer = model.predict_proba_one(x)
+        assert list(answer) == list(range(n_components))
+        assert np.array(list(answer.values())).tobytes() == wanted.tobytes()
+        k = rng.randrange(n_components)
+        kept.append(rng.choice([(answer, dict(enumerate(wanted))), (answer[k], wanted[k]), (1, 1), (1, 1), (1, 1)]))
+        if rng.random() < 0.3:
+            answer = None
+        if rng.random() < 0.05:
+            kept = kept[-3:]
+        assert all(found == expected for found, expected in kept)

@@ -3,8 +3,10 @@
 
 import numpy as np
 
-from cpython.dict cimport PyDict_Copy, PyDict_SetItem
+from cpython.dict cimport PyDict_Copy
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.list cimport PyList_GET_ITEM
+from cpython.object cimport PyObject
 from libc.math cimport INFINITY
 
 from streammix.core.engine cimport IMPOSSIBLE, LEARNT, Engine, log_density, total_mass
@@ -12,6 +14,11 @@ from streammix.core.reader cimport Reader
 
 from streammix.core.values import as_record, short
 from streammix.errors import RecordError
+
+cdef extern from "Python.h":
+    ctypedef struct PyFloatObject:
+        double ob_fval
+    Py_ssize_t references_to "Py_REFCNT"(PyObject *)
 
 cdef double LARGEST_WEIGHT = 1e100
 
@@ -51,6 +58,41 @@ cdef class Waiting:
         self.n = end
 
 
+cdef class Answers:
+    """Makes the dicts {0: r0, 1: r1, …} of responsibilities.
+
+    An answer is a copy of a dict kept here. A number that nobody but this object holds any more, as after the answer
+    was dropped, takes its next value in place; any other is left to whoever holds it. Two dicts take turns, since the
+    last answer is often still in its caller's hands.
+    """
+
+    cdef list dicts, numbers
+    cdef int turn
+    cdef readonly int size
+
+    def __cinit__(self, int size):
+        cdef double nothing = 0.0
+        self.size = size
+        self.numbers = [[nothing for _ in range(size)] for _ in range(2)]  # each number is an object of its own
+        self.dicts = [dict(enumerate(numbers)) for numbers in self.numbers]
+
+    cdef dict answer(self, const double *r):
+        cdef list numbers
+        cdef dict kept
+        cdef PyObject *number
+        cdef int k
+        self.turn = 1 - self.turn
+        numbers = self.numbers[self.turn]
+        kept = self.dicts[self.turn]
+        for k in range(self.size):
+            number = <PyObject *>PyList_GET_ITEM(numbers, k)
+            if references_to(number) == 2:  # the list's and the dict's
+                (<PyFloatObject *>number).ob_fval = r[k]
+            else:
+                numbers[k] = kept[k] = r[k]
+        return PyDict_Copy(kept)
+
+
 cdef class Records:
     """The per-record half of a mixture: what runs at every record is here, the rest calls up to the subclass.
 
@@ -62,8 +104,7 @@ cdef class Records:
     cdef Reader reader
     cdef Waiting waiting
     cdef int every
-    cdef tuple labels  # 0, 1, …
-    cdef dict template  # {0: 0.0, 1: 0.0, …}: copied, then filled, it never has to grow
+    cdef Answers answers
     cdef public long long _n_seen
 
     def _bind(self, Engine engine, Engine learner, Reader reader, int every, Waiting waiting):
@@ -76,9 +117,8 @@ cdef class Records:
         self.reader = reader
         self.every = every
         self.waiting = waiting
-        if engine is not None and self.labels is None:
-            self.labels = tuple(range(engine.n_components))
-            self.template = dict.fromkeys(self.labels, 0.0)
+        if engine is not None and self.answers is None:
+            self.answers = Answers(engine.n_components)
 
     @property
     def _engine(self):
@@ -149,16 +189,11 @@ cdef class Records:
         RecordError
             If the record is refused.
         """
-        cdef dict result
-        cdef int k, n, status = self.expect(x)
-        cdef Engine engine = self.engine
+        cdef int n, status = self.expect(x)
         if status != 1:
             n = self.n_components
             return dict.fromkeys(range(n), 1.0 / n) if status == 0 else dict(enumerate(self.weights.tolist()))
-        result = PyDict_Copy(self.template)
-        for k in range(engine.e.k):
-            PyDict_SetItem(result, self.labels[k], engine.e.r[k])
-        return result
+        return self.answers.answer(self.engine.e.r)
 
     def predict_one(self, x):
         """Return the component with the largest responsibility for a record; 0 while warming up."""
