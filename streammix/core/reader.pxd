@@ -6,6 +6,7 @@ cdef struct place:
     PyObject *other  # an equal key that came last time; it may be gone, and is only compared
     int column, kind
     double low, high
+    PyObject *codes  # of levels; None for numbers
 
 
 cdef class Reader:
@@ -22,12 +23,12 @@ cdef class Reader:
     cdef double *low
     cdef double *high
     cdef int *shared
-    cdef int read_shared(self, int column, object value, double *row) except -1
-    cdef public list codes
-    cdef public list externals
-    cdef public list unseen
+    cdef list codes
+    cdef list externals
+    cdef readonly list unseen
     cdef int read(self, dict x, double *row) except -1
     cdef int fill(self, int column, object value, double *row) except -1
+    cdef int read_shared(self, int column, object value, double *row) except -1
     cdef int find(self, int at, object key, Py_ssize_t n_fields) except -1
     cdef int forget(self) except -1
     cdef int finish(self, dict x, double *row, int known) except -1

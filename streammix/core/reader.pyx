@@ -10,7 +10,6 @@ import numpy as np
 
 from cpython.dict cimport PyDict_Next
 from cpython.exc cimport PyErr_Clear, PyErr_Occurred
-from cpython.long cimport PyLong_AsDouble
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.unicode cimport PyUnicode_CheckExact
 from libc.math cimport INFINITY, NAN, floor, isnan, log
@@ -39,6 +38,9 @@ cdef extern from "Python.h":
     Py_ssize_t length_of "PyUnicode_GET_LENGTH"(PyObject *)
     const void *data_of "PyUnicode_DATA"(PyObject *)
 
+cdef extern from "scalars.h":
+    double scalar_value(const char *, char) noexcept
+
 cdef enum: MOST_PLACES = 4096
 cdef enum: MOST_LOOKED_AT = 32  # places whose key may be the very object sought
 cdef enum: MOST_COMPARED = 4  # places whose key may be equal to it
@@ -52,35 +54,6 @@ cdef enum: MOST_SCALARS = 16
 cdef PyTypeObject *scalar_types[MOST_SCALARS]  # NumPy's real numbers, the commonest first
 cdef char scalar_codes[MOST_SCALARS]
 cdef int n_scalars = 0
-
-
-cdef inline double scalar_value(const char *at, char code) noexcept:
-    """The number at an address, whose type is given by NumPy's character code."""
-    if code == c"d":
-        return (<const double *>at)[0]
-    if code == c"l":
-        return (<const long *>at)[0]
-    if code == c"f":
-        return (<const float *>at)[0]
-    if code == c"i":
-        return (<const int *>at)[0]
-    if code == c"?" or code == c"B":
-        return (<const unsigned char *>at)[0]
-    if code == c"b":
-        return (<const signed char *>at)[0]
-    if code == c"h":
-        return (<const short *>at)[0]
-    if code == c"H":
-        return (<const unsigned short *>at)[0]
-    if code == c"I":
-        return (<const unsigned int *>at)[0]
-    if code == c"L":
-        return (<const unsigned long *>at)[0]
-    if code == c"q":
-        return (<const long long *>at)[0]
-    if code == c"Q":
-        return (<const unsigned long long *>at)[0]
-    return NAN
 
 
 def find_scalars():
@@ -130,6 +103,14 @@ cdef inline bint same_text(PyObject *a, PyObject *b) noexcept:
     if not is_text(a) or not is_text(b) or kind_of(a) != kind_of(b) or length_of(a) != length_of(b):
         return False
     return memcmp(data_of(a), data_of(b), length_of(a) * kind_of(a)) == 0
+
+
+cdef inline bint find_code(PyObject *codes, PyObject *text, double *code) except -1:
+    """Whether a level that is an exact string is known; its code."""
+    cdef PyObject *found = code_of(codes, text)
+    if found != NULL:
+        code[0] = whole_value(found)
+    return found != NULL
 
 
 cdef inline bint is_again(place *here, PyObject *key) noexcept:
@@ -222,6 +203,8 @@ cdef class Reader:
             if here.column >= 0:
                 known = 1
                 if here.kind == REAL and is_plain(value, &v) and here.low <= v <= here.high:
+                    row[here.column] = v
+                elif here.kind == LEVEL and is_text(value) and find_code(here.codes, value, &v):
                     row[here.column] = v
                 else:
                     self.fill(here.column, <object>value, row)
@@ -316,6 +299,7 @@ cdef class Reader:
             here.kind = SEVERAL if several else self.kind[column]
             here.low = self.low[column]
             here.high = self.high[column]
+            here.codes = <PyObject *>self.codes[column]
         return at
 
     cdef int forget(self) except -1:
@@ -357,11 +341,9 @@ cdef class Reader:
 
     cdef double level(self, int column, object value) except? -1.0:
         cdef dict codes = self.codes[column]
-        cdef PyObject *known
-        if PyUnicode_CheckExact(value):
-            known = code_of(<PyObject *>codes, <PyObject *>value)
-            if known != NULL:
-                return PyLong_AsDouble(<object>known)
+        cdef double found
+        if PyUnicode_CheckExact(value) and find_code(<PyObject *>codes, <PyObject *>value, &found):
+            return found
         key = level_key(value)
         if key is None or (isinstance(key, str) and not is_sound_text(key)):
             self.refuse(column, value)
