@@ -12,4 +12,11 @@ def extension(name: str, sources: list[str]) -> Extension:
     return Extension(f"streammix.core.{name}", paths, extra_compile_args=FLAGS, libraries=["m"], depends=headers)
 
 
-setup(ext_modules=[extension("reader", ["reader.pyx"]), extension("engine", ["engine.pyx", *KERNELS])])
+setup(
+    ext_modules=[
+        extension("values", ["values.pyx"]),
+        extension("reader", ["reader.pyx"]),
+        extension("engine", ["engine.pyx", *KERNELS]),
+        extension("records", ["records.pyx"]),
+    ]
+)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streammix import em, frames
 from streammix.core.engine import Table
-from streammix.core.reader import as_record
+from streammix.core.values import as_record
 from streammix.errors import ConfigError, RecordError
 from streammix.learner import IMPOSSIBLE, LARGEST_WEIGHT
 from streammix.mixture import Mixture

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from streammix.core.reader import short
+from streammix.core.values import short
 from streammix.errors import RecordError
 from streammix.families import Fixed
 

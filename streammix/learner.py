@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streammix import families
-from streammix.core.reader import as_record, is_missing, is_sound_text, level_key, level_of, short
+from streammix.core.values import as_record, is_missing, is_sound_text, level_key, level_of, short
 from streammix.declaration import Declaration
 from streammix.errors import RecordError
 from streammix.packing import check_layout

@@ -9,8 +9,8 @@ from river import base
 
 from streammix import frames
 from streammix.average import EVERY
-from streammix.core.engine import Records
-from streammix.core.reader import level_of
+from streammix.core.records import Records
+from streammix.core.values import level_of
 from streammix.declaration import checked, from_json, to_json
 from streammix.errors import RecordError
 from streammix.families import Categorical, Family, Fixed

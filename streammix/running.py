@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammix import average, em
-from streammix.core.engine import Engine, Table, Waiting
+from streammix.core.engine import Engine, Table
+from streammix.core.records import Waiting
 from streammix.declaration import Declaration
 from streammix.schema import Encoded, Schema
 from streammix.state import State

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from streammix.columns import LARGEST, check_shared, decoded, doubles, is_other_number, log_densities
-from streammix.core.reader import UNSEEN, Reader, level_key, level_of, log_column, short
+from streammix.core.reader import UNSEEN, Reader, log_column
+from streammix.core.values import level_key, level_of, short
 from streammix.errors import ConfigError, RecordError
 from streammix.families import Binomial, Categorical, Family, Fixed, MultivariateNormal
 from streammix.families.base import Interval
@@ -315,11 +316,12 @@ class Schema:
         return np.asarray(values)
 
     def _explain(self, column: int, value: Any) -> str:
-        name, kind, low, high = self._rules[column][:4]
+        name, kind, _, high = self._rules[column][:4]
         expected = self._whats[column]
         try:
-            if kind != "level" and not isinstance(value, str) and math.isfinite(value) and not low <= value <= high:
-                expected = f"{expected} of a magnitude up to {high:g}" if abs(value) > high > 1e30 else expected
+            is_number = kind != "level" and not isinstance(value, str | bytes | np.complexfloating)
+            if is_number and high > 1e30 and high < abs(float(value)) < math.inf:
+                expected = f"{expected} of a magnitude up to {high:g}"
         except (TypeError, ValueError, OverflowError):
             pass
         return f"field {name!r}: expected {expected}, got {short(value)}"

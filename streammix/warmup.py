@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammix.core.engine import Engine, Table
-from streammix.core.reader import level_key
+from streammix.core.values import level_key
 from streammix.em import blank, collect, forks_needed, iterate, reanchor
 from streammix.errors import ConfigError
 from streammix.families import (

@@ -1,91 +1,14 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The binding of the compiled core: Engine binds the arrays of a State; Records is the per-record half of Mixture."""
+"""The binding of the compiled core: Engine binds the arrays of a State to the kernels."""
 
 import os
 
 import numpy as np
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
-
-from streammix.core.reader cimport Reader
-
-from streammix.core.reader import as_record
-from streammix.errors import ConfigError
-
-from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 
-cdef extern from "engine.h":
-    enum: LEARNT
-    enum: IMPOSSIBLE
-    enum: FORK
-    enum: NORMAL
-    enum: LOGNORMAL
-    enum: MVN
-    enum: EXPONENTIAL
-    enum: POISSON
-    enum: BERNOULLI
-    enum: BINOMIAL
-    enum: CATEGORICAL
-    enum: EXTERNAL
-    ctypedef struct block:
-        int kind, units, fixed
-        long size
-        const int *column
-        const int *mass
-        const int64_t *lanes
-        double *stat
-        double *theta
-        const double *prior
-        long stat_rows, theta_rows, prior_rows, acc_rows, acc, y
-    ctypedef struct engine:
-        int k, kpad, n_blocks, n_columns, n_masses
-        block *blocks
-        double *mass
-        double *count
-        double *clock
-        const double *start
-        const int *mass_column
-        const int *mass_width
-        const double *bias
-        double prior_weight
-        int step_kind
-        double step_value, weight_prior, total
-        int scored
-        double *lp
-        double *r
-        double *rho
-        double *kappa
-        double *y
-        int *active
-        double *common
-        int *pattern
-        double *dense
-        double *matrix
-        double *row
-        double *ahead
-        double *ahead_from
-    ctypedef struct table:
-        int n_columns
-        const char **data
-        const long *stride
-    ctypedef struct kernels:
-        const char *name
-        int (*expect)(engine *, const double *) noexcept nogil
-        int (*learn)(engine *, const double *, double) noexcept nogil
-        void (*maximize)(engine *) noexcept nogil
-        double (*accumulate)(const engine *, const table *, long, long, const double *, const double *, double *,
-                             double *, double *, double *, long *) noexcept nogil
-        void (*blend)(engine *, const double *, const double *, const double *) noexcept nogil
-    const kernels *kernels_for(const char *level) noexcept
-    long accumulator_rows(const engine *) noexcept nogil
-    long work_doubles(const engine *) noexcept nogil
-    long matrix_rows(const engine *) noexcept nogil
-    double compounded_step(const engine *, int, const table *, long, long, const double *, double *) noexcept nogil
-    int rows_need_fork(const engine *, const table *, long, long) noexcept nogil
-    void fill_tables() noexcept
-    double log_density(const engine *, double) noexcept nogil
-    double total_mass(const engine *) noexcept nogil
+from streammix.errors import ConfigError
 
 fill_tables()
 
@@ -94,7 +17,6 @@ KINDS = {
     "bernoulli": BERNOULLI, "binomial": BINOMIAL, "categorical": CATEGORICAL, "external": EXTERNAL,
 }
 GROUP = 8  # components come in groups of this many lanes
-cdef double LARGEST_WEIGHT = 1e100
 CHUNK = 4096  # rows whose sums are taken together, whatever the number of threads
 
 
@@ -138,10 +60,6 @@ def level_name(wanted=None):
 cdef class Table:
     """Columns of doubles, each 1-D with any stride, that the kernels read in place; NaN is missing."""
 
-    cdef table t
-    cdef list columns
-    cdef readonly long n_rows
-
     def __cinit__(self, list columns):
         cdef int n = len(columns)
         cdef const double[:] column
@@ -180,15 +98,6 @@ cdef class Engine:
         (code, value) of the step size.
     """
 
-    cdef engine e
-    cdef const kernels *run
-    cdef list keep
-    cdef readonly object responsibilities
-    cdef readonly list theta
-    cdef readonly object layout
-    cdef readonly int n_components
-    cdef dict template  # {0: 0.0, 1: 0.0, …}: copied, then filled, it never has to grow
-
     def __cinit__(self, layout, state, step):
         cdef int i, n = len(layout)
         cdef engine *e = &self.e
@@ -197,7 +106,6 @@ cdef class Engine:
         if self.run == NULL:
             raise ConfigError(f"STREAMMIX_LEVEL={wanted.decode()} can't run here; levels are v1, v3 and v4")
         self.keep = [state]
-        self.template = dict.fromkeys(range(state.n_components), 0.0)
         self.theta = []
         self.layout = layout
         self.n_components = state.n_components
@@ -391,152 +299,3 @@ cdef class Engine:
         for k in range(self.e.k):
             result[k] = self.e.mass[k] + self.e.weight_prior
         return result / result.sum()
-
-
-cdef class Waiting:
-    """The rows of a mini-batch that isn't full yet."""
-
-    cdef readonly object rows, weights
-    cdef double[:, ::1] row_view
-    cdef double[::1] weight_view
-    cdef public int n
-    cdef readonly int size
-
-    def __cinit__(self, int size, int n_columns):
-        self.size = size
-        self.n = 0
-        self.rows = np.empty((size, n_columns))
-        self.weights = np.empty(size)
-        self.row_view = self.rows
-        self.weight_view = self.weights
-
-    def add(self, rows, weights):
-        """Append rows and their weights; there is room for them."""
-        end = self.n + len(rows)
-        self.rows[self.n:end] = rows
-        self.weights[self.n:end] = weights
-        self.n = end
-
-
-cdef class Records:
-    """The per-record half of a mixture: what runs at every record is here, the rest calls up to the subclass.
-
-    The subclass sets `_engine` and `_reader` when there is a state to learn into, and defines `_learn_slow` and
-    `_expect_slow` for every other moment (warming up, mini-batches, averaging, new levels, newly missing fields).
-    """
-
-    cdef Engine engine, learner
-    cdef Reader reader
-    cdef Waiting waiting
-    cdef int every
-    cdef public long long _n_seen
-
-    def _bind(self, Engine engine, Engine learner, Reader reader, int every, Waiting waiting):
-        """Take the engine that predicts, the one that learns here (or None), and where rows may wait (or None).
-
-        Each `every`-th record is the subclass's to learn, where it is not 0.
-        """
-        self.engine = engine
-        self.learner = learner
-        self.reader = reader
-        self.every = every
-        self.waiting = waiting
-
-    @property
-    def _engine(self):
-        return self.engine
-
-    @property
-    def _reader(self):
-        return self.reader
-
-    def learn_one(self, x, double w=1.0):
-        """Learn one record.
-
-        Parameters
-        ----------
-        x
-            The record: field -> value. An absent field, None and NaN are missing.
-        w
-            Its weight, a positive number; a weight of 2 counts as two records.
-
-        Raises
-        ------
-        RecordError
-            If the record is refused: it names the field, the value and what was expected; the model is as before.
-        """
-        cdef int status
-        cdef Engine learner = self.learner
-        if self.engine is None or not isinstance(x, dict) or not 0.0 < w <= LARGEST_WEIGHT:
-            self._learn_slow(x, w)
-            return
-        if learner is None:
-            if self.waiting is None or self.waiting.n + 1 >= self.waiting.size:
-                self._learn_slow(x, w)
-                return
-            self.reader.read(<dict>x, &self.waiting.row_view[self.waiting.n, 0])
-            if self.reader.unseen:
-                self._learn_slow(x, w)
-                return
-            self.waiting.weight_view[self.waiting.n] = w
-            self.waiting.n += 1
-            self._n_seen += 1
-            return
-        if self.every and (self._n_seen + 1) % self.every == 0:
-            self._learn_slow(x, w)
-            return
-        self.reader.read(<dict>x, learner.e.row)
-        if self.reader.unseen:
-            self._learn_slow(x, w)
-            return
-        status = learner.run.learn(&learner.e, learner.e.row, w)
-        if status == LEARNT:
-            self._n_seen += 1
-        else:
-            self._learn_slow(x, w)
-
-    cdef int expect(self, x) except -1:
-        """The E-step of a record; 0 where there is no state yet."""
-        if self.engine is None:
-            return 0
-        self.reader.read(x if isinstance(x, dict) else as_record(x), self.engine.e.row)
-        return 2 if self.engine.run.expect(&self.engine.e, self.engine.e.row) == IMPOSSIBLE else 1
-
-    def predict_proba_one(self, x):
-        """Return the responsibilities of the components for a record, {0: r0, 1: r1, …}; uniform while warming up.
-
-        Raises
-        ------
-        RecordError
-            If the record is refused.
-        """
-        cdef dict result
-        cdef int k, n, status = self.expect(x)
-        if status != 1:
-            n = self.n_components
-            return dict.fromkeys(range(n), 1.0 / n) if status == 0 else dict(enumerate(self.weights.tolist()))
-        result = self.engine.template.copy()
-        for k in range(self.engine.e.k):
-            result[k] = self.engine.e.r[k]
-        return result
-
-    def predict_one(self, x):
-        """Return the component with the largest responsibility for a record; 0 while warming up."""
-        cdef int k, best = 0
-        if self.expect(x) != 1:
-            return 0
-        for k in range(1, self.engine.e.k):
-            if self.engine.e.r[k] > self.engine.e.r[best]:
-                best = k
-        return best
-
-    def log_density_one(self, x):
-        """Return log p(x) of a record under the mixture; 0.0 while warming up."""
-        cdef int status = self.expect(x)
-        return log_density(&self.engine.e, total_mass(&self.engine.e)) if status == 1 else -INFINITY if status else 0.0
-
-    def score_one(self, x):
-        """Return −log p(x): the higher, the more anomalous; 0.0 while warming up."""
-        cdef int status = self.expect(x)
-        return -log_density(&self.engine.e, total_mass(&self.engine.e)) if status == 1 else INFINITY if status else 0.0
-

@@ -2,18 +2,23 @@
 """Reading a record, a dict, into a row of doubles: NaN is missing, a level is its code.
 
 A stream's records tend to have the same keys in the same order, and often the very same key objects: the reader keeps
-the key last seen at each position and looks one up only where another object comes.
+the keys in the order last seen, each with what it takes to read its value (a place), and walks along them. A key is
+looked up only where it is neither the next one nor one of the few after it.
 """
 
+import numpy as np
+
 from cpython.dict cimport PyDict_Next
-from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
-from cpython.long cimport PyLong_AsDouble, PyLong_CheckExact
-from cpython.object cimport PyObject
+from cpython.exc cimport PyErr_Clear, PyErr_Occurred
+from cpython.object cimport PyObject, PyTypeObject
 from cpython.unicode cimport PyUnicode_CheckExact
 from libc.math cimport INFINITY, NAN, floor, isnan, log
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp
 
+from streammix.core.values cimport is_missing, level_key
+
+from streammix.core.values import as_record, is_sound_text, short
 from streammix.errors import RecordError
 
 cdef extern from "Python.h":
@@ -21,17 +26,76 @@ cdef extern from "Python.h":
     # on borrowed references, which must not be counted at every field
     bint is_float "PyFloat_CheckExact"(PyObject *)
     double float_value "PyFloat_AS_DOUBLE"(PyObject *)
+    bint is_whole "PyLong_CheckExact"(PyObject *)
+    double whole_value "PyLong_AsDouble"(PyObject *) noexcept
+    PyObject *Py_None
+    PyObject *Py_True
+    PyTypeObject PyBool_Type
+    PyTypeObject *type_of "Py_TYPE"(PyObject *)
+    PyObject *code_of "PyDict_GetItemWithError"(PyObject *, PyObject *) except? NULL
     bint is_text "PyUnicode_CheckExact"(PyObject *)
     int kind_of "PyUnicode_KIND"(PyObject *)
     Py_ssize_t length_of "PyUnicode_GET_LENGTH"(PyObject *)
     const void *data_of "PyUnicode_DATA"(PyObject *)
 
-cdef int MOST_POSITIONS = 4096
-cdef enum: REAL, WHOLE, LOG, LEVEL
+cdef extern from "scalars.h":
+    double scalar_value(const char *, char) noexcept
+
+cdef enum: MOST_PLACES = 4096
+cdef enum: MOST_LOOKED_AT = 32  # places whose key may be the very object sought
+cdef enum: MOST_COMPARED = 4  # places whose key may be equal to it
+cdef enum: MOST_OUT_OF_ORDER = 8  # records in a row, after which their order is the one to expect
+cdef enum: REAL, WHOLE, LOG, LEVEL, SEVERAL
 KINDS = {"real": REAL, "whole": WHOLE, "log": LOG, "level": LEVEL}
 
-LARGEST_LEVEL = 10**300  # whole numbers beyond it are no levels: a file could not hold them
 UNSEEN = 2**31 - 1  # the code of a level that the model doesn't know
+
+cdef enum: MOST_SCALARS = 16
+cdef PyTypeObject *scalar_types[MOST_SCALARS]  # NumPy's real numbers, the commonest first
+cdef char scalar_codes[MOST_SCALARS]
+cdef int n_scalars = 0
+
+
+def find_scalars():
+    """Note those of NumPy's types whose numbers lie right behind an object's head; the others are asked for theirs."""
+    global n_scalars
+    for code in "dlf?ibBhHILqQ":
+        value = np.dtype(code).type(1)
+        has_room = type(value).__basicsize__ >= sizeof(PyObject) + value.itemsize
+        if has_room and scalar_value(<const char *><PyObject *>value + sizeof(PyObject), ord(code)) == 1.0:
+            scalar_types[n_scalars] = type_of(<PyObject *>value)
+            scalar_codes[n_scalars] = ord(code)
+            n_scalars += 1
+
+
+find_scalars()
+
+
+cdef inline bint is_plain(PyObject *value, double *v) noexcept:
+    """Whether a value is None (then v is NaN) or one of Python's and NumPy's real numbers, which needs no questions."""
+    cdef PyTypeObject *kind
+    cdef int i
+    if is_float(value):
+        v[0] = float_value(value)
+        return True
+    if is_whole(value):
+        v[0] = whole_value(value)
+        if v[0] == -1.0 and PyErr_Occurred():
+            PyErr_Clear()
+            return False
+        return True
+    kind = type_of(value)
+    if kind == &PyBool_Type:
+        v[0] = value == Py_True
+        return True
+    v[0] = NAN
+    if value == Py_None:
+        return True
+    for i in range(n_scalars):
+        if kind == scalar_types[i]:
+            v[0] = scalar_value(<const char *>value + sizeof(PyObject), scalar_codes[i])
+            return True
+    return False
 
 
 cdef inline bint same_text(PyObject *a, PyObject *b) noexcept:
@@ -39,6 +103,22 @@ cdef inline bint same_text(PyObject *a, PyObject *b) noexcept:
     if not is_text(a) or not is_text(b) or kind_of(a) != kind_of(b) or length_of(a) != length_of(b):
         return False
     return memcmp(data_of(a), data_of(b), length_of(a) * kind_of(a)) == 0
+
+
+cdef inline bint find_code(PyObject *codes, PyObject *text, double *code) except -1:
+    """Whether a level that is an exact string is known; its code."""
+    cdef PyObject *found = code_of(codes, text)
+    if found != NULL:
+        code[0] = whole_value(found)
+    return found != NULL
+
+
+cdef inline bint is_again(place *here, PyObject *key) noexcept:
+    """Whether a key is equal to the one at a place, but is neither it nor the one that came last time."""
+    if here.key == NULL or here.other == key or not same_text(here.key, key):
+        return False
+    here.other = key
+    return True
 
 
 cdef class Reader:
@@ -63,11 +143,11 @@ cdef class Reader:
         self.rules = rules
         self.explain = explain
         self.externals = externals
+        self.has_externals = bool(externals)
         self.first_column = {}
-        self.position_keys = []
-        self.position_count = 0
-        self.position_column = NULL
-        self.position_key = NULL
+        self.keys = []
+        self.n_places = 0
+        self.places = <place *>calloc(1, sizeof(place))
         self.next_column = <int *>malloc(sizeof(int) * (n + 1))
         self.kind = <int *>malloc(sizeof(int) * (n + 1))
         self.low = <double *>malloc(sizeof(double) * (n + 1))
@@ -92,8 +172,7 @@ cdef class Reader:
                 self.first_column.setdefault(name, -1)
 
     def __dealloc__(self):
-        free(self.position_column)
-        free(self.position_key)
+        free(self.places)
         free(self.next_column)
         free(self.kind)
         free(self.low)
@@ -105,39 +184,55 @@ cdef class Reader:
         cdef Py_ssize_t at = 0
         cdef PyObject *key
         cdef PyObject *value
-        cdef int position = 0, column, i, known = 0
+        cdef place *here
+        cdef int expected = 0, i, known = 0
         cdef double v
         for i in range(self.n_columns):
             row[i] = NAN
         if self.unseen:
             self.unseen = []
+        if self.is_out_of_order:
+            self.forget()
+        elif self.n_out_of_order:
+            self.n_out_of_order = 0
+        here = self.places
         while PyDict_Next(x, &at, &key, &value):
-            if position < self.position_count and key == self.position_key[position]:
-                column = self.position_column[position]
-            else:
-                column = self.slow_column(position, <object>key)
-            position += 1
-            if column >= 0 and self.shared[column]:
-                self.read_shared(column, <object>value, row)
+            if key != here.key and not is_again(here, key):
+                expected = self.find(expected, <object>key, len(x))
+                here = self.places + expected
+            if here.column >= 0:
                 known = 1
-                continue
-            while column >= 0:
-                if self.kind[column] == REAL and is_float(value):
-                    v = float_value(value)
-                    if not (self.low[column] <= v <= self.high[column]) and not isnan(v):
-                        self.refuse(column, <object>value)
+                if here.kind == REAL and is_plain(value, &v) and here.low <= v <= here.high:
+                    row[here.column] = v
+                elif here.kind == LEVEL and is_text(value) and find_code(here.codes, value, &v):
+                    row[here.column] = v
                 else:
-                    v = self.convert(column, <object>value)
-                row[column] = v
-                known = 1
-                column = self.next_column[column]
-        if self.externals:
-            known += self.read_externals(x, row_view(row, self.n_columns))
-        if known == 0:
-            if x:
-                raise RecordError(f"the record {short(x)} has none of the model's fields: "
-                                  f"{', '.join(map(repr, self.first_column))}")
+                    self.fill(here.column, <object>value, row)
+                    expected = min(expected, self.n_places)  # a value's own code may have read another record
+                    here = self.places + expected
+            if expected < self.n_places:
+                expected += 1
+                here += 1
+        return self.finish(x, row, known) if self.has_externals or not known else 0
+
+    cdef int finish(self, dict x, double *row, int known) except -1:
+        """Read what takes objects from elsewhere; refuse a record that has none of the fields."""
+        if self.has_externals:
+            known += self.read_externals(x, <double[:self.n_columns]>row)
+        if not x:
             raise RecordError("the record is empty")
+        if not known:
+            fields = ", ".join(map(repr, self.first_column))
+            raise RecordError(f"the record {short(x)} has none of the model's fields: {fields}")
+        return 0
+
+    cdef int fill(self, int column, object value, double *row) except -1:
+        """Fill the columns of a field."""
+        if self.shared[column]:
+            return self.read_shared(column, value, row)
+        while column >= 0:
+            row[column] = self.convert(column, value)
+            column = self.next_column[column]
         return 0
 
     cdef int read_shared(self, int column, object value, double *row) except -1:
@@ -156,44 +251,74 @@ cdef class Reader:
             raise refused
         return 0
 
-    cdef int slow_column(self, int position, object key) except -2:
-        """The first column of a key that is not the object last seen at its position; adopts it."""
-        cdef int column
+    cdef int find(self, int at, object key, Py_ssize_t n_fields) except -1:
+        """The place of a key that is not the object expected at a place; the last one is for what finds no room."""
+        cdef int i, column, n = self.n_places
+        cdef place *here
         if not isinstance(key, str):
             raise RecordError(f"a field's name must be a string, not {short(key)}")
-        if position < self.position_count and same_text(<PyObject *>key, self.position_key[position]):
-            column = self.position_column[position]
+        for i in range(at, min(at + MOST_LOOKED_AT, n)):
+            if self.places[i].key == <PyObject *>key:
+                return i
+        for i in range(min(at, MOST_LOOKED_AT)):
+            if self.places[i].key == <PyObject *>key:
+                self.is_out_of_order = True
+                return i
+        for i in range(at, min(at + MOST_COMPARED, n)):
+            here = self.places + i
+            if same_text(here.key, <PyObject *>key):
+                # a key that comes twice will come again; one that is made anew for each record is not worth keeping
+                if here.other == <PyObject *>key:
+                    self.keys[i] = key
+                    here.key = <PyObject *>key
+                here.other = <PyObject *>key
+                return i
+        column = self.first_column.get(key, -1)
+        at = min(at, self.n_places)
+        here = self.places + at
+        if at < self.n_places:
+            replaced = self.keys[at]  # goes when nothing here is half done
+            self.keys[at] = key
+            here.key = <PyObject *>key
+        elif at < min(n_fields, MOST_PLACES):
+            here = <place *>realloc(self.places, sizeof(place) * (at + 2))
+            if here == NULL:
+                raise MemoryError
+            self.places = here
+            here[at + 1].key = NULL
+            here += at
+            here.key = <PyObject *>key
+            self.keys.append(key)
+            self.n_places += 1
         else:
-            column = self.first_column.get(key, -1)
-        if position == self.position_count:
-            if position >= MOST_POSITIONS:
-                return column
-            self.position_column = <int *>realloc(self.position_column, sizeof(int) * (position + 1))
-            self.position_key = <PyObject **>realloc(self.position_key, sizeof(PyObject *) * (position + 1))
-            self.position_keys.append(key)
-            self.position_count += 1
-        elif position > self.position_count:
-            return column
-        else:
-            self.position_keys[position] = key
-        self.position_key[position] = <PyObject *>key
-        self.position_column[position] = column
-        return column
+            self.is_out_of_order = at < MOST_PLACES
+        here.other = NULL
+        here.column = column
+        if column >= 0:
+            several = self.shared[column] or self.next_column[column] >= 0
+            here.kind = SEVERAL if several else self.kind[column]
+            here.low = self.low[column]
+            here.high = self.high[column]
+            here.codes = <PyObject *>self.codes[column]
+        return at
+
+    cdef int forget(self) except -1:
+        """Forget the order of the keys, once record after record has had another one."""
+        self.is_out_of_order = False
+        self.n_out_of_order += 1
+        if self.n_out_of_order < MOST_OUT_OF_ORDER:
+            return 0
+        self.n_out_of_order = 0
+        self.n_places = 0
+        self.places[0].key = NULL
+        self.keys = []
+        return 0
 
     cdef double convert(self, int column, object value) except? -1.0:
-        cdef double v = NAN
-        if value is None and self.kind[column] != LEVEL:
-            return NAN
+        cdef double v
         if self.kind[column] == LEVEL:
             return self.level(column, value)
-        if PyFloat_CheckExact(value):
-            v = PyFloat_AS_DOUBLE(value)
-        elif PyLong_CheckExact(value):
-            try:
-                v = PyLong_AsDouble(value)
-            except OverflowError:
-                self.refuse(column, value)
-        else:
+        if not is_plain(<PyObject *>value, &v):
             v = self.number(column, value)
         if isnan(v):
             return NAN
@@ -202,9 +327,7 @@ cdef class Reader:
         return log(v) if self.kind[column] == LOG else v
 
     cdef double number(self, int column, object value) except? -1.0:
-        """A number of another type: bool, NumPy's, Decimal, …: whatever has __float__ and isn't text."""
-        if value is True or value is False:
-            return 1.0 if value else 0.0
+        """A number of another type: Decimal, a 0-d array, …: whatever has __float__ and isn't text."""
         if is_missing(value):
             return NAN
         if isinstance(value, (str, bytes, complex)) or not hasattr(type(value), "__float__"):
@@ -218,10 +341,9 @@ cdef class Reader:
 
     cdef double level(self, int column, object value) except? -1.0:
         cdef dict codes = self.codes[column]
-        if PyUnicode_CheckExact(value):
-            code = codes.get(value)
-            if code is not None:
-                return <double>code
+        cdef double found
+        if PyUnicode_CheckExact(value) and find_code(<PyObject *>codes, <PyObject *>value, &found):
+            return found
         key = level_key(value)
         if key is None or (isinstance(key, str) and not is_sound_text(key)):
             self.refuse(column, value)
@@ -270,8 +392,6 @@ cdef class Reader:
 
         Refusals are (index, RecordError).
         """
-        import numpy as np
-
         cdef double[:, ::1] view
         cdef Py_ssize_t n = 0, i
         result = np.empty((max(len(records), 1), self.n_columns))
@@ -294,79 +414,17 @@ cdef class Reader:
 
     def row(self, dict x):
         """Return the row of one record and the unknown levels in it."""
-        import numpy as np
-
         result = np.empty(self.n_columns)
         cdef double[::1] view = result
         self.read(x, &view[0])
         return result, list(self.unseen)
 
 
-cdef double[::1] row_view(double *row, int n):
-    return <double[:n]>row
-
-
-cpdef object level_key(object value):
-    """The key of a level: itself for text, (type's name, value) for others, so that True is not 1; None: no level."""
-    if PyUnicode_CheckExact(value):
-        return value
-    if value is None or is_missing(value):
-        return ("null", None)
-    if hasattr(value, "dtype"):
-        if value.dtype.kind not in "biufU" or value.ndim:
-            return None
-        value = value.item()
-    if isinstance(value, bool):
-        return ("bool", value)
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, float):
-        if value != value:
-            return ("null", None)
-        return ("int", int(value)) if value.is_integer() else None
-    if isinstance(value, int):
-        return ("int", int(value)) if abs(value) < LARGEST_LEVEL else None
-    return None
-
-
-def level_of(object key):
-    """The level behind a key."""
-    return key if isinstance(key, str) else key[1]
-
-
-cpdef bint is_missing(object value):
-    """None, and pandas's NA and NaT and NumPy's masked, which can't be compared."""
-    return value is None or type(value).__name__ in ("NAType", "NaTType", "MaskedConstant")
-
-
-def is_sound_text(str text):
-    """Whether text comes back the same from a file: two surrogate halves in a row would come back as one character."""
-    return text.isascii() or text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass") == text
-
-
-def as_record(x):
-    """A plain dict of a record given as another mapping."""
-    if not hasattr(x, "keys"):
-        raise RecordError(f"a record must be a dict of fields, not {short(x)}")
-    return dict(x)
-
-
 def log_column(const double[:] values):
     """Logarithms, by the very function that reads single records."""
-    import numpy as np
-
     cdef Py_ssize_t i
     result = np.empty(values.shape[0])
     cdef double[::1] out = result
     for i in range(values.shape[0]):
         out[i] = log(values[i])
     return result
-
-
-def short(value):
-    """A value's repr, cut where it is long."""
-    try:
-        text = repr(value)
-    except ValueError:  # whole numbers beyond Python's limit of digits
-        text = f"a {type(value).__name__} too long to print"
-    return text if len(text) <= 80 else text[:77] + "..."
