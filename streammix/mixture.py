@@ -219,22 +219,22 @@ class Mixture(Records, base.Clusterer):
         RecordError
             For the first row that is refused: `row` says which; the model is as before.
         """
-        table = frames.to_arrow(X, self._names())
+        frame = self._frame(X)
         weights = None
         if w is not None:
             weights = np.ascontiguousarray(w, dtype=np.float64)
-            if weights.shape != (table.num_rows,):
-                raise RecordError(f"weights must be one number a row: {table.num_rows}, not {weights.shape}")
+            if weights.shape != (frame.num_rows,):
+                raise RecordError(f"weights must be one number a row: {frame.num_rows}, not {weights.shape}")
             for weight in weights[~((weights > 0) & (weights <= LARGEST_WEIGHT))][:1]:
                 check_weight(float(weight))
-        if not table.num_rows:
+        if not frame.num_rows:
             return
         schema = self._learner.schema
         careful = not self.is_warm or schema is None or schema.may_refuse
         before = self._snapshot() if careful else None
         try:
             self._hand_back()
-            self._learner.learn_table(table, weights)
+            self._learner.learn_frame(frame, weights)
         except RecordError:
             if before is not None:
                 self._adopt(before)
@@ -255,7 +255,7 @@ class Mixture(Records, base.Clusterer):
         Ingested
             Responsibilities, log densities, the indices of the records that were learnt, and the refusals.
         """
-        records = X if isinstance(X, list) else frames.to_arrow(X, self._names())
+        records = X if isinstance(X, list) else self._frame(X)
         self._hand_back()
         try:
             responsibilities, log_density, rows, refused = self._learner.ingest(records)
@@ -266,7 +266,7 @@ class Mixture(Records, base.Clusterer):
     def predict_proba_many(self, X: Any) -> Any:
         """Return the responsibilities of each row: a frame of X's kind with a column for each component."""
         responsibilities, _ = self._evaluate(X)
-        return frames.like(X, {str(k): responsibilities[:, k] for k in range(self.n_components)})
+        return frames.like(X, responsibilities)
 
     def predict_many(self, X: Any) -> Any:
         """Return the component with the largest responsibility for each row: a column of X's kind."""
@@ -333,19 +333,20 @@ class Mixture(Records, base.Clusterer):
         every = EVERY if running.average is not None else 0
         self._bind(running.published, engine, running.schema.reader, every, waiting)
 
-    def _names(self) -> set[str] | None:
-        """The fields in use, where they are known."""
-        schema = self._learner.schema
-        return None if schema is None else {name for names in schema.fields for name in names}
+    def _frame(self, X: Any) -> frames.Frame:
+        """A frame in the form that is read, with the fields in use at least."""
+        learner = self._learner
+        is_declared = learner.declaration.fields is not None or learner.declaration.components is not None
+        return frames.to_frame(X, None if learner.schema is None else learner.schema.names, is_declared)
 
     def _evaluate(self, X: Any) -> tuple[FloatArray, FloatArray]:
-        table = frames.to_arrow(X, self._names())
+        frame = self._frame(X)
         if not self.is_warm:
-            n = table.num_rows
+            n = frame.num_rows
             return np.full((n, self.n_components), 1 / self.n_components), np.zeros(n)
         running = self._learner.running
         assert running is not None
-        return running.evaluate(running.schema.encode(table))
+        return running.evaluate(running.schema.encode(frame))
 
     def _snapshot(self) -> Snapshot:
         """Everything that the model is."""

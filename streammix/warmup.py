@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streammix.core.engine import Engine, Table
 from streammix.core.reader import level_key
-from streammix.em import blank, collect, forks_needed, iterate, reanchor
+from streammix.em import blank, collect, iterate, reanchor
 from streammix.errors import ConfigError
 from streammix.families import (
     Bernoulli,
@@ -121,11 +121,11 @@ def warm_state(
 ) -> State:
     """Return the state that the warm-up's rows, as columns, lead to; the rows then count as the start."""
     layout = schema.layout()
-    table = Table(list(columns))
+    table = Table(list(columns), len(columns[0]))
     state = blank(layout, n_components, PRIOR_WEIGHT)
     _fill_given(schema, state)
     _fill_scales(layout, state, columns, weights)
-    for block, unit in forks_needed(layout, state, columns):
+    for block, unit in Engine(layout, state, (0, 1.0)).forks_needed(table, 0, table.n_rows):
         state.fork(block, unit)
     _settle(state)
     engine = Engine(layout, state, (0, 1.0))

@@ -5,17 +5,25 @@ import os
 
 import numpy as np
 
-from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
+from cpython.pycapsule cimport PyCapsule_GetPointer
 
 from streammix.core.reader cimport Reader
 
 from streammix.core.reader import as_record
 from streammix.errors import ConfigError
 
-from libc.math cimport INFINITY
-from libc.stdint cimport int64_t
+from libc.math cimport INFINITY, NAN, log
+from libc.stdint cimport int64_t, uint8_t
+from libc.stdlib cimport free
+from libc.string cimport memset
+
+cdef extern from "stdlib.h" nogil:
+    void *aligned_alloc(size_t alignment, size_t size)
 
 cdef extern from "engine.h":
+    enum: TILE
     enum: LEARNT
     enum: IMPOSSIBLE
     enum: FORK
@@ -63,10 +71,29 @@ cdef extern from "engine.h":
         double *dense
         double *matrix
         double *row
+    enum: FLOAT64
+    enum: FLOAT32
+    enum: INT8
+    enum: INT16
+    enum: INT32
+    enum: INT64
+    enum: UINT8
+    enum: UINT16
+    enum: UINT32
+    enum: UINT64
+    enum: BIT
+    ctypedef struct cells:
+        int kind
+        const char *data
+        long stride, bit
+        const uint8_t *valid
+        long valid_bit
     ctypedef struct table:
         int n_columns
-        const char **data
-        const long *stride
+        long n_segments
+        long *first
+        cells *cells
+        char *gaps
     ctypedef struct kernels:
         const char *name
         int (*expect)(engine *, const double *) noexcept nogil
@@ -80,11 +107,25 @@ cdef extern from "engine.h":
     long accumulator_rows(const engine *) noexcept nogil
     long work_doubles(const engine *) noexcept nogil
     long matrix_rows(const engine *) noexcept nogil
-    double compounded_step(const engine *, int, const table *, long, long, const double *, double *) noexcept nogil
+    void read_cells(const table *, int, long, long, double *) noexcept nogil
+    void read_rows(const table *, long, long, double *) noexcept nogil
+    long scan_column(const table *, int, double, double, int, char *) noexcept nogil
+    int unit_is_missing(const engine *, int, int, const table *, long, long) noexcept nogil
     int rows_need_fork(const engine *, const table *, long, long) noexcept nogil
+    double compounded_step(const engine *, int, const table *, long, long, const double *, double *) noexcept nogil
     void fill_tables() noexcept
     double log_density(const engine *, double) noexcept nogil
     double total_mass(const engine *) noexcept nogil
+
+cdef extern from "arrow.h":
+    ctypedef struct ArrowArray "struct ArrowArray":
+        int64_t length, null_count, offset
+        const void **buffers
+        ArrowArray **children
+        void (*release)(ArrowArray *) noexcept
+    ctypedef struct ArrowArrayStream "struct ArrowArrayStream":
+        int (*get_next)(ArrowArrayStream *, ArrowArray *) noexcept
+        const char *(*get_last_error)(ArrowArrayStream *) noexcept
 
 fill_tables()
 
@@ -95,6 +136,8 @@ KINDS = {
 GROUP = 8  # components come in groups of this many lanes
 cdef double LARGEST_WEIGHT = 1e100
 CHUNK = 4096  # rows whose sums are taken together, whatever the number of threads
+cdef long ROWS_OF_A_CHUNK = CHUNK
+cdef long GROUP_SIZE = GROUP
 
 
 def rows_of(str kind, long size):
@@ -134,36 +177,191 @@ def level_name(wanted=None):
     return k.name.decode()
 
 
+# the kinds of cells by the names of Arrow's types, and by their size and NumPy's (buffers') codes
+ARROW_KINDS = {
+    "double": FLOAT64, "float": FLOAT32, "int8": INT8, "int16": INT16, "int32": INT32, "int64": INT64,
+    "uint8": UINT8, "uint16": UINT16, "uint32": UINT32, "uint64": UINT64, "bool": BIT,
+}
+cdef int[11] SIZES = [8, 4, 1, 2, 4, 8, 1, 2, 4, 8, 0]
+cdef double MISSING = NAN
+cdef enum: SOME = 512  # cells at a time: they stay in the first-level cache
+
+
+cdef int buffer_kind(const char *code, Py_ssize_t size) noexcept:
+    """The kind of an array's numbers by their code in the buffer protocol; -1: none that can be read."""
+    if code[0] in b"@=":
+        code += 1
+    if code[0] == 0 or code[1] != 0:
+        return -1
+    if code[0] == b"d" and size == 8:
+        return FLOAT64
+    if code[0] == b"f" and size == 4:
+        return FLOAT32
+    if code[0] in b"bhilq":
+        return INT8 if size == 1 else INT16 if size == 2 else INT32 if size == 4 else INT64
+    if code[0] in b"BHILQ?":
+        return UINT8 if size == 1 else UINT16 if size == 2 else UINT32 if size == 4 else UINT64
+    return -1
+
+
 cdef class Table:
-    """Columns of doubles, each 1-D with any stride, that the kernels read in place; NaN is missing."""
+    """Columns of numbers that the kernels read where they lie; null and NaN are missing.
+
+    Parameters
+    ----------
+    columns
+        For each column an array of numbers (1-D, any stride), None where all is missing, or (field, kind) of `frame`.
+    n_rows
+        How many rows there are.
+    frame
+        What has ``__arrow_c_stream__``: the fields that columns refer to.
+    """
 
     cdef table t
-    cdef list columns
+    cdef list owners
+    cdef ArrowArray *batches
+    cdef long n_batches
     cdef readonly long n_rows
 
-    def __cinit__(self, list columns):
-        cdef int n = len(columns)
-        cdef const double[:] column
-        self.columns = columns
-        self.n_rows = len(columns[0])
+    def __cinit__(self, list columns, long n_rows, frame=None):
+        cdef int c, n = len(columns)
+        cdef long s
+        cdef cells *first
+        self.owners = list(columns)
+        self.n_rows = n_rows
         self.t.n_columns = n
-        self.t.data = <const char **>PyMem_Calloc(n, sizeof(char *))
-        self.t.stride = <const long *>PyMem_Calloc(n, sizeof(long))
-        for i in range(n):
-            column = columns[i]
-            if column.shape[0] != self.n_rows:
-                raise ValueError("columns of different lengths")
-            self.t.data[i] = <const char *>&column[0] if self.n_rows else NULL
-            (<long *>self.t.stride)[i] = column.strides[0]
+        self.t.n_segments = 1
+        self.t.gaps = <char *>PyMem_Calloc(max(n, 1), 1)
+        if frame is not None and n_rows:
+            self.take_batches(frame.__arrow_c_stream__())
+            self.t.n_segments = self.n_batches
+        self.t.first = <long *>PyMem_Calloc(self.t.n_segments + 1, sizeof(long))
+        self.t.cells = <cells *>PyMem_Calloc(max(self.t.n_segments * n, 1), sizeof(cells))
+        self.t.first[1] = n_rows
+        for s in range(self.n_batches):
+            self.t.first[s + 1] = self.t.first[s] + self.batches[s].length
+        for c in range(n):
+            self.t.gaps[c] = 1
+            column = columns[c]
+            if isinstance(column, tuple):
+                for s in range(self.n_batches):
+                    bind_field(&self.t.cells[s * n + c], &self.batches[s], column[0], column[1])
+            else:
+                self.bind_array(c, column)
 
     def __dealloc__(self):
-        PyMem_Free(self.t.data)
-        PyMem_Free(<void *>self.t.stride)
+        cdef long s
+        for s in range(self.n_batches):
+            self.batches[s].release(&self.batches[s])
+        PyMem_Free(self.batches)
+        PyMem_Free(self.t.first)
+        PyMem_Free(self.t.cells)
+        PyMem_Free(self.t.gaps)
+
+    cdef int take_batches(self, capsule) except -1:
+        """Take over the batches of a stream; the capsule releases the stream itself."""
+        cdef ArrowArrayStream *stream = <ArrowArrayStream *>PyCapsule_GetPointer(capsule, "arrow_array_stream")
+        cdef ArrowArray *batch
+        cdef long room = 0
+        while True:
+            if self.n_batches == room:
+                room = 2 * room + 1
+                batch = <ArrowArray *>PyMem_Realloc(self.batches, room * sizeof(ArrowArray))
+                if batch == NULL:
+                    raise MemoryError
+                self.batches = batch
+            batch = &self.batches[self.n_batches]
+            if stream.get_next(stream, batch):
+                raise ValueError(stream.get_last_error(stream).decode())
+            if batch.release == NULL:
+                return 0
+            self.n_batches += 1
+
+    cdef int bind_array(self, int c, array) except -1:
+        """Let a column be an array, or missing, in every segment."""
+        cdef Py_buffer view
+        cdef cells first
+        cdef long s
+        first.valid = NULL
+        first.kind = FLOAT64
+        first.data = <const char *>&MISSING
+        first.stride = 0
+        if array is not None:
+            PyObject_GetBuffer(array, &view, PyBUF_STRIDES | PyBUF_FORMAT)
+            first.kind = buffer_kind(view.format, view.itemsize)
+            first.data = <const char *>view.buf
+            first.stride = view.strides[0]
+            is_right = view.ndim == 1 and view.shape[0] == self.n_rows and first.kind >= 0
+            PyBuffer_Release(&view)
+            if not is_right:
+                raise ValueError("a column that isn't one number a row")
+        self.owners[c] = array
+        for s in range(self.t.n_segments):
+            self.t.cells[s * self.t.n_columns + c] = first
+            self.t.cells[s * self.t.n_columns + c].data += self.t.first[s] * first.stride
+        return 0
+
+    def check(self, const double[::1] low, const double[::1] high, const uint8_t[::1] whole):
+        """Look at every cell: {column: the first row that is outside its column's bounds, or isn't whole but has to be}.
+
+        Afterwards it is known which columns have no gaps.
+        """
+        cdef int c
+        cdef long bad
+        cdef char gaps
+        found = {}
+        for c in range(self.t.n_columns):
+            gaps = 0
+            with nogil:
+                bad = scan_column(&self.t, c, low[c], high[c], whole[c], &gaps)
+            self.t.gaps[c] = gaps
+            if bad >= 0:
+                found[c] = bad
+        return found
+
+    def take_log(self, int column):
+        """Replace a column by its logarithms, made by the very function that reads single records."""
+        cdef long at = 0, n, i
+        cdef double[SOME] block
+        values = np.empty(self.n_rows)
+        cdef double[::1] out = values
+        with nogil:
+            while at < self.n_rows:
+                n = min(<long>SOME, self.n_rows - at)
+                read_cells(&self.t, column, at, n, block)
+                for i in range(n):
+                    out[at + i] = log(block[i]) if block[i] == block[i] else NAN
+                at += n
+        self.bind_array(column, values)
+
+    def rows(self, long begin, long end):
+        """Rows as a matrix."""
+        cdef double[:, ::1] out
+        result = np.empty((end - begin, self.t.n_columns))
+        if result.size:
+            out = result
+            read_rows(&self.t, begin, end - begin, &out[0, 0])
+        return result
+
+
+cdef void bind_field(cells *c, ArrowArray *batch, int field, int kind) noexcept:
+    """Let a column of a segment be a field of a record batch."""
+    cdef ArrowArray *array = batch.children[field]
+    cdef long offset = array.offset + batch.offset
+    c.kind = kind
+    c.stride = SIZES[kind]
+    c.data = <const char *>array.buffers[1]
+    if kind == BIT:
+        c.bit = offset
+    else:
+        c.data += offset * c.stride
+    c.valid = <const uint8_t *>array.buffers[0] if array.null_count != 0 else NULL
+    c.valid_bit = offset
 
 
 def table_of(rows):
-    """The table of a C-ordered matrix."""
-    return Table([rows[:, j] for j in range(rows.shape[1])])
+    """The table of a matrix."""
+    return Table(list(rows.T), len(rows))
 
 
 cdef class Engine:
@@ -187,6 +385,13 @@ cdef class Engine:
     cdef readonly object layout
     cdef readonly int n_components
     cdef dict template  # {0: 0.0, 1: 0.0, …}: copied, then filled, it never has to grow
+    cdef double *work  # accumulate's, while nobody uses it
+    cdef double *records  # a tile of them
+    cdef object sums  # the expected statistics of a mini-batch
+    cdef double *acc  # the same
+    cdef double *part  # of a chunk of a mini-batch
+    cdef double *gamma  # of a mini-batch, one a mass
+    cdef double *total  # likewise its weight
 
     def __cinit__(self, layout, state, step):
         cdef int i, n = len(layout)
@@ -274,6 +479,7 @@ cdef class Engine:
 
     def __dealloc__(self):
         PyMem_Free(self.e.blocks)
+        free(self.work)
 
     cdef double *bind(self, array) except NULL:
         cdef double[::1] flat = array.reshape(-1)
@@ -301,25 +507,149 @@ cdef class Engine:
 
     def learn_rows(self, Table t, long begin, long end, w, double[:, ::1] out_r, double[::1] out_lp):
         """Learn rows one by one; returns (how many were learnt, why it stopped: 0, 1 or 2)."""
-        cdef long i
-        cdef int j, status = LEARNT, k = self.e.k
+        cdef long i, at = begin, n
+        cdef int j, status = LEARNT, k = self.e.k, width = t.t.n_columns
         cdef const double[::1] weights = w
+        cdef const double *pw = NULL
+        cdef double *row
+        cdef double *r
+        if begin >= end:
+            return 0, status
+        if w is not None:
+            pw = &weights[0]
+        if self.records == NULL:
+            self.records = self.bind(aligned(TILE, width))
         self.e.scored = out_r is not None
         with nogil:
-            for i in range(begin, end):
-                for j in range(self.e.n_columns):
-                    self.e.row[j] = (<const double *>(t.t.data[j] + i * t.t.stride[j]))[0]
-                status = self.run.learn(&self.e, self.e.row, 1.0 if weights is None else weights[i])
-                if status != LEARNT:
-                    break
-                if out_r is not None:
-                    for j in range(k):
-                        out_r[i, j] = self.e.r[j]
-                    out_lp[i] = log_density(&self.e, self.e.total)
-            else:
-                i = end
+            while at < end and status == LEARNT:
+                n = min(<long>TILE, end - at)
+                row = self.records
+                read_rows(&t.t, at, n, row)
+                for i in range(at, at + n):
+                    status = self.run.learn(&self.e, row, pw[i] if pw != NULL else 1.0)
+                    if status != LEARNT:
+                        break
+                    if out_r is not None:
+                        r = &out_r[i, 0]
+                        for j in range(k):
+                            r[j] = self.e.r[j]
+                        out_lp[i] = log_density(&self.e, self.e.total)
+                    row += width
+                    at += 1
         self.e.scored = 0
-        return i - begin, status
+        return at - begin, status
+
+    def learn_batches(self, Table t, long begin, long end, long size, w=None, double[:, ::1] out_r=None,
+                      double[::1] out_lp=None, bint careful=False):
+        """Learn mini-batches of `size` rows, as many as are whole.
+
+        Where it is careful, or where scores are wanted, a mini-batch with a row that no component can have made is
+        not learnt. Returns (how many rows were learnt, why it stopped: 0, 1 or 2).
+        """
+        cdef const double[::1] weights = w
+        cdef const double *pw = NULL
+        cdef double *pr = NULL
+        cdef double *pl = NULL
+        cdef double *work
+        cdef long at = begin, bad
+        cdef int m, status = LEARNT
+        if begin + size > end:
+            return 0, status
+        self.make_sums(size)
+        work = self.take_work()
+        if w is not None:
+            pw = &weights[0]
+        if out_lp is not None:
+            pr, pl = &out_r[0, 0], &out_lp[0]
+            careful = True
+        with nogil:
+            while at + size <= end:
+                if rows_need_fork(&self.e, &t.t, at, at + size):
+                    status = FORK
+                    break
+                self.gather(&t.t, at, at + size, pw, work, pr, pl, &bad)
+                if careful and bad >= 0:
+                    status = IMPOSSIBLE
+                    break
+                for m in range(self.e.n_masses):
+                    self.gamma[m] = compounded_step(&self.e, m, &t.t, at, at + size, pw, &self.total[m])
+                self.run.blend(&self.e, self.acc, self.gamma, self.total)
+                for m in range(self.e.n_masses):
+                    self.e.clock[m] += self.total[m]
+                self.run.maximize(&self.e)
+                at += size
+        self.give_work(work)
+        return at - begin, status
+
+    cdef double gather(self, const table *t, long begin, long end, const double *w, double *work, double *out_r,
+                       double *out_lp, long *bad) noexcept nogil:
+        """Fill `acc` with the expected statistics of rows; chunks of CHUNK rows are summed by themselves, then added in order."""
+        cdef long at = begin, stop, first, i, n = accumulator_rows(&self.e) * self.e.kpad
+        cdef double total = 0.0
+        cdef double *into
+        bad[0] = -1
+        memset(self.acc, 0, n * sizeof(double))
+        while at < end:
+            stop = min(at + ROWS_OF_A_CHUNK, end)
+            into = self.acc if at == begin else self.part
+            if at > begin:
+                memset(self.part, 0, n * sizeof(double))
+            total += self.run.accumulate(&self.e, t, at, stop, w, NULL, into, work, out_r, out_lp, &first)
+            if at > begin:
+                for i in range(n):
+                    self.acc[i] += self.part[i]
+            if bad[0] < 0:
+                bad[0] = first
+            at = stop
+        return total
+
+    cdef double *take_work(self) except NULL:
+        """Accumulate's work: the engine's own, or another where a second thread asks for it meanwhile."""
+        cdef double *work = self.work
+        cdef size_t size = (work_doubles(&self.e) // GROUP_SIZE + 1) * GROUP_SIZE * sizeof(double)
+        self.work = NULL
+        if work == NULL:
+            work = <double *>aligned_alloc(64, size)
+            if work == NULL:
+                raise MemoryError
+            memset(work, 0, size)
+        return work
+
+    cdef void give_work(self, double *work) noexcept:
+        if self.work == NULL:
+            self.work = work
+        else:
+            free(work)
+
+    cdef int make_sums(self, long n_rows) except -1:
+        """Make the engine's own accumulators, for so many rows."""
+        if self.sums is None:
+            self.sums = self.accumulator()
+            self.acc = self.bind(self.sums)
+            self.gamma = self.bind(aligned(self.e.n_masses))
+            self.total = self.bind(aligned(self.e.n_masses))
+        if self.part == NULL and n_rows > ROWS_OF_A_CHUNK:
+            self.part = self.bind(self.accumulator())
+        return 0
+
+    def collect(self, Table t, long begin, long end, w=None):
+        """The expected statistics of rows at the current parameters, until the next call.
+
+        Returns (accumulator, the weighted sum of log densities, the first row that no component can have made, or -1).
+        """
+        cdef const double[::1] weights = w
+        cdef const double *pw = NULL
+        cdef double *work
+        cdef double total
+        cdef long bad
+        self.make_sums(end - begin)
+        work = self.take_work()
+        if w is not None and begin < end:
+            pw = &weights[0]
+        with nogil:
+            total = self.gather(&t.t, begin, end, pw, work, NULL, NULL, &bad)
+        self.give_work(work)
+        return self.sums, total, bad
 
     def accumulator(self):
         """Zeros for expected statistics: rows x padded components."""
@@ -333,7 +663,7 @@ cdef class Engine:
         """
         cdef const double[::1] weights = w
         cdef const double[:, ::1] given = resp
-        cdef double[::1] work = aligned(work_doubles(&self.e))
+        cdef double *work
         cdef const double *pw = NULL
         cdef const double *pg = NULL
         cdef double *pa = NULL
@@ -353,8 +683,10 @@ cdef class Engine:
             pr = &out_r[0, 0]
         if out_lp is not None:
             pl = &out_lp[0]
+        work = self.take_work()
         with nogil:
-            total = self.run.accumulate(&self.e, &t.t, begin, end, pw, pg, pa, &work[0], pr, pl, &bad)
+            total = self.run.accumulate(&self.e, &t.t, begin, end, pw, pg, pa, work, pr, pl, &bad)
+        self.give_work(work)
         return total, bad
 
     def blend(self, const double[:, ::1] acc, const double[::1] gamma, const double[::1] total):
@@ -376,9 +708,10 @@ cdef class Engine:
             g[m] = compounded_step(&self.e, m, &t.t, begin, end, NULL if weights is None else &weights[0], &n[m])
         return gamma, total
 
-    def need_fork(self, Table t, long begin, long end):
-        """Whether a field that shares the components' mass is missing from some row."""
-        return bool(rows_need_fork(&self.e, &t.t, begin, end))
+    def forks_needed(self, Table t, long begin, long end):
+        """The (block, unit) that share the components' mass but are missing from some of the rows."""
+        return [(i, u) for i in range(self.e.n_blocks) for u in range(self.e.blocks[i].units)
+                if unit_is_missing(&self.e, i, u, &t.t, begin, end)]
 
     @property
     def weights(self):

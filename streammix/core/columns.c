@@ -1,0 +1,222 @@
+/* Columns of tables: reading cells as doubles, checking them, and what a stretch of rows means for the masses. */
+#include "engine.h"
+
+#define BLOCK 512 /* cells that are converted at a time: they stay in the first-level cache */
+
+/* the segment that holds a row */
+static long segment_of(const table *t, long row) {
+    long low = 0, high = t->n_segments - 1;
+    while (low < high) {
+        long middle = (low + high + 1) / 2;
+        if (t->first[middle] <= row) low = middle;
+        else high = middle - 1;
+    }
+    return low;
+}
+
+#define CONVERT(type)                                  \
+    for (long i = 0; i < n; i++, from += c->stride) { \
+        type v;                                        \
+        memcpy(&v, from, sizeof v);                    \
+        out[i] = (double)v;                            \
+    }                                                  \
+    break
+
+static inline int bit_at(const uint8_t *bits, long at) { return bits[at >> 3] >> (at & 7) & 1; }
+
+/* cells [begin, begin + n) of a segment's column */
+static void read_segment(const cells *c, long begin, long n, double *out) {
+    const char *from = c->data + begin * c->stride;
+    if (c->kind == FLOAT64 && c->stride == sizeof(double)) memcpy(out, from, sizeof(double) * n);
+    else if (c->kind == FLOAT32 && c->stride == sizeof(float)) {
+        const float *values = (const float *)from;
+        for (long i = 0; i < n; i++) out[i] = values[i];
+    } else
+        switch (c->kind) {
+        case FLOAT64: CONVERT(double);
+        case FLOAT32: CONVERT(float);
+        case INT8: CONVERT(int8_t);
+        case INT16: CONVERT(int16_t);
+        case INT32: CONVERT(int32_t);
+        case INT64: CONVERT(int64_t);
+        case UINT8: CONVERT(uint8_t);
+        case UINT16: CONVERT(uint16_t);
+        case UINT32: CONVERT(uint32_t);
+        case UINT64: CONVERT(uint64_t);
+        default:
+            for (long i = 0; i < n; i++) out[i] = bit_at((const uint8_t *)c->data, c->bit + begin + i);
+        }
+    if (!c->valid) return;
+    for (long i = 0; i < n; i++)
+        if (!bit_at(c->valid, c->valid_bit + begin + i)) out[i] = NAN;
+}
+
+void read_cells(const table *t, int column, long begin, long n, double *out) {
+    for (long s = t->n_segments == 1 ? 0 : segment_of(t, begin); n > 0; s++) {
+        long here = t->first[s + 1] - begin < n ? t->first[s + 1] - begin : n;
+        read_segment(t->cells + s * t->n_columns + column, begin - t->first[s], here, out);
+        out += here;
+        begin += here;
+        n -= here;
+    }
+}
+
+void read_rows(const table *t, long begin, long n, double *out) {
+    double x[TILE];
+    for (long at = 0; at < n; at += TILE, out += TILE * (long)t->n_columns) {
+        int some = n - at < TILE ? (int)(n - at) : TILE;
+        for (int c = 0; c < t->n_columns; c++) {
+            read_cells(t, c, begin + at, some, x);
+            for (int i = 0; i < some; i++) out[i * (long)t->n_columns + c] = x[i];
+        }
+    }
+}
+
+static int is_whole(double v) { return fabs(v) >= 4503599627370496.0 || (double)(int64_t)v == v; }
+
+/* whether a number lies outside the bounds or isn't whole where it has to be; NaN doesn't */
+static int is_bad(double v, double low, double high, int whole) {
+    return v < low || v > high || (whole && v == v && !is_whole(v));
+}
+
+long scan_column(const table *t, int column, double low, double high, int whole, char *gaps) {
+    double block[BLOCK];
+    for (long s = 0; s < t->n_segments; s++) {
+        const cells *c = t->cells + s * t->n_columns + column;
+        long rows = t->first[s + 1] - t->first[s];
+        if (c->stride == 0 && rows && c->kind != BIT) rows = 1; /* one value for all */
+        for (long at = 0; at < rows; at += BLOCK) {
+            long n = rows - at < BLOCK ? rows - at : BLOCK;
+            const double *x = block;
+            if (c->kind == FLOAT64 && c->stride == sizeof(double) && !c->valid) x = (const double *)c->data + at;
+            else read_segment(c, at, n, block);
+            int64_t out = 0, none = 0;
+            for (long i = 0; i < n; i++) {
+                out |= -(int64_t)(x[i] < low) | -(int64_t)(x[i] > high);
+                none |= -(int64_t)(x[i] != x[i]);
+            }
+            if (whole)
+                for (long i = 0; i < n; i++) out |= x[i] == x[i] && !is_whole(x[i]);
+            if (none) *gaps = 1;
+            for (long i = 0; out && i < n; i++)
+                if (is_bad(x[i], low, high, whole)) return t->first[s] + at + i;
+        }
+    }
+    return -1;
+}
+
+/* Marks the rows [begin, begin + n), n <= TILE, in which a unit has some value; returns how many. */
+static int mark_observed(const table *t, int column, int width, long begin, int n, char *observed) {
+    double x[TILE];
+    int count = 0;
+    memset(observed, 0, n);
+    for (int j = 0; j < width; j++) {
+        read_cells(t, column + j, begin, n, x);
+        for (int i = 0; i < n; i++) observed[i] |= x[i] == x[i];
+    }
+    for (int i = 0; i < n; i++) count += observed[i];
+    return count;
+}
+
+/* whether every row of the table has some value of a unit, by what is known of its columns */
+static int is_always_observed(const table *t, int column, int width) {
+    for (int j = 0; j < width; j++)
+        if (!t->gaps[column + j]) return 1;
+    return 0;
+}
+
+int unit_is_missing(const engine *e, int i, int u, const table *t, long begin, long end) {
+    const block *b = e->blocks + i;
+    int width = b->kind == MVN ? b->size : 1, column = b->column[u * width];
+    char observed[TILE];
+    if (b->fixed || b->mass[u] != 0 || is_always_observed(t, column, width)) return 0;
+    for (long at = begin; at < end; at += TILE) {
+        int n = end - at < TILE ? (int)(end - at) : TILE;
+        if (mark_observed(t, column, width, at, n, observed) < n) return 1;
+    }
+    return 0;
+}
+
+int rows_need_fork(const engine *e, const table *t, long begin, long end) {
+    for (int i = 0; i < e->n_blocks; i++)
+        for (int u = 0; u < e->blocks[i].units; u++)
+            if (unit_is_missing(e, i, u, t, begin, end)) return 1;
+    return 0;
+}
+
+#define FAR 500.0  /* of n0 + n: from there on a sum over records is an integral with two corrections */
+#define NODES 10   /* of Gauss and Legendre's rule, on either side */
+static const double node[NODES] = {
+    0.07652652113349733, 0.22778585114164507, 0.37370608871541955, 0.5108670019508271, 0.636053680726515,
+    0.7463319064601508, 0.8391169718222188, 0.9122344282513259, 0.9639719272779138, 0.9931285991850949,
+};
+static const double share[NODES] = {
+    0.15275338713072584, 0.14917298647260374, 0.14209610931838204, 0.13168863844917664, 0.11819453196151841,
+    0.10193011981724044, 0.08327674157670475, 0.06267204833410907, 0.04060142980038694, 0.017614007139152118,
+};
+
+/* The sum of log(1 - gamma) over records first, first + 1, …, last, where gamma = c u^-alpha at u = n0 + n >= FAR:
+ * Euler's and Maclaurin's formula at the midpoints. */
+static double log_kept_far(const engine *e, double start, double first, double last) {
+    const double alpha = e->step_value;
+    double sum = 0.0;
+    for (double a = first - 0.5, b; a < last + 0.5; a = b) {
+        b = 2.0 * (start + a) - start;
+        if (b > last + 0.5) b = last + 0.5;
+        double middle = 0.5 * (a + b), half = 0.5 * (b - a), part = 0.0;
+        for (int i = 0; i < NODES; i++)
+            part += share[i] * (log1p(-step_size(e, middle - half * node[i], start)) +
+                                log1p(-step_size(e, middle + half * node[i], start)));
+        sum += half * part;
+    }
+    for (int side = 0; side < 2; side++) {
+        double n = side ? last + 0.5 : first - 0.5, sign = side ? 1.0 : -1.0;
+        double gamma = step_size(e, n, start), u = start + n;
+        double slope = alpha * gamma / (u * (1.0 - gamma));
+        double third = (alpha * (alpha + 1.0) * (alpha + 2.0) * gamma +
+                        alpha * (2.0 * alpha + 1.0) * (2.0 * alpha + 2.0) * gamma * gamma) / (u * u * u);
+        sum += sign * (third * (7.0 / 5760.0) - slope / 24.0);
+    }
+    return sum;
+}
+
+/* 1 - prod(1 - gamma_i) over n records of weight 1 */
+static double compounded(const engine *e, double clock, double start, long n) {
+    double all = 0.0;
+    if (n == 0) return 0.0;
+    if (e->step_kind == 1) return -expm1(n * log1p(-e->step_value));
+    if (e->step_value == 1.0) return n / (start + clock + n);
+    long near = n < 64 ? n : start + clock >= FAR ? 0 : (long)(FAR - (start + clock)) + 1;
+    if (near > n - 32) near = n;
+    for (long i = 1; i <= near; i++) all += step_size(e, clock + i, start) * (1.0 - all);
+    if (near < n) all -= expm1(log_kept_far(e, start, clock + near + 1.0, clock + n)) * (1.0 - all);
+    return all;
+}
+
+double compounded_step(const engine *e, int m, const table *t, long begin, long end, const double *w, double *total) {
+    double clock = e->clock[m], start = e->start[m], all = 0.0;
+    int column = e->mass_column[m], width = e->mass_width[m], is_plain = 1;
+    int is_whole_mass = m == 0 || width == 0 || is_always_observed(t, column, width);
+    char observed[TILE];
+    long n_observed = 0;
+    if (w)
+        for (long i = begin; i < end && is_plain; i++) is_plain = w[i] == 1.0;
+    *total = 0.0;
+    if (is_plain && is_whole_mass) n_observed = end - begin;
+    else
+        for (long at = begin; at < end; at += TILE) {
+            int n = end - at < TILE ? (int)(end - at) : TILE;
+            if (is_whole_mass) memset(observed, 1, n);
+            else n_observed += mark_observed(t, column, width, at, n, observed);
+            for (int i = 0; !is_plain && i < n; i++) {
+                if (!observed[i]) continue;
+                double gamma = weighted_step(step_size(e, clock + 1.0, start), w[at + i]);
+                all += gamma * (1.0 - all); /* accurate for the smallest weights, too */
+                clock += w[at + i];
+                *total += w[at + i];
+            }
+        }
+    if (!is_plain) return all;
+    *total = n_observed;
+    return compounded(e, clock, start, n_observed);
+}
