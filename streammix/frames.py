@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -53,7 +53,7 @@ class Arrays:
         return [dict(zip(self.column_names, row, strict=True)) for row in zip(*values, strict=True)]
 
 
-Frame = pa.Table | Arrays
+Frame: TypeAlias = pa.Table | Arrays
 
 
 def to_frame(X: Any, names: Sequence[str] | None = None, is_declared: bool = False) -> Frame:
@@ -101,7 +101,7 @@ def like(X: Any, columns: NDArray[Any]) -> Any:
         return columns
     if _is_pandas(X):
         return sys.modules["pandas"].DataFrame(columns, index=X.index)
-    table = pa.table({str(k): np.ascontiguousarray(columns[:, k]) for k in range(columns.shape[1])})
+    table = pa.table({str(k): column for k, column in enumerate(np.ascontiguousarray(columns.T))})
     if _is_polars(X):
         return sys.modules["polars"].from_arrow(table)
     if isinstance(X, pa.RecordBatch):

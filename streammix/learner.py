@@ -102,7 +102,9 @@ class Learner:
         refused: list[tuple[int, RecordError]] = []
         at = 0
         while self.running is None and at < n:
-            for record in records[at:] if isinstance(records, list) else self.first(records, self._missing_records(), at):
+            for record in (
+                records[at:] if isinstance(records, list) else self.first(records, self._missing_records(), at)
+            ):
                 try:
                     self._wait(record, 1.0)
                     good.append(at)

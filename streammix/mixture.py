@@ -210,7 +210,9 @@ class Mixture(Records, base.Clusterer):
         Parameters
         ----------
         X
-            A pandas or polars frame, a pyarrow Table or RecordBatch, or anything with ``__arrow_c_stream__``.
+            A pandas or polars frame, a pyarrow Table or RecordBatch, anything with ``__arrow_c_stream__``, or a NumPy
+            array: of records, or of two dimensions where fields are declared, whose order its columns then have.
+            Numbers are read where they lie.
         w
             The records' weights, (n,), positive; 1 where left out.
 
@@ -264,21 +266,20 @@ class Mixture(Records, base.Clusterer):
         return Ingested(responsibilities, log_density, np.array(rows, dtype=np.int64), refused)
 
     def predict_proba_many(self, X: Any) -> Any:
-        """Return the responsibilities of each row: a frame of X's kind with a column for each component."""
-        responsibilities, _ = self._evaluate(X)
-        return frames.like(X, responsibilities)
+        """Return the responsibilities of each row: a frame of X's kind with a column for each component, (n, K)."""
+        return frames.like(X, self._responsibilities(X))
 
     def predict_many(self, X: Any) -> Any:
         """Return the component with the largest responsibility for each row: a column of X's kind."""
-        return frames.column_like(X, self._evaluate(X)[0].argmax(axis=1), "component")
+        return frames.column_like(X, self._responsibilities(X).argmax(axis=1), "component")
 
     def log_density_many(self, X: Any) -> Any:
         """Return log p(x) of each row: a column of X's kind."""
-        return frames.column_like(X, self._evaluate(X)[1], "log_density")
+        return frames.column_like(X, self._log_densities(X), "log_density")
 
     def score_many(self, X: Any) -> Any:
         """Return −log p(x) of each row: a column of X's kind."""
-        return frames.column_like(X, -self._evaluate(X)[1], "score")
+        return frames.column_like(X, -self._log_densities(X), "score")
 
     def sample(self, n: int) -> list[dict[str, Any]]:
         """Draw n records from the mixture.
@@ -339,14 +340,17 @@ class Mixture(Records, base.Clusterer):
         is_declared = learner.declaration.fields is not None or learner.declaration.components is not None
         return frames.to_frame(X, None if learner.schema is None else learner.schema.names, is_declared)
 
-    def _evaluate(self, X: Any) -> tuple[FloatArray, FloatArray]:
-        frame = self._frame(X)
-        if not self.is_warm:
-            n = frame.num_rows
-            return np.full((n, self.n_components), 1 / self.n_components), np.zeros(n)
-        running = self._learner.running
-        assert running is not None
-        return running.evaluate(running.schema.encode(frame))
+    def _responsibilities(self, X: Any) -> FloatArray:
+        frame, running = self._frame(X), self._learner.running
+        if running is None:
+            return np.full((frame.num_rows, self.n_components), 1 / self.n_components)
+        return running.evaluate(running.schema.encode(frame).table)[0]
+
+    def _log_densities(self, X: Any) -> FloatArray:
+        frame, running = self._frame(X), self._learner.running
+        if running is None:
+            return np.zeros(frame.num_rows)
+        return running.log_densities(running.schema.encode(frame).table)
 
     def _snapshot(self) -> Snapshot:
         """Everything that the model is."""

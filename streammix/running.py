@@ -103,15 +103,20 @@ class Running:
             self.rebind()
         return self.schema.add_level(column, key)
 
-    def evaluate(self, encoded: Encoded) -> tuple[FloatArray, FloatArray]:
+    def evaluate(self, table: Table) -> tuple[FloatArray, FloatArray]:
         """Return (responsibilities, log densities) of rows; nothing is learnt."""
         engine = self.published
-        n = encoded.table.n_rows
-        responsibilities, log_density = np.empty((n, engine.n_components)), np.empty(n)
-        _, impossible = engine.accumulate(encoded.table, 0, n, out_r=responsibilities, out_lp=log_density)
+        responsibilities, log_density = np.empty((table.n_rows, engine.n_components)), np.empty(table.n_rows)
+        _, impossible = engine.accumulate(table, 0, table.n_rows, out_r=responsibilities, out_lp=log_density)
         if impossible >= 0:
             responsibilities[np.isneginf(log_density)] = engine.weights
         return responsibilities, log_density
+
+    def log_densities(self, table: Table) -> FloatArray:
+        """Return the log densities of rows."""
+        log_density = np.empty(table.n_rows)
+        self.published.accumulate(table, 0, table.n_rows, out_lp=log_density)
+        return log_density
 
     def absorb(
         self,
@@ -192,9 +197,7 @@ class Running:
         assert waiting is not None
         stop, impossible = min(end, begin + waiting.size - waiting.n), -1
         if rows.out_lp is not None or self.schema.may_refuse:
-            _, impossible = self.published.accumulate(
-                rows.table, begin, stop, out_r=rows.out_r, out_lp=rows.out_lp
-            )
+            _, impossible = self.published.accumulate(rows.table, begin, stop, out_r=rows.out_r, out_lp=rows.out_lp)
         if impossible >= 0:
             rows.bad.append(impossible)
             stop = impossible

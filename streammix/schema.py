@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streammix.columns import LARGEST, Encoded, Encoder
 from streammix.core.reader import Reader, level_key, level_of, short
-from streammix.errors import ConfigError, RecordError
+from streammix.errors import ConfigError
 from streammix.families import Binomial, Categorical, Family, Fixed, MultivariateNormal
 from streammix.families.base import Interval
 from streammix.frames import Frame
@@ -93,7 +93,7 @@ class Schema:
         self.reader = Reader(self._rules, self._externals, self._explain)
         self._encoder = Encoder(self._rules, self._externals, self._explain)
 
-    @property
+    @cached_property
     def may_refuse(self) -> bool:
         """Whether a well-formed record can lie outside the support of every component."""
         return bool(self._externals) or any(rule[6] for rule in self._rules)

@@ -79,6 +79,27 @@ static int is_bad(double v, double low, double high, int whole) {
     return v < low || v > high || (whole && v == v && !is_whole(v));
 }
 
+typedef double pair __attribute__((vector_size(16), aligned(8))); /* as wide as every machine has it */
+typedef int64_t marks __attribute__((vector_size(16)));
+
+/* whether some number lies outside the bounds, and whether some is missing */
+static int64_t look(const double *x, long n, double low, double high, int64_t *missing) {
+    marks below = {0, 0}, above = {0, 0}, none = {0, 0};
+    long i = 0;
+    for (; i + 2 <= n; i += 2) {
+        pair v = *(const pair *)(x + i);
+        below |= (marks)(v < low);
+        above |= (marks)(v > high);
+        none |= (marks)(v != v);
+    }
+    for (; i < n; i++) {
+        below[0] |= -(int64_t)(x[i] < low || x[i] > high);
+        none[0] |= -(int64_t)(x[i] != x[i]);
+    }
+    *missing = none[0] | none[1];
+    return below[0] | below[1] | above[0] | above[1];
+}
+
 long scan_column(const table *t, int column, double low, double high, int whole, char *gaps) {
     double block[BLOCK];
     for (long s = 0; s < t->n_segments; s++) {
@@ -90,11 +111,7 @@ long scan_column(const table *t, int column, double low, double high, int whole,
             const double *x = block;
             if (c->kind == FLOAT64 && c->stride == sizeof(double) && !c->valid) x = (const double *)c->data + at;
             else read_segment(c, at, n, block);
-            int64_t out = 0, none = 0;
-            for (long i = 0; i < n; i++) {
-                out |= -(int64_t)(x[i] < low) | -(int64_t)(x[i] > high);
-                none |= -(int64_t)(x[i] != x[i]);
-            }
+            int64_t none = 0, out = look(x, n, low, high, &none);
             if (whole)
                 for (long i = 0; i < n; i++) out |= x[i] == x[i] && !is_whole(x[i]);
             if (none) *gaps = 1;
