@@ -101,7 +101,8 @@ def like(X: Any, columns: NDArray[Any]) -> Any:
         return columns
     if _is_pandas(X):
         return sys.modules["pandas"].DataFrame(columns, index=X.index)
-    table = pa.table({str(k): column for k, column in enumerate(np.ascontiguousarray(columns.T))})
+    (n, k), values = columns.shape, pa.array(columns.T.ravel())
+    table = pa.Table.from_arrays([values.slice(j * n, n) for j in range(k)], names=[str(j) for j in range(k)])
     if _is_polars(X):
         return sys.modules["polars"].from_arrow(table)
     if isinstance(X, pa.RecordBatch):

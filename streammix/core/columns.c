@@ -24,6 +24,12 @@ static long segment_of(const table *t, long row) {
 
 static inline int bit_at(const uint8_t *bits, long at) { return bits[at >> 3] >> (at & 7) & 1; }
 
+/* n <= 8 bits, which may lie in two bytes, and others above them */
+static inline int bits_at(const uint8_t *bits, long at, int n) {
+    const int shift = at & 7;
+    return bits[at >> 3] >> shift | (shift + n > 8 ? bits[(at >> 3) + 1] << (8 - shift) : 0);
+}
+
 /* cells [begin, begin + n) of a segment's column */
 static void read_segment(const cells *c, long begin, long n, double *out) {
     const char *from = c->data + begin * c->stride;
@@ -47,8 +53,12 @@ static void read_segment(const cells *c, long begin, long n, double *out) {
             for (long i = 0; i < n; i++) out[i] = bit_at((const uint8_t *)c->data, c->bit + begin + i);
         }
     if (!c->valid) return;
-    for (long i = 0; i < n; i++)
-        if (!bit_at(c->valid, c->valid_bit + begin + i)) out[i] = NAN;
+    for (long i = 0; i < n; i += 8) {
+        const int some = n - i < 8 ? (int)(n - i) : 8, all = (1 << some) - 1;
+        const int bits = bits_at(c->valid, c->valid_bit + begin + i, some) & all;
+        for (int j = 0; bits != all && j < some; j++)
+            if (!(bits >> j & 1)) out[i + j] = NAN;
+    }
 }
 
 void read_cells(const table *t, int column, long begin, long n, double *out) {
@@ -122,17 +132,27 @@ long scan_column(const table *t, int column, double low, double high, int whole,
     return -1;
 }
 
-/* Marks the rows [begin, begin + n), n <= TILE, in which a unit has some value; returns how many. */
-static int mark_observed(const table *t, int column, int width, long begin, int n, char *observed) {
-    double x[TILE];
-    int count = 0;
-    memset(observed, 0, n);
-    for (int j = 0; j < width; j++) {
-        read_cells(t, column + j, begin, n, x);
-        for (int i = 0; i < n; i++) observed[i] |= x[i] == x[i];
+/* how many numbers are there */
+static int count_seen(const double *x, int n) {
+    marks seen = {0, 0};
+    int i = 0, odd = 0;
+    for (; i + 2 <= n; i += 2) {
+        pair v = *(const pair *)(x + i);
+        seen -= (marks)(v == v);
     }
-    for (int i = 0; i < n; i++) count += observed[i];
-    return count;
+    for (; i < n; i++) odd += x[i] == x[i];
+    return (int)(seen[0] + seen[1]) + odd;
+}
+
+/* In how many of the rows [begin, begin + n), n <= TILE, a unit has some value; x gets NaN in the other rows. */
+static int find_observed(const table *t, int column, int width, long begin, int n, double *x) {
+    double y[TILE];
+    read_cells(t, column, begin, n, x);
+    for (int j = 1; j < width; j++) {
+        read_cells(t, column + j, begin, n, y);
+        for (int i = 0; i < n; i++) x[i] = x[i] == x[i] ? x[i] : y[i];
+    }
+    return count_seen(x, n);
 }
 
 /* whether every row of the table has some value of a unit, by what is known of its columns */
@@ -145,11 +165,11 @@ static int is_always_observed(const table *t, int column, int width) {
 int unit_is_missing(const engine *e, int i, int u, const table *t, long begin, long end) {
     const block *b = e->blocks + i;
     int width = b->kind == MVN ? b->size : 1, column = b->column[u * width];
-    char observed[TILE];
+    double x[TILE];
     if (b->fixed || b->mass[u] != 0 || is_always_observed(t, column, width)) return 0;
     for (long at = begin; at < end; at += TILE) {
         int n = end - at < TILE ? (int)(end - at) : TILE;
-        if (mark_observed(t, column, width, at, n, observed) < n) return 1;
+        if (find_observed(t, column, width, at, n, x) < n) return 1;
     }
     return 0;
 }
@@ -214,7 +234,7 @@ double compounded_step(const engine *e, int m, const table *t, long begin, long 
     double clock = e->clock[m], start = e->start[m], all = 0.0;
     int column = e->mass_column[m], width = e->mass_width[m], is_plain = 1;
     int is_whole_mass = m == 0 || width == 0 || is_always_observed(t, column, width);
-    char observed[TILE];
+    double x[TILE];
     long n_observed = 0;
     if (w)
         for (long i = begin; i < end && is_plain; i++) is_plain = w[i] == 1.0;
@@ -223,10 +243,10 @@ double compounded_step(const engine *e, int m, const table *t, long begin, long 
     else
         for (long at = begin; at < end; at += TILE) {
             int n = end - at < TILE ? (int)(end - at) : TILE;
-            if (is_whole_mass) memset(observed, 1, n);
-            else n_observed += mark_observed(t, column, width, at, n, observed);
+            if (is_whole_mass) memset(x, 0, sizeof x);
+            else n_observed += find_observed(t, column, width, at, n, x);
             for (int i = 0; !is_plain && i < n; i++) {
-                if (!observed[i]) continue;
+                if (x[i] != x[i]) continue;
                 double gamma = weighted_step(step_size(e, clock + 1.0, start), w[at + i]);
                 all += gamma * (1.0 - all); /* accurate for the smallest weights, too */
                 clock += w[at + i];
