@@ -121,7 +121,7 @@ def warm_state(
 ) -> State:
     """Return the state that the warm-up's rows, as columns, lead to; the rows then count as the start."""
     layout = schema.layout()
-    table = Table(list(columns), len(columns[0]))
+    table = Table(list(columns))
     state = blank(layout, n_components, PRIOR_WEIGHT)
     _fill_given(schema, state)
     _fill_scales(layout, state, columns, weights)

@@ -261,13 +261,13 @@ def test_the_step_of_a_mini_batch_is_compounded(step, start):
     for clock, n in ((0, 1), (0, 40), (0, 700), (0, 5000), (450, 100), (10_000, 2000), (10_000_000, 3000)):
         state.clocks[:] = clock
         engine = Engine([("normal", [0], 1, False, None)], state, step)
-        gamma, total = engine.compounded(Table([np.zeros(n)], n), 0, n)
+        gamma, total = engine.compounded(Table([np.zeros(n)]), 0, n)
         with localcontext(prec=50):
             kept = kept_by(step, Decimal(start), range(clock + 1, clock + n + 1))
             error = float(abs((1 - kept) - Decimal(gamma[0])) / (1 - kept))
         assert total[0] == n
         assert error < 1e-14
-        ones = engine.compounded(Table([np.zeros(n)], n), 0, n, np.ones(n))
+        ones = engine.compounded(Table([np.zeros(n)]), 0, n, np.ones(n))
         assert ones[0][0] == gamma[0]
         assert ones[1][0] == n
 

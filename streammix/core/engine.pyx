@@ -212,7 +212,7 @@ cdef class Table:
     columns
         For each column an array of numbers (1-D, any stride), None where all is missing, or (field, kind) of `frame`.
     n_rows
-        How many rows there are.
+        How many rows there are; as many as in the first column, an array, where left out.
     frame
         What has ``__arrow_c_stream__``: the fields that columns refer to.
     """
@@ -223,21 +223,20 @@ cdef class Table:
     cdef long n_batches
     cdef readonly long n_rows
 
-    def __cinit__(self, list columns, long n_rows, frame=None):
+    def __cinit__(self, list columns, n_rows=None, frame=None):
         cdef int c, n = len(columns)
         cdef long s
-        cdef cells *first
         self.owners = list(columns)
-        self.n_rows = n_rows
+        self.n_rows = len(columns[0]) if n_rows is None else n_rows
         self.t.n_columns = n
         self.t.n_segments = 1
         self.t.gaps = <char *>PyMem_Calloc(max(n, 1), 1)
-        if frame is not None and n_rows:
+        if frame is not None and self.n_rows:
             self.take_batches(frame.__arrow_c_stream__())
             self.t.n_segments = self.n_batches
         self.t.first = <long *>PyMem_Calloc(self.t.n_segments + 1, sizeof(long))
         self.t.cells = <cells *>PyMem_Calloc(max(self.t.n_segments * n, 1), sizeof(cells))
-        self.t.first[1] = n_rows
+        self.t.first[1] = self.n_rows
         for s in range(self.n_batches):
             self.t.first[s + 1] = self.t.first[s] + self.batches[s].length
         for c in range(n):
