@@ -127,6 +127,8 @@ class _Plan:
         The schema, or the names of the columns of arrays.
     columns
         For each column (field, kind) of what is read where it lies, None for what is missing or made.
+    selection
+        The places of those fields, where the frame has many others; None: fields are counted among all.
     made
         The columns that are made.
     low, high, whole
@@ -137,6 +139,7 @@ class _Plan:
 
     key: pa.Schema | list[str]
     columns: list[tuple[int, int] | None]
+    selection: list[int] | None
     made: list[int]
     low: FloatArray
     high: FloatArray
@@ -186,11 +189,14 @@ class Encoder:
                 refusals.append((column, error))
                 made[column] = np.full(n, np.nan)
         columns: list[Any] = list(plan.columns)
+        source = None
         if isinstance(frame, Arrays):
-            columns = [None if source is None else frame.columns[source[0]] for source in columns]
+            columns = [None if place is None else frame.columns[place[0]] for place in columns]
+        else:
+            source = frame if plan.selection is None else frame.select(plan.selection) if plan.selection else None
         for column, values in made.items():
             columns[column] = values
-        table = Table(columns, n, frame if isinstance(frame, pa.Table) else None)
+        table = Table(columns, n, source)
         for column, row in table.check(plan.low, plan.high, plan.whole).items():
             name = self._rules[column][0]
             value = frame.column(name)[row].as_py()
@@ -228,8 +234,13 @@ class Encoder:
         if not used & set(places):
             known = ", ".join(sorted(map(repr, used)))
             raise RecordError(f"row 0: the frame has none of the model's fields: {known}", row=0)
-        key = frame.column_names if isinstance(frame, Arrays) else frame.schema
-        return _Plan(key, columns, made, low, high, whole, logs)
+        if isinstance(frame, Arrays):
+            return _Plan(frame.column_names, columns, None, made, low, high, whole, logs)
+        read = sorted({column[0] for column in columns if column is not None})
+        selection = read if 2 * len(read) < len(places) else None
+        if selection is not None:
+            columns = [None if column is None else (read.index(column[0]), column[1]) for column in columns]
+        return _Plan(frame.schema, columns, selection, made, low, high, whole, logs)
 
     def _make(self, column: int, frame: Frame, unknown: list[Unknown]) -> FloatArray:
         if column >= len(self._rules):

@@ -220,7 +220,9 @@ def test_reused_frames_are_read_anew():
     """Frames of another schema in between, and columns in another order."""
     table = table_of(matrix())
     mixture, other = model(), model()
-    for frame in (table, table.select(["d", "a", "c", "b"]), table.append_column("more", table["a"]), table):
+    wide = pa.table({f"x{i}": pa.array(["text"] * N) for i in range(9)} | dict(zip(NAMES, table.columns, strict=True)))
+    others = table.select(["d", "a", "c", "b"]), table.append_column("more", table["a"]), wide
+    for frame in (table, *others, table):
         mixture.learn_many(frame)
         other.learn_many(table)
     assert state_of(mixture) == state_of(other)
@@ -228,6 +230,18 @@ def test_reused_frames_are_read_anew():
         mixture.learn_many(pa.Table.from_arrays([table["a"], table["b"], table["a"]], names=["a", "b", "a"]))
     with pytest.raises(RecordError, match="none of the model's fields"):
         mixture.learn_many(pa.table({"x": [1.0]}))
+
+
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_bad_rows_of_an_array_are_left_out(batch_size):
+    values = matrix()
+    values[3, 2], values[77, 0], values[78, 3] = 0.5, np.inf, math.nan
+    array, records = model(batch_size), model(batch_size)
+    got, expected = array.ingest(values), records.ingest(table_of(values).to_pylist())
+    assert [row for row, _ in got.rejected] == [row for row, _ in expected.rejected] == [3, 77]
+    assert [str(why) for _, why in got.rejected] == [str(why) for _, why in expected.rejected]
+    assert np.array_equal(got.responsibilities, expected.responsibilities)
+    assert state_of(array) == state_of(records)
 
 
 def test_threads_may_ask_at_once():
