@@ -301,7 +301,7 @@ cdef class Table:
         return 0
 
     def check(self, const double[::1] low, const double[::1] high, const uint8_t[::1] whole):
-        """Look at every cell: {column: the first row that is outside its column's bounds, or isn't whole but has to be}.
+        """Look at every cell: {column: the first row outside its bounds, or not whole where it has to be}.
 
         Afterwards it is known which columns have no gaps.
         """
@@ -582,7 +582,7 @@ cdef class Engine:
 
     cdef double gather(self, const table *t, long begin, long end, const double *w, double *work, double *out_r,
                        double *out_lp, long *bad) noexcept nogil:
-        """Fill `acc` with the expected statistics of rows; chunks of CHUNK rows are summed by themselves, then added in order."""
+        """Fill `acc` with the expected statistics of rows: chunks of CHUNK rows summed by themselves, added in order."""
         cdef long at = begin, stop, first, i, n = accumulator_rows(&self.e) * self.e.kpad
         cdef double total = 0.0
         cdef double *into
