@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks import data
 from benchmarks.harness import Budget, Row, Side, each, measure, repeat
-from streammix.core.engine import Table
+from streammix.core.table import Table
 
 __all__ = ["BENCHMARKS"]
 

@@ -124,6 +124,8 @@ def _inputs(budget: Budget) -> list[Row]:
         "float32 columns": narrow,
         "columns with 1 % nulls": gaps,
         "a RecordBatch": plain.to_batches()[0],
+        "a C-ordered array": np.ascontiguousarray(drawn.rows),
+        "an F-ordered array of float32": np.asfortranarray(drawn.rows.astype(np.float32)),
     }
     pandas, polars = peers.found("pandas"), peers.found("polars")
     if pandas is not None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks import data
 from benchmarks.harness import Budget, Limit, Side, measure, repeat
-from streammix.core.engine import Table
+from streammix.core.table import Table
 
 __all__ = ["LIMITS"]
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import streammix as sm
 from benchmarks import data
 from benchmarks.harness import Budget, Row, Side, compare, repeat
-from streammix.core.engine import Table
+from streammix.core.table import Table
 
 __all__ = ["BENCHMARKS"]
 

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from streammix import em, frames
-from streammix.core.engine import Table
+from streammix import em
 from streammix.core.values import as_record
 from streammix.errors import ConfigError, RecordError
 from streammix.learner import IMPOSSIBLE, LARGEST_WEIGHT
@@ -85,7 +84,7 @@ def fit(
     """
     if isinstance(max_iter, bool) or not isinstance(max_iter, int) or max_iter < 1:
         raise ConfigError(f"max_iter must be a whole number, 1 or more, not {max_iter!r}")
-    records = X if isinstance(X, list) else frames.to_arrow(X, model._names())
+    records = X if isinstance(X, list) else model._frame(X)
     if isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1:
         raise ConfigError(f"n_threads must be a whole number, 1 or more, not {n_threads!r}")
     if not isinstance(tol, (int, float)) or not tol >= 0:
@@ -111,7 +110,7 @@ def _fit(
     learner = model._learner
     running = learner.running
     if running is None:
-        first = records[:4_000] if isinstance(records, list) else records.slice(0, 4_000).to_pylist()
+        first = records[:4_000] if isinstance(records, list) else learner.first(records, 4_000)
         plain = []
         for at, record in enumerate(first):
             try:
@@ -124,9 +123,9 @@ def _fit(
         row, error = refused[0]
         raise RecordError(f"row {row}: {error}", field=error.field, row=row)
     for row, column, key in encoded.unknown:
-        encoded.columns[column][row] = running.code_of(column, key)
-    table = Table(encoded.columns)
-    running.fork_for(encoded.columns)
+        encoded.made[column][row] = running.code_of(column, key)
+    table = encoded.table
+    running.fork_for(table, 0, table.n_rows)
     engine, state = running.engine, running.state
     totals = engine.compounded(table, 0, table.n_rows, weights)[1]
     history: list[float] = []

@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from streammix.core.engine import CHUNK, Engine, Table, aligned, rows_of
+from streammix.core.engine import CHUNK, Engine, aligned, rows_of
+from streammix.core.table import Table
 from streammix.state import State, padded
 
-__all__ = ["blank", "collect", "forks_needed", "iterate", "reanchor"]
+__all__ = ["blank", "collect", "iterate", "reanchor"]
 
 FloatArray = NDArray[np.float64]
 Layout = Sequence[tuple[str, list[int], int, bool, tuple[bool, ...] | None]]
@@ -44,41 +45,26 @@ def blank(layout: Layout, n_components: int, prior_weight: float) -> State:
     return State(n_components, masses, counts, clocks, starts, mass_units, statistics, priors, prior_weight)
 
 
-def forks_needed(layout: Layout, state: State, columns: Sequence[FloatArray]) -> list[tuple[int, int]]:
-    """Return the (block, unit) that share the components' mass but are missing from some of the rows."""
-    found = []
-    for i, (kind, own, size, is_fixed, _) in enumerate(layout):
-        if is_fixed:
-            continue
-        width = size if kind == "mvn" else 1
-        for unit, mass in enumerate(state.mass_units[i]):
-            if mass == 0:
-                cells = [columns[column] for column in own[unit * width : (unit + 1) * width]]
-                if np.isnan(cells).all(axis=0).any():
-                    found.append((i, unit))
-    return found
-
-
 def collect(
     engine: Engine, table: Table, begin: int, end: int, weights: FloatArray | None, n_threads: int = 1
 ) -> tuple[FloatArray, float, int]:
     """Return (expected statistics, log-likelihood, first impossible row or -1) of rows at the engine's parameters.
 
-    Rows go in chunks of fixed bounds whose sums are added in order: the result does not depend on `n_threads`.
+    Rows go in chunks of fixed bounds whose sums are added in order: the result does not depend on `n_threads`. The
+    statistics may be the engine's own array, which the next call fills anew.
     """
+    starts = range(begin, end, CHUNK)
+    if n_threads == 1 or len(starts) < 2:
+        return engine.collect(table, begin, end, weights)
 
     def one(start: int) -> tuple[FloatArray, float, int]:
         acc = engine.accumulator()
         log_likelihood, bad = engine.accumulate(table, start, min(start + CHUNK, end), weights, None, acc)
         return acc, log_likelihood, bad
 
-    starts = range(begin, end, CHUNK)
-    if n_threads == 1 or len(starts) < 2:
-        parts = [one(start) for start in starts]
-    else:
-        with ThreadPoolExecutor(n_threads) as pool:
-            parts = list(pool.map(one, starts))
-    total, log_likelihood, impossible = parts[0] if parts else (engine.accumulator(), 0.0, -1)
+    with ThreadPoolExecutor(n_threads) as pool:
+        parts = list(pool.map(one, starts))
+    total, log_likelihood, impossible = parts[0]
     for acc, part, bad in parts[1:]:
         total += acc
         log_likelihood += part

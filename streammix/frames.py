@@ -1,7 +1,8 @@
 """Frames of any kind in, the same kind out."""
 
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -9,11 +10,63 @@ from numpy.typing import NDArray
 
 from streammix.errors import RecordError
 
-__all__ = ["column_like", "like", "to_arrow"]
+__all__ = ["Arrays", "Frame", "check_names", "column_like", "like", "to_frame"]
 
 
-def to_arrow(X: Any, names: set[str] | None = None) -> pa.Table:
-    """Return a frame as an Arrow table, without a copy where its memory allows; only the columns of these names.
+class Arrays:
+    """Columns of numbers that lie in NumPy arrays, with the parts of a table's face that are in use.
+
+    Parameters
+    ----------
+    names
+        What the columns are called.
+    columns
+        1-D, any stride.
+    n_rows
+        How many rows there are.
+    """
+
+    def __init__(self, names: Sequence[str], columns: Sequence[NDArray[Any]], n_rows: int) -> None:
+        self.column_names = list(names)
+        self.columns = list(columns)
+        self.num_rows = n_rows
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return a copy of a column as Arrow has it."""
+        return pa.chunked_array([np.ascontiguousarray(self.columns[self.column_names.index(name)])])
+
+    def slice(self, offset: int, length: int | None = None) -> "Arrays":
+        """Return some of the rows."""
+        stop = self.num_rows if length is None else min(self.num_rows, offset + length)
+        return Arrays(self.column_names, [column[offset:stop] for column in self.columns], max(stop - offset, 0))
+
+    def select(self, names: Sequence[str]) -> "Arrays":
+        """Return some of the columns."""
+        return Arrays(names, [self.columns[self.column_names.index(name)] for name in names], self.num_rows)
+
+    def to_pylist(self) -> list[dict[str, Any]]:
+        """Return the rows as records."""
+        values = [column.tolist() for column in self.columns]
+        return [dict(zip(self.column_names, row, strict=True)) for row in zip(*values, strict=True)]
+
+
+Frame: TypeAlias = pa.Table | Arrays
+
+
+def to_frame(X: Any, names: Sequence[str] | None = None, is_declared: bool = False) -> Frame:
+    """Return a frame as an Arrow table or as arrays, without a copy where its memory allows.
+
+    Parameters
+    ----------
+    X
+        The frame.
+    names
+        The fields in use, where they are known; other columns may be of any type.
+    is_declared
+        Whether the fields are declared in this order: an array without names has them as its columns.
 
     Raises
     ------
@@ -21,29 +74,35 @@ def to_arrow(X: Any, names: set[str] | None = None) -> pa.Table:
         If it is not a frame, or its columns are not named by strings.
     """
     if isinstance(X, pa.Table):
-        table = X
-    elif isinstance(X, pa.RecordBatch):
-        table = pa.Table.from_batches([X])
-    elif _is_pandas(X):
-        table = _from_pandas(X, names)
-    elif hasattr(X, "__arrow_c_stream__"):
-        try:
-            table = pa.table(X)
-        except (TypeError, pa.ArrowException):
-            raise RecordError(f"expected a frame (pandas, polars, Arrow), got {type(X).__name__}") from None
-    else:
-        raise RecordError(f"expected a frame (pandas, polars, Arrow), got {type(X).__name__}")
-    if len(set(table.column_names)) != table.num_columns:
-        raise RecordError(f"the frame names a column twice: {table.column_names}")
-    return table if names is None else table.select([name for name in table.column_names if name in names])
-
-
-def like(X: Any, columns: dict[str, NDArray[Any]]) -> Any:
-    """Return columns as a frame of X's kind, with its index where it has one."""
+        return X
+    if isinstance(X, pa.RecordBatch):
+        return pa.Table.from_batches([X])
+    if isinstance(X, np.ndarray):
+        return _from_array(X, names if is_declared else None)
     if _is_pandas(X):
-        pandas = sys.modules["pandas"]
-        return pandas.DataFrame({int(name): values for name, values in columns.items()}, index=X.index)
-    table = pa.table({name: np.ascontiguousarray(values) for name, values in columns.items()})
+        return _from_pandas(X, names)
+    if hasattr(X, "__arrow_c_stream__"):
+        try:
+            return pa.table(X)
+        except (TypeError, pa.ArrowException):
+            pass
+    raise RecordError(f"expected a frame (pandas, polars, Arrow, NumPy), got {type(X).__name__}")
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse a frame that names a column twice."""
+    if len(set(names)) != len(names):
+        raise RecordError(f"the frame names a column twice: {names}")
+
+
+def like(X: Any, columns: NDArray[Any]) -> Any:
+    """Return a matrix as a frame of X's kind, with its index where it has one; its columns are "0", "1", …"""
+    if isinstance(X, np.ndarray):
+        return columns
+    if _is_pandas(X):
+        return sys.modules["pandas"].DataFrame(columns, index=X.index)
+    (n, k), values = columns.shape, pa.array(columns.T.ravel())
+    table = pa.Table.from_arrays([values.slice(j * n, n) for j in range(k)], names=[str(j) for j in range(k)])
     if _is_polars(X):
         return sys.modules["polars"].from_arrow(table)
     if isinstance(X, pa.RecordBatch):
@@ -52,7 +111,9 @@ def like(X: Any, columns: dict[str, NDArray[Any]]) -> Any:
 
 
 def column_like(X: Any, values: NDArray[Any], name: str) -> Any:
-    """Return a column as X's kind has them: a Series of pandas or polars, else an Arrow array."""
+    """Return a column as X's kind has them: an array, a Series of pandas or polars, else an Arrow array."""
+    if isinstance(X, np.ndarray):
+        return values
     if _is_pandas(X):
         return sys.modules["pandas"].Series(values, index=X.index, name=name)
     if _is_polars(X):
@@ -70,17 +131,44 @@ def _is_polars(X: Any) -> bool:
     return polars is not None and isinstance(X, polars.DataFrame)
 
 
-def _from_pandas(X: Any, names: set[str] | None) -> pa.Table:
-    columns = {}
-    for i, name in enumerate(X.columns):
-        if names is not None and name not in names:
-            continue
-        if not isinstance(name, str):
-            raise RecordError(f"a field's name must be a string, not {name!r}")
-        if name in columns:
-            raise RecordError(f"the frame names a column twice: {name!r}")
+def _is_readable(kind: np.dtype[Any]) -> bool:
+    """Whether the core reads numbers of a type where they lie."""
+    return kind.isnative and (kind.kind in "iub" or kind in (np.float32, np.float64))
+
+
+def _from_array(X: NDArray[Any], declared: Sequence[str] | None) -> Arrays:
+    if X.dtype.names is not None and X.ndim == 1:
+        names, columns = list(X.dtype.names), [X[name] for name in X.dtype.names]
+    else:
+        if X.ndim != 2:
+            raise RecordError(f"expected an array of two dimensions, rows and fields, got {X.ndim}")
+        if declared is None:
+            raise RecordError("an array's columns have no names: declare the model's fields, or give it a frame")
+        if X.shape[1] != len(declared):
+            raise RecordError(f"expected an array of {len(declared)} columns, one a field, got {X.shape[1]}")
+        names, columns = list(declared), list(X.T)
+    for name, column in zip(names, columns, strict=True):
+        if not _is_readable(column.dtype) or column.ndim != 1:
+            raise RecordError(f"field {name!r}: expected an array of numbers, got one of {column.dtype}", field=name)
+    return Arrays(names, columns, len(X))
+
+
+def _from_pandas(X: Any, wanted: Sequence[str] | None) -> Frame:
+    labels = list(X.columns)
+    places = [i for i, label in enumerate(labels) if wanted is None or label in wanted]
+    for i in places:
+        if not isinstance(labels[i], str):
+            raise RecordError(f"a field's name must be a string, not {labels[i]!r}")
+    names = [labels[i] for i in places]
+    kinds = set(X.dtypes)
+    if len(kinds) == 1 and isinstance(kind := kinds.pop(), np.dtype) and _is_readable(kind):
+        columns = X.to_numpy().T
+        return Arrays(names, list(columns) if len(places) == len(labels) else [columns[i] for i in places], len(X))
+    check_names(names)
+    made = {}
+    for i, name in zip(places, names, strict=True):
         try:
-            columns[name] = pa.array(X.iloc[:, i], from_pandas=True)
+            made[name] = pa.array(X.iloc[:, i], from_pandas=True)
         except (pa.ArrowException, OverflowError):
             raise RecordError(f"field {name!r}: a column of values of different types", field=name) from None
-    return pa.table(columns) if columns else pa.table({"": pa.nulls(len(X))}).select([])
+    return pa.table(made) if made else pa.table({"": pa.nulls(len(X))}).select([])

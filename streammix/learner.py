@@ -6,16 +6,17 @@ from datetime import date, time, timedelta
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from streammix import families
+from streammix.columns import Encoded
 from streammix.core.values import as_record, is_missing, is_sound_text, level_key, level_of, short
 from streammix.declaration import Declaration
 from streammix.errors import RecordError
+from streammix.frames import Frame, check_names
 from streammix.packing import check_layout
 from streammix.running import Running
-from streammix.schema import LARGEST_JOINT, Encoded, Schema
+from streammix.schema import LARGEST_JOINT, Schema
 from streammix.state import Snapshot
 from streammix.warmup import choose_families, given_state, needed_records, warm_state
 
@@ -67,22 +68,23 @@ class Learner:
         row, unseen = running.schema.reader.row(record)
         if running.schema.may_refuse and running.engine.expect(row) is None:
             raise RecordError(f"{IMPOSSIBLE}: {short(record)}")
-        running.absorb(Encoded(list(row[:, None]), [(0, column, key) for column, key in unseen]), np.array([weight]))
+        encoded = Encoded.of_rows(row[None, :], [(0, column, key) for column, key in unseen])
+        running.absorb(encoded, np.array([weight]))
 
-    def learn_table(self, table: pa.Table, weights: FloatArray | None) -> None:
-        """Learn the rows of a table. A refusal leaves what came before it learnt."""
+    def learn_frame(self, frame: Frame, weights: FloatArray | None) -> None:
+        """Learn the rows of a frame. A refusal leaves what came before it learnt."""
         taken = 0
-        while self.running is None and taken < table.num_rows:
-            for record in table.slice(taken, self._missing_records()).to_pylist():
+        while self.running is None and taken < frame.num_rows:
+            for record in self.first(frame, self._missing_records(), taken):
                 try:
                     self._wait(record, 1.0 if weights is None else float(weights[taken]))
                 except RecordError as error:
                     raise RecordError(f"row {taken}: {error}", field=error.field, row=taken) from None
                 taken += 1
-        if self.running is None or taken == table.num_rows:
+        if self.running is None or taken == frame.num_rows:
             return
         try:
-            encoded = self.running.schema.encode(table.slice(taken))
+            encoded = self.running.schema.encode(frame.slice(taken) if taken else frame)
         except RecordError as error:
             row = taken + (error.row or 0)
             text = str(error).replace(f"row {error.row}:", f"row {row}:", 1)
@@ -92,17 +94,17 @@ class Learner:
             raise RecordError(f"row {bad[0] + taken}: {IMPOSSIBLE}", row=bad[0] + taken)
 
     def ingest(
-        self, records: list[Any] | pa.Table
+        self, records: list[Any] | Frame
     ) -> tuple[FloatArray, FloatArray, list[int], list[tuple[int, RecordError]]]:
         """Score each record as the model stands before it, then learn it; a refused one is left out."""
         n, k = len(records), self.declaration.n_components
-        responsibilities, log_density = np.full((n, k), 1 / k), np.zeros(n)
         good: list[int] = []
         refused: list[tuple[int, RecordError]] = []
         at = 0
         while self.running is None and at < n:
-            some = records[at:] if isinstance(records, list) else records.slice(at, self._missing_records()).to_pylist()
-            for record in some:
+            for record in (
+                records[at:] if isinstance(records, list) else self.first(records, self._missing_records(), at)
+            ):
                 try:
                     self._wait(record, 1.0)
                     good.append(at)
@@ -112,7 +114,8 @@ class Learner:
                 if self.running is not None:
                     break
         if self.running is not None and at < n:
-            encoded, kept, refusals = self.encode(records[at:] if isinstance(records, list) else records.slice(at))
+            rest = records if not at else records[at:] if isinstance(records, list) else records.slice(at)
+            encoded, kept, refusals = self.encode(rest)
             out_r, out_lp = np.empty((len(kept), k)), np.empty(len(kept))
             bad = self.running.absorb(encoded, None, out_r, out_lp) if kept else []
             if bad:
@@ -120,24 +123,39 @@ class Learner:
                 out_r, out_lp = out_r[wanted], out_lp[wanted]
             if not at and len(out_lp) == n:
                 return out_r, out_lp, kept, []
+            responsibilities, log_density = np.full((n, k), 1 / k), np.zeros(n)
             places = [at + kept[i] for i in wanted] if bad else [at + i for i in kept]
             responsibilities[places], log_density[places] = out_r, out_lp
             good += places
             refused += [(at + i, error) for i, error in refusals]
             refused += [(at + kept[i], RecordError(IMPOSSIBLE)) for i in bad]
+        else:
+            responsibilities, log_density = np.full((n, k), 1 / k), np.zeros(n)
         refused.sort(key=lambda refusal: refusal[0])
         return responsibilities[good], log_density[good], good, refused
 
-    def encode(self, records: list[Any] | pa.Table) -> tuple[Encoded, list[int], list[tuple[int, RecordError]]]:
-        """Encode records one by one or, where no row is refused, as a table: (rows, their indices, refusals)."""
+    def encode(self, records: list[Any] | Frame) -> tuple[Encoded, list[int], list[tuple[int, RecordError]]]:
+        """Encode records one by one or, where no row is refused, as a frame: (rows, their indices, refusals)."""
         assert self.schema is not None
-        if isinstance(records, pa.Table):
+        if not isinstance(records, list):
             try:
                 return self.schema.encode(records), list(range(len(records))), []
             except RecordError:
-                return self.encode(records.to_pylist())
-        rows, good, unknown, refused = self.schema.reader.rows(list(records))
-        return Encoded([rows[:, j] for j in range(rows.shape[1])], unknown), good, refused
+                return self.encode(self._records(records))
+        rows, good, unknown, refused = self.schema.reader.rows(records)
+        return Encoded.of_rows(rows, unknown), good, refused
+
+    def first(self, frame: Frame, n: int, at: int = 0) -> list[dict[str, Any]]:
+        """Return some rows of a frame as records, without fields that aren't in use."""
+        return self._records(frame.slice(at, n))
+
+    def _records(self, frame: Frame) -> list[dict[str, Any]]:
+        """The rows of a frame as records, without fields that aren't in use."""
+        check_names(frame.column_names)
+        if self.schema is not None:
+            frame = frame.select([name for name in frame.column_names if name in self.schema.names])
+        records: list[dict[str, Any]] = frame.to_pylist()
+        return records
 
     def start(self, records: Sequence[Mapping[str, Any]], weights: Sequence[float]) -> Running:
         """Make the first state from records; they then count as its start."""

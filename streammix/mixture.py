@@ -210,7 +210,9 @@ class Mixture(Records, base.Clusterer):
         Parameters
         ----------
         X
-            A pandas or polars frame, a pyarrow Table or RecordBatch, or anything with ``__arrow_c_stream__``.
+            A pandas or polars frame, a pyarrow Table or RecordBatch, anything with ``__arrow_c_stream__``, or a NumPy
+            array: of records, or of two dimensions where fields are declared, whose order its columns then have.
+            Numbers are read where they lie.
         w
             The records' weights, (n,), positive; 1 where left out.
 
@@ -219,22 +221,22 @@ class Mixture(Records, base.Clusterer):
         RecordError
             For the first row that is refused: `row` says which; the model is as before.
         """
-        table = frames.to_arrow(X, self._names())
+        frame = self._frame(X)
         weights = None
         if w is not None:
             weights = np.ascontiguousarray(w, dtype=np.float64)
-            if weights.shape != (table.num_rows,):
-                raise RecordError(f"weights must be one number a row: {table.num_rows}, not {weights.shape}")
+            if weights.shape != (frame.num_rows,):
+                raise RecordError(f"weights must be one number a row: {frame.num_rows}, not {weights.shape}")
             for weight in weights[~((weights > 0) & (weights <= LARGEST_WEIGHT))][:1]:
                 check_weight(float(weight))
-        if not table.num_rows:
+        if not frame.num_rows:
             return
         schema = self._learner.schema
         careful = not self.is_warm or schema is None or schema.may_refuse
         before = self._snapshot() if careful else None
         try:
             self._hand_back()
-            self._learner.learn_table(table, weights)
+            self._learner.learn_frame(frame, weights)
         except RecordError:
             if before is not None:
                 self._adopt(before)
@@ -255,7 +257,7 @@ class Mixture(Records, base.Clusterer):
         Ingested
             Responsibilities, log densities, the indices of the records that were learnt, and the refusals.
         """
-        records = X if isinstance(X, list) else frames.to_arrow(X, self._names())
+        records = X if isinstance(X, list) else self._frame(X)
         self._hand_back()
         try:
             responsibilities, log_density, rows, refused = self._learner.ingest(records)
@@ -264,21 +266,20 @@ class Mixture(Records, base.Clusterer):
         return Ingested(responsibilities, log_density, np.array(rows, dtype=np.int64), refused)
 
     def predict_proba_many(self, X: Any) -> Any:
-        """Return the responsibilities of each row: a frame of X's kind with a column for each component."""
-        responsibilities, _ = self._evaluate(X)
-        return frames.like(X, {str(k): responsibilities[:, k] for k in range(self.n_components)})
+        """Return the responsibilities of each row: a frame of X's kind with a column for each component, (n, K)."""
+        return frames.like(X, self._responsibilities(X))
 
     def predict_many(self, X: Any) -> Any:
         """Return the component with the largest responsibility for each row: a column of X's kind."""
-        return frames.column_like(X, self._evaluate(X)[0].argmax(axis=1), "component")
+        return frames.column_like(X, self._responsibilities(X).argmax(axis=1), "component")
 
     def log_density_many(self, X: Any) -> Any:
         """Return log p(x) of each row: a column of X's kind."""
-        return frames.column_like(X, self._evaluate(X)[1], "log_density")
+        return frames.column_like(X, self._log_densities(X), "log_density")
 
     def score_many(self, X: Any) -> Any:
         """Return −log p(x) of each row: a column of X's kind."""
-        return frames.column_like(X, -self._evaluate(X)[1], "score")
+        return frames.column_like(X, -self._log_densities(X), "score")
 
     def sample(self, n: int) -> list[dict[str, Any]]:
         """Draw n records from the mixture.
@@ -333,19 +334,23 @@ class Mixture(Records, base.Clusterer):
         every = EVERY if running.average is not None else 0
         self._bind(running.published, engine, running.schema.reader, every, waiting)
 
-    def _names(self) -> set[str] | None:
-        """The fields in use, where they are known."""
-        schema = self._learner.schema
-        return None if schema is None else {name for names in schema.fields for name in names}
+    def _frame(self, X: Any) -> frames.Frame:
+        """A frame in the form that is read, with the fields in use at least."""
+        learner = self._learner
+        is_declared = learner.declaration.fields is not None or learner.declaration.components is not None
+        return frames.to_frame(X, None if learner.schema is None else learner.schema.names, is_declared)
 
-    def _evaluate(self, X: Any) -> tuple[FloatArray, FloatArray]:
-        table = frames.to_arrow(X, self._names())
-        if not self.is_warm:
-            n = table.num_rows
-            return np.full((n, self.n_components), 1 / self.n_components), np.zeros(n)
-        running = self._learner.running
-        assert running is not None
-        return running.evaluate(running.schema.encode(table))
+    def _responsibilities(self, X: Any) -> FloatArray:
+        frame, running = self._frame(X), self._learner.running
+        if running is None:
+            return np.full((frame.num_rows, self.n_components), 1 / self.n_components)
+        return running.evaluate(running.schema.encode(frame).table)[0]
+
+    def _log_densities(self, X: Any) -> FloatArray:
+        frame, running = self._frame(X), self._learner.running
+        if running is None:
+            return np.zeros(frame.num_rows)
+        return running.log_densities(running.schema.encode(frame).table)
 
     def _snapshot(self) -> Snapshot:
         """Everything that the model is."""

@@ -1,22 +1,50 @@
 """A mixture that is past its warm-up: schema, statistics, and the steps they take."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streammix import average, em
-from streammix.core.engine import Engine, Table
+from streammix import average
+from streammix.columns import Encoded
+from streammix.core.engine import Engine
 from streammix.core.records import Waiting
+from streammix.core.table import Table, table_of
 from streammix.declaration import Declaration
-from streammix.schema import Encoded, Schema
+from streammix.schema import Schema
 from streammix.state import State
 
 __all__ = ["Running"]
 
 FloatArray = NDArray[np.float64]
 
-_FORK = 2  # why the core stopped: a mass has to be made for a field that is missing
+_IMPOSSIBLE = 1  # why the core stopped: no component can have made a row
+_FORK = 2  # a mass has to be made for a field that is missing
+
+
+@dataclass
+class _Rows:
+    """Rows on their way into the statistics, what each weighs, and what becomes of them.
+
+    Parameters
+    ----------
+    table
+        The rows.
+    weights
+        Their weights; None where all are 1.
+    out_r, out_lp
+        Where each row's responsibilities and log density go, by the parameters that stood before it; None where
+        nobody wants them.
+    bad
+        The rows that no component can have made: they are left out.
+    """
+
+    table: Table
+    weights: FloatArray | None
+    out_r: FloatArray | None
+    out_lp: FloatArray | None
+    bad: list[int] = field(default_factory=list)
 
 
 class Running:
@@ -31,6 +59,7 @@ class Running:
         self._step_size = declaration.step_size.core
         if declaration.batch_size > 1:
             self.waiting = Waiting(declaration.batch_size, schema.reader.n_columns)
+            self._full = table_of(self.waiting.rows)
         if declaration.averaging and mean is None:
             self.average = state.copy()
         self.rebind()
@@ -59,9 +88,9 @@ class Running:
                     state.fork(block, unit)
         self.rebind()
 
-    def fork_for(self, columns: Sequence[FloatArray]) -> None:
+    def fork_for(self, table: Table, begin: int, end: int) -> None:
         """Give masses of their own to the units that are missing from some of the rows."""
-        self.fork(em.forks_needed(self.schema.layout(), self.state, columns))
+        self.fork(self.engine.forks_needed(table, begin, end))
 
     def code_of(self, column: int, key: object) -> int:
         """Return the code of a level; an unknown one joins the statistics."""
@@ -76,14 +105,20 @@ class Running:
             self.rebind()
         return self.schema.add_level(column, key)
 
-    def evaluate(self, encoded: Encoded) -> tuple[FloatArray, FloatArray]:
+    def evaluate(self, table: Table) -> tuple[FloatArray, FloatArray]:
         """Return (responsibilities, log densities) of rows; nothing is learnt."""
         engine = self.published
-        n = len(encoded.columns[0])
-        responsibilities, log_density = np.empty((n, engine.n_components)), np.empty(n)
-        engine.accumulate(Table(encoded.columns), 0, n, out_r=responsibilities, out_lp=log_density)
-        responsibilities[np.isneginf(log_density)] = engine.weights
+        responsibilities, log_density = np.empty((table.n_rows, engine.n_components)), np.empty(table.n_rows)
+        _, impossible = engine.accumulate(table, 0, table.n_rows, out_r=responsibilities, out_lp=log_density)
+        if impossible >= 0:
+            responsibilities[np.isneginf(log_density)] = engine.weights
         return responsibilities, log_density
+
+    def log_densities(self, table: Table) -> FloatArray:
+        """Return the log densities of rows."""
+        log_density = np.empty(table.n_rows)
+        self.published.accumulate(table, 0, table.n_rows, out_lp=log_density)
+        return log_density
 
     def absorb(
         self,
@@ -98,95 +133,90 @@ class Running:
         parameters that stood before it.
         """
         learn = self._learn_batches if self.waiting is not None else self._learn_rows
-        columns, bad, at = encoded.columns, list[int](), 0
-        table = Table(columns)
+        table, at = encoded.table, 0
+        rows = _Rows(table, weights, out_r, out_lp)
         for row, column, key in encoded.unknown:
             if row < at:
                 continue  # found impossible by another of its levels
             if self.schema.key_in_use(column, key) not in self.schema.codes[self.schema.reader.rules[column][0]]:
-                learn(table, columns, at, row, weights, out_r, out_lp, bad)
+                learn(rows, at, row)
                 at = row
-                if self.schema.may_refuse and self.engine.expect(np.array([c[row] for c in columns])) is None:
-                    bad.append(row)
+                if self.schema.may_refuse and self.engine.expect(table.rows(row, row + 1)[0]) is None:
+                    rows.bad.append(row)
                     at = row + 1
                     continue
-            columns[column][row] = self.code_of(column, key)
-        learn(table, columns, at, table.n_rows, weights, out_r, out_lp, bad)
-        return bad
+            encoded.made[column][row] = self.code_of(column, key)
+        learn(rows, at, table.n_rows)
+        return rows.bad
 
-    def _learn_rows(
-        self,
-        table: Table,
-        columns: list[FloatArray],
-        begin: int,
-        end: int,
-        weights: FloatArray | None,
-        out_r: FloatArray | None,
-        out_lp: FloatArray | None,
-        bad: list[int],
-    ) -> None:
+    def _learn_rows(self, rows: _Rows, begin: int, end: int) -> None:
+        own = (rows.out_r, rows.out_lp) if self.average is None else (None, None)
         while begin < end:
             stop = end
             if self.average is not None:
                 stop = min(end, begin + average.EVERY - self.n_seen % average.EVERY)
-                if out_lp is not None:  # the average, which predicts, stands still from one time to the next
-                    self.published.accumulate(table, begin, stop, out_r=out_r, out_lp=out_lp)
-            own = (out_r, out_lp) if self.average is None else (None, None)
-            learnt, status = self.engine.learn_rows(table, begin, stop, weights, *own)
-            self.n_seen += learnt
+                if rows.out_lp is not None:  # the average, which predicts, stands still from one time to the next
+                    self.published.accumulate(rows.table, begin, stop, out_r=rows.out_r, out_lp=rows.out_lp)
+            learnt, status = self.engine.learn_rows(rows.table, begin, stop, rows.weights, *own)
+            self._count(learnt, learnt)
             begin += learnt
-            if learnt and self.n_seen % average.EVERY == 0:
-                self._average()
             if status == _FORK:
-                self.fork_for([column[begin : begin + 1] for column in columns])
-            elif status:
-                bad.append(begin)
+                self.fork_for(rows.table, begin, begin + 1)
+            elif status == _IMPOSSIBLE:
+                rows.bad.append(begin)
                 begin += 1
 
-    def _learn_batches(
-        self,
-        table: Table,
-        columns: list[FloatArray],
-        begin: int,
-        end: int,
-        weights: FloatArray | None,
-        out_r: FloatArray | None,
-        out_lp: FloatArray | None,
-        bad: list[int],
-    ) -> None:
+    def _learn_batches(self, rows: _Rows, begin: int, end: int) -> None:
         waiting = self.waiting
         assert waiting is not None
         while begin < end:
-            stop = min(end, begin + waiting.size - waiting.n)
-            if out_lp is not None or self.schema.may_refuse:
-                densities = np.empty(table.n_rows) if out_lp is None else out_lp
-                self.published.accumulate(table, begin, stop, out_r=out_r, out_lp=densities)
-                impossible = np.flatnonzero(np.isneginf(densities[begin:stop]))
-                if impossible.size:
-                    stop = begin + int(impossible[0])
-                    bad.append(stop)
-            self.n_seen += stop - begin
-            if stop - begin == waiting.size:
-                self._step(table, columns, begin, stop, weights)
-            else:
-                rows = np.stack([column[begin:stop] for column in columns], axis=1)
-                waiting.add(rows, 1.0 if weights is None else weights[begin:stop])
-                if waiting.n == waiting.size:
-                    full = [np.ascontiguousarray(column) for column in waiting.rows.T]
-                    waiting.n = 0
-                    self._step(Table(full), full, 0, waiting.size, waiting.weights)
-            begin = stop + 1 if bad and bad[-1] == stop else stop
+            is_whole = waiting.n == 0 and begin + waiting.size <= end
+            begin = self._learn_whole(rows, begin, end) if is_whole else self._let_wait(rows, begin, end)
 
-    def _step(self, table: Table, columns: list[FloatArray], begin: int, end: int, weights: FloatArray | None) -> None:
-        """One stepwise EM step: a mini-batch at fixed parameters."""
-        if self.engine.need_fork(table, begin, end):
-            self.fork_for([column[begin:end] for column in columns])
-        gamma, total = self.engine.compounded(table, begin, end, weights)
-        acc, _, _ = em.collect(self.engine, table, begin, end, weights)
-        self.engine.blend(acc, gamma, total)
-        self.state.clocks += total
-        self.engine.maximize()
-        if (self.n_seen - (end - begin)) // average.EVERY != self.n_seen // average.EVERY:
+    def _learn_whole(self, rows: _Rows, begin: int, end: int) -> int:
+        """Learn mini-batches where they lie, the first of them at least if all of it can be; return the next row."""
+        assert self.waiting is not None
+        size, out = self.waiting.size, (rows.out_r, rows.out_lp)
+        careful = self.schema.may_refuse
+        if self.average is not None:
+            end = begin + size
+            if rows.out_lp is not None or careful:
+                if self.published.accumulate(rows.table, begin, end, None, None, None, *out)[1] >= 0:
+                    return self._let_wait(rows, begin, end)
+                out, careful = (None, None), False
+        learnt, status = self.engine.learn_batches(rows.table, begin, end, size, rows.weights, *out, careful)
+        self._count(learnt, learnt)
+        begin += learnt
+        if status == _FORK:
+            self.fork_for(rows.table, begin, begin + size)
+        elif status == _IMPOSSIBLE:
+            return self._let_wait(rows, begin, begin + size)
+        return begin
+
+    def _let_wait(self, rows: _Rows, begin: int, end: int) -> int:
+        """Add rows to those that wait until there is a mini-batch of them; return the next row."""
+        waiting = self.waiting
+        assert waiting is not None
+        stop, impossible = min(end, begin + waiting.size - waiting.n), -1
+        if rows.out_lp is not None or self.schema.may_refuse:
+            _, impossible = self.published.accumulate(rows.table, begin, stop, out_r=rows.out_r, out_lp=rows.out_lp)
+        if impossible >= 0:
+            rows.bad.append(impossible)
+            stop = impossible
+        waiting.add(rows.table.rows(begin, stop), 1.0 if rows.weights is None else rows.weights[begin:stop])
+        if waiting.n < waiting.size:
+            self.n_seen += stop - begin
+        else:
+            waiting.n = 0
+            while not self.engine.learn_batches(self._full, 0, waiting.size, waiting.size, waiting.weights)[0]:
+                self.fork_for(self._full, 0, waiting.size)
+            self._count(stop - begin, waiting.size)
+        return stop if impossible < 0 else stop + 1
+
+    def _count(self, learnt: int, step: int) -> None:
+        """Count records, the last `step` of which moved the statistics; the average takes them in at each hundred."""
+        self.n_seen += learnt
+        if self.average is not None and (self.n_seen - step) // average.EVERY != self.n_seen // average.EVERY:
             self._average()
 
     def _average(self) -> None:

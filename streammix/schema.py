@@ -1,28 +1,27 @@
-"""Fields → blocks of the core; dicts and Arrow tables → rows of doubles; categories ↔ codes."""
+"""Fields → blocks of the core; which family reads which column; categories ↔ codes."""
 
 import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from streammix.columns import LARGEST, check_shared, decoded, doubles, is_other_number, log_densities
-from streammix.core.reader import UNSEEN, Reader, log_column
+from streammix.columns import LARGEST, Encoded, Encoder
+from streammix.core.reader import Reader
 from streammix.core.values import level_key, level_of, short
-from streammix.errors import ConfigError, RecordError
+from streammix.errors import ConfigError
 from streammix.families import Binomial, Categorical, Family, Fixed, MultivariateNormal
 from streammix.families.base import Interval
+from streammix.frames import Frame
 
-__all__ = ["LARGEST_JOINT", "MAX_LEVELS", "OTHER", "Block", "Encoded", "Schema", "Unknown", "field_name"]
+__all__ = ["LARGEST_JOINT", "MAX_LEVELS", "OTHER", "Block", "Schema", "field_name"]
 
 FloatArray = NDArray[np.float64]
 Names = tuple[str, ...]
-Unknown = tuple[int, int, Any]  # row, column, the key of a level that the model doesn't know
 
 LARGEST_JOINT = 1e50  # products of several of them, where coordinates are missing
 MAX_LEVELS = 10_000  # levels of a field; later ones share one level, OTHER
@@ -60,14 +59,6 @@ class Block:
     families: list[list[Family | None]]
 
 
-@dataclass
-class Encoded:
-    """Rows as columns of doubles, with the unknown levels among them in order."""
-
-    columns: list[FloatArray]
-    unknown: list[Unknown]
-
-
 class Schema:
     """How records become rows, and which family reads which column.
 
@@ -101,11 +92,17 @@ class Schema:
             families: list[list[Family | None]] = [[distribution if on else None for on in mask]]
             self.blocks.append(Block("external", [names], [column], 0, True, mask, families))
         self.reader = Reader(self._rules, self._externals, self._explain)
+        self._encoder = Encoder(self._rules, self._externals, self._explain)
 
-    @property
+    @cached_property
     def may_refuse(self) -> bool:
         """Whether a well-formed record can lie outside the support of every component."""
         return bool(self._externals) or any(rule[6] for rule in self._rules)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """All fields by name, in the order of their declaration."""
+        return tuple(name for names in self.fields for name in names)
 
     @property
     def codes(self) -> dict[str, dict[Any, int]]:
@@ -150,50 +147,15 @@ class Schema:
         codes.clear()
         codes.update({key: code for code, key in enumerate(keys)})
 
-    def encode(self, table: pa.Table) -> Encoded:
-        """Encode a table.
+    def encode(self, frame: Frame) -> Encoded:
+        """Encode a frame.
 
         Raises
         ------
         RecordError
             For the first row that is refused; `row` says which.
         """
-        n = table.num_rows
-        columns: list[FloatArray] = []
-        unknown: list[Unknown] = []
-        refusals: list[RecordError] = []
-        sources = {
-            name: table.column(name)
-            for name in {rule[0] for rule in self._rules} | {name for _, names, _ in self._externals for name in names}
-            if name in table.column_names
-        }
-        for column, rule in enumerate(self._rules):
-            source = sources.get(rule[0])
-            try:
-                if source is None or pa.types.is_null(source.type):
-                    values = np.full(n, np.nan)
-                elif rule[4] is not None:
-                    values = self._encode_levels(column, source, unknown)
-                else:
-                    values = self._encode_numbers(column, source)
-            except RecordError as error:
-                refusals.append(error)
-                values = np.full(n, np.nan)
-            columns.append(values)
-        for _, names, distribution in self._externals:
-            columns.append(log_densities(names, distribution, sources, n, refusals))
-        if not sources:
-            known = ", ".join(sorted({repr(name) for names in self.fields for name in names}))
-            raise RecordError(f"row 0: the frame has none of the model's fields: {known}", row=0)
-        if n:
-            for column, rule in enumerate(self._rules):
-                if rule[6] == 1 and rule[0] in sources:
-                    check_shared(rule[0], column, self._rules, columns, refusals, sources[rule[0]], self._explain)
-        if refusals:
-            first = min(refusals, key=lambda error: error.row or 0)
-            raise RecordError(f"row {first.row}: {first}", field=first.field, row=first.row)
-        unknown.sort(key=lambda found: (found[0], found[1]))
-        return Encoded(columns, unknown)
+        return self._encoder.encode(frame)
 
     def _add(self, names: Names, foreign: list[tuple[Names, list[int], Fixed]]) -> None:
         """Make the columns and the blocks of one field or group."""
@@ -256,64 +218,6 @@ class Schema:
                 block.families.append(families)
                 return
         self.blocks.append(Block(kind, [names], list(columns), size, is_fixed, mask, [families]))
-
-    def _encode_numbers(self, column: int, source: pa.ChunkedArray) -> FloatArray:
-        name, kind, low, high = self._rules[column][:4]
-        if pa.types.is_dictionary(source.type):
-            source = decoded(source)
-        if not (pa.types.is_floating(source.type) or pa.types.is_integer(source.type) or is_other_number(source.type)):
-            row = next((i for i in range(len(source)) if source[i].is_valid), None)
-            if row is None:
-                return np.full(len(source), np.nan)
-            raise RecordError(self._explain(column, source[row].as_py()), field=name, row=row)
-        values = doubles(source)
-        bad = ~((values >= low) & (values <= high)) & ~np.isnan(values)
-        if kind == "whole":
-            with np.errstate(invalid="ignore"):
-                bad |= (values != np.floor(values)) & ~np.isnan(values)
-        if bad.any():
-            if self._rules[column][6]:
-                values = np.where(bad, np.inf, values)
-            else:
-                row = int(np.argmax(bad))
-                raise RecordError(self._explain(column, source[row].as_py()), field=name, row=row)
-        if kind == "log":
-            inside = np.isfinite(values)
-            logs = log_column(np.where(inside, values, 1.0))
-            values = np.where(inside, logs, values)
-        return values
-
-    def _encode_levels(self, column: int, source: pa.ChunkedArray, unknown: list[Unknown]) -> FloatArray:
-        codes, is_open = self._rules[column][4:6]
-        assert codes is not None
-        if pa.types.is_dictionary(source.type):
-            source = decoded(source)
-        if pa.types.is_nested(source.type):
-            row = next((i for i in range(len(source)) if source[i].is_valid), 0)
-            raise RecordError(self._explain(column, source[row].as_py()), field=self._rules[column][0], row=row)
-        encoded = source.combine_chunks().dictionary_encode()
-        if isinstance(encoded, pa.ChunkedArray):
-            encoded = encoded.combine_chunks() if encoded.num_chunks != 1 else encoded.chunk(0)
-        table: list[float] = []
-        new: dict[int, Any] = {}
-        for i, value in enumerate(encoded.dictionary.to_pylist()):
-            key = level_key(value)
-            if key is not None and key in codes:
-                table.append(float(codes[key]))
-            elif key == ("null", None):
-                table.append(math.nan)
-            elif key is None or not is_open:
-                row = pc.index(encoded.indices, pa.scalar(i, encoded.indices.type)).as_py()
-                raise RecordError(self._explain(column, value), field=self._rules[column][0], row=row)
-            else:
-                new[i] = key
-                table.append(float(UNSEEN))
-        missing = float(codes.get(("null", None), math.nan))
-        indices = encoded.indices.fill_null(len(table)).to_numpy(zero_copy_only=False)
-        values = np.array([*table, missing])[indices]
-        found = np.flatnonzero(values == UNSEEN).tolist()
-        unknown.extend((at, column, new[int(indices[at])]) for at in found)
-        return np.asarray(values)
 
     def _explain(self, column: int, value: Any) -> str:
         name, kind, _, high = self._rules[column][:4]

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streammix.core.engine import Engine, Table
+from streammix.core.engine import Engine
+from streammix.core.table import Table
 from streammix.core.values import level_key
-from streammix.em import blank, collect, forks_needed, iterate, reanchor
+from streammix.em import blank, collect, iterate, reanchor
 from streammix.errors import ConfigError
 from streammix.families import (
     Bernoulli,
@@ -125,7 +126,7 @@ def warm_state(
     state = blank(layout, n_components, PRIOR_WEIGHT)
     _fill_given(schema, state)
     _fill_scales(layout, state, columns, weights)
-    for block, unit in forks_needed(layout, state, columns):
+    for block, unit in Engine(layout, state, (0, 1.0)).forks_needed(table, 0, table.n_rows):
         state.fork(block, unit)
     _settle(state)
     engine = Engine(layout, state, (0, 1.0))

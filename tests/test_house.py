@@ -10,8 +10,8 @@ PACKAGE = Path(__file__).parent.parent / "streammix"
 FLOORS = [
     ["errors"],
     ["stepsize", "core"],
-    ["families", "state"],
-    ["declaration", "columns", "em", "frames", "packing"],
+    ["families", "state", "frames"],
+    ["declaration", "columns", "em", "packing"],
     ["schema"],
     ["warmup", "average", "checkpoint"],
     ["running"],

@@ -21,7 +21,7 @@ const kernels *kernels_for(const char *level) {
 }
 
 /* gamma of the record at n after a start of `start` records: a power law, or a constant */
-static double step_size(const engine *e, double n, double start) {
+double step_size(const engine *e, double n, double start) {
     if (e->step_kind == 1) return e->step_value;
     double gamma = e->step_value == 1.0 ? 1.0 / (start + n) : pow(1.0 + n / start, -e->step_value) / start;
     return gamma < 1.0 ? gamma : 1.0; /* a start may be worth less than one record */
@@ -92,46 +92,4 @@ long matrix_rows(const engine *e) {
         if (e->blocks[i].kind == MVN && D * (D + 1) > rows) rows = D * (D + 1);
     }
     return rows;
-}
-
-static int observed_at(const engine *e, int m, const table *t, long i) {
-    for (int j = 0; j < e->mass_width[m]; j++) {
-        double v = cell(t, e->mass_column[m] + j, i);
-        if (v == v) return 1;
-    }
-    return e->mass_width[m] == 0;
-}
-
-/* The step of a mini-batch, 1 - prod(1 - gamma_i) over the records that mass m observes, and their total weight. */
-double compounded_step(const engine *e, int m, const table *t, long begin, long end, const double *w, double *total) {
-    double clock = e->clock[m], all = 0.0;
-    *total = 0.0;
-    for (long i = begin; i < end; i++) {
-        if (m > 0 && !observed_at(e, m, t, i)) continue;
-        double weight = w ? w[i] : 1.0, gamma = step_size(e, clock + 1.0, e->start[m]);
-        gamma = weighted_step(gamma, weight);
-        all += gamma * (1.0 - all); /* accurate for the smallest weights, too */
-        clock += weight;
-        *total += weight;
-    }
-    return all;
-}
-
-/* whether some unit that shares mass 0 is missing from some row */
-int rows_need_fork(const engine *e, const table *t, long begin, long end) {
-    for (int i = 0; i < e->n_blocks; i++) {
-        const block *b = e->blocks + i;
-        int width = b->kind == MVN ? b->size : 1;
-        if (b->fixed) continue;
-        for (int u = 0; u < b->units; u++)
-            for (long r = begin; b->mass[u] == 0 && r < end; r++) {
-                int present = 0;
-                for (int j = 0; j < width; j++) {
-                    double v = cell(t, b->column[u] + j, r);
-                    present |= v == v;
-                }
-                if (!present) return 1;
-            }
-    }
-    return 0;
 }

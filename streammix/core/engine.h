@@ -80,11 +80,25 @@ typedef struct {
     double *ahead, *ahead_from;   /* n_masses x LANES: the steps of records to come; n_masses: of which the first */
 } engine;
 
-/* Columns of doubles, each with a pointer and a stride in bytes; NaN is missing. */
+enum { FLOAT64, FLOAT32, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, BIT };
+
+/* A column's cells in a segment of a table, where they lie: numbers a stride of bytes apart, or bits. */
+typedef struct {
+    int kind;
+    const char *data;
+    long stride;          /* 0: one number for all rows */
+    long bit;             /* of bits: where the first row's is */
+    const uint8_t *valid; /* bits that are 0 where a cell is null; NULL: none is */
+    long valid_bit;
+} cells;
+
+/* Columns in segments of rows; null and NaN are missing. */
 typedef struct {
     int n_columns;
-    const char **data;
-    const long *stride;
+    long n_segments;
+    long *first;  /* n_segments + 1: the row that a segment begins with */
+    cells *cells; /* n_segments x n_columns */
+    char *gaps;   /* n_columns: whether some cell may be missing */
 } table;
 
 typedef struct {
@@ -102,14 +116,24 @@ typedef struct {
     void (*blend)(engine *e, const double *acc, const double *gamma, const double *total);
 } kernels;
 
+double step_size(const engine *e, double n, double start);
 double log_factorial(double x);
 double log_choose(double n, double x);
 const kernels *kernels_for(const char *level);
 long accumulator_rows(const engine *e); /* of kpad doubles: one a mass, then the blocks' */
 long work_doubles(const engine *e);
 long matrix_rows(const engine *e);
-double compounded_step(const engine *e, int m, const table *t, long begin, long end, const double *w, double *total);
+/* columns.c */
+void read_cells(const table *t, int column, long begin, long n, double *out);
+void read_rows(const table *t, long begin, long n, double *out); /* n x n_columns */
+/* the first row whose cell is outside [low, high], or isn't whole where it has to be; -1: none. Sets *gaps where one
+ * before it is missing. */
+long scan_column(const table *t, int column, double low, double high, int whole, char *gaps);
+/* whether a unit that shares mass 0 is missing from some row, and whether any is */
+int unit_is_missing(const engine *e, int block, int unit, const table *t, long begin, long end);
 int rows_need_fork(const engine *e, const table *t, long begin, long end);
+/* The step of a mini-batch, 1 - prod(1 - gamma_i) over the records that mass m observes, and their total weight. */
+double compounded_step(const engine *e, int m, const table *t, long begin, long end, const double *w, double *total);
 void fill_tables(void);
 
 /* the step of a record of weight w: exact for the running mean, and w records' worth for small steps */
@@ -125,10 +149,6 @@ static inline double total_mass(const engine *e) {
 
 /* of the record of the last E-step, where `total` is from before the record was learnt */
 static inline double log_density(const engine *e, double total) { return e->top + log(e->sum / total); }
-
-static inline double cell(const table *t, int column, long row) {
-    return *(const double *)(t->data[column] + row * t->stride[column]);
-}
 
 static inline int mass_observed(const engine *e, int m, const double *row) {
     for (int j = 0; j < e->mass_width[m]; j++) {

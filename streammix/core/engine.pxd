@@ -1,6 +1,7 @@
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
 
 cdef extern from "engine.h":
+    enum: TILE
     enum: LEARNT
     enum: IMPOSSIBLE
     enum: FORK
@@ -50,10 +51,29 @@ cdef extern from "engine.h":
         double *row
         double *ahead
         double *ahead_from
+    enum: FLOAT64
+    enum: FLOAT32
+    enum: INT8
+    enum: INT16
+    enum: INT32
+    enum: INT64
+    enum: UINT8
+    enum: UINT16
+    enum: UINT32
+    enum: UINT64
+    enum: BIT
+    ctypedef struct cells:
+        int kind
+        const char *data
+        long stride, bit
+        const uint8_t *valid
+        long valid_bit
     ctypedef struct table:
         int n_columns
-        const char **data
-        const long *stride
+        long n_segments
+        long *first
+        cells *cells
+        char *gaps
     ctypedef struct kernels:
         const char *name
         int (*expect)(engine *, const double *) noexcept nogil
@@ -66,17 +86,15 @@ cdef extern from "engine.h":
     long accumulator_rows(const engine *) noexcept nogil
     long work_doubles(const engine *) noexcept nogil
     long matrix_rows(const engine *) noexcept nogil
-    double compounded_step(const engine *, int, const table *, long, long, const double *, double *) noexcept nogil
+    void read_cells(const table *, int, long, long, double *) noexcept nogil
+    void read_rows(const table *, long, long, double *) noexcept nogil
+    long scan_column(const table *, int, double, double, int, char *) noexcept nogil
+    int unit_is_missing(const engine *, int, int, const table *, long, long) noexcept nogil
     int rows_need_fork(const engine *, const table *, long, long) noexcept nogil
+    double compounded_step(const engine *, int, const table *, long, long, const double *, double *) noexcept nogil
     void fill_tables() noexcept
     double log_density(const engine *, double) noexcept nogil
     double total_mass(const engine *) noexcept nogil
-
-
-cdef class Table:
-    cdef table t
-    cdef list columns
-    cdef readonly long n_rows
 
 
 cdef class Engine:
@@ -87,6 +105,18 @@ cdef class Engine:
     cdef readonly list theta
     cdef readonly object layout
     cdef readonly int n_components
+    cdef double *work  # accumulate's, while nobody uses it
+    cdef double *records  # a tile of them
+    cdef object sums  # the expected statistics of a mini-batch
+    cdef double *acc  # the same
+    cdef double *part  # of a chunk of a mini-batch
+    cdef double *gamma  # of a mini-batch, one a mass
+    cdef double *total  # likewise its weight
     cdef double *bind(self, array) except NULL
     cdef int *bind_ints(self, array) except NULL
     cdef const int64_t *bind_lanes(self, lanes, int kpad) except NULL
+    cdef double gather(self, const table *t, long begin, long end, const double *w, double *work, double *out_r,
+                       double *out_lp, long *bad) noexcept nogil
+    cdef double *take_work(self) except NULL
+    cdef void give_work(self, double *work) noexcept
+    cdef int make_sums(self, long n_rows) except -1

@@ -1,8 +1,9 @@
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from streammix.core.table import Table
 
 _Floats = NDArray[np.float64]
 
@@ -13,11 +14,6 @@ KINDS: dict[str, int]
 def rows_of(kind: str, size: int) -> tuple[int, int, int, int]: ...
 def aligned(*shape: int, dtype: DTypeLike = ...) -> NDArray[Any]: ...
 def level_name(wanted: str | None = None) -> str: ...
-def table_of(rows: _Floats) -> Table: ...
-
-class Table:
-    n_rows: int
-    def __init__(self, columns: Sequence[_Floats]) -> None: ...
 
 class Engine:
     responsibilities: _Floats
@@ -28,6 +24,18 @@ class Engine:
     def learn_rows(
         self, t: Table, begin: int, end: int, w: _Floats | None, out_r: _Floats | None, out_lp: _Floats | None
     ) -> tuple[int, int]: ...
+    def learn_batches(
+        self,
+        t: Table,
+        begin: int,
+        end: int,
+        size: int,
+        w: _Floats | None = None,
+        out_r: _Floats | None = None,
+        out_lp: _Floats | None = None,
+        careful: bool = False,
+    ) -> tuple[int, int]: ...
+    def collect(self, t: Table, begin: int, end: int, w: _Floats | None = None) -> tuple[_Floats, float, int]: ...
     def accumulator(self) -> _Floats: ...
     def accumulate(
         self,
@@ -43,6 +51,6 @@ class Engine:
     def blend(self, acc: _Floats, gamma: _Floats, total: _Floats) -> None: ...
     def maximize(self) -> None: ...
     def compounded(self, t: Table, begin: int, end: int, w: _Floats | None = None) -> tuple[_Floats, _Floats]: ...
-    def need_fork(self, t: Table, begin: int, end: int) -> bool: ...
+    def forks_needed(self, t: Table, begin: int, end: int) -> list[tuple[int, int]]: ...
     @property
     def weights(self) -> _Floats: ...

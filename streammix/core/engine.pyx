@@ -7,8 +7,16 @@ import numpy as np
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport int64_t
+from libc.stdlib cimport free
+from libc.string cimport memset
+
+from streammix.core.table cimport Table
 
 from streammix.errors import ConfigError
+
+cdef extern from "stdlib.h" nogil:
+    void *aligned_alloc(size_t alignment, size_t size)
+
 
 fill_tables()
 
@@ -18,6 +26,8 @@ KINDS = {
 }
 GROUP = 8  # components come in groups of this many lanes
 CHUNK = 4096  # rows whose sums are taken together, whatever the number of threads
+cdef long ROWS_OF_A_CHUNK = CHUNK
+cdef long GROUP_SIZE = GROUP
 
 
 def rows_of(str kind, long size):
@@ -55,34 +65,6 @@ def level_name(wanted=None):
     if k == NULL:
         raise ConfigError(f"this machine has no level {wanted!r}; levels are v1, v3 and v4")
     return k.name.decode()
-
-
-cdef class Table:
-    """Columns of doubles, each 1-D with any stride, that the kernels read in place; NaN is missing."""
-
-    def __cinit__(self, list columns):
-        cdef int n = len(columns)
-        cdef const double[:] column
-        self.columns = columns
-        self.n_rows = len(columns[0])
-        self.t.n_columns = n
-        self.t.data = <const char **>PyMem_Calloc(n, sizeof(char *))
-        self.t.stride = <const long *>PyMem_Calloc(n, sizeof(long))
-        for i in range(n):
-            column = columns[i]
-            if column.shape[0] != self.n_rows:
-                raise ValueError("columns of different lengths")
-            self.t.data[i] = <const char *>&column[0] if self.n_rows else NULL
-            (<long *>self.t.stride)[i] = column.strides[0]
-
-    def __dealloc__(self):
-        PyMem_Free(self.t.data)
-        PyMem_Free(<void *>self.t.stride)
-
-
-def table_of(rows):
-    """The table of a C-ordered matrix."""
-    return Table([rows[:, j] for j in range(rows.shape[1])])
 
 
 cdef class Engine:
@@ -185,6 +167,7 @@ cdef class Engine:
 
     def __dealloc__(self):
         PyMem_Free(self.e.blocks)
+        free(self.work)
 
     cdef double *bind(self, array) except NULL:
         cdef double[::1] flat = array.reshape(-1)
@@ -212,25 +195,149 @@ cdef class Engine:
 
     def learn_rows(self, Table t, long begin, long end, w, double[:, ::1] out_r, double[::1] out_lp):
         """Learn rows one by one; returns (how many were learnt, why it stopped: 0, 1 or 2)."""
-        cdef long i
-        cdef int j, status = LEARNT, k = self.e.k
+        cdef long i, at = begin, n
+        cdef int j, status = LEARNT, k = self.e.k, width = t.t.n_columns
         cdef const double[::1] weights = w
+        cdef const double *pw = NULL
+        cdef double *row
+        cdef double *r
+        if begin >= end:
+            return 0, status
+        if w is not None:
+            pw = &weights[0]
+        if self.records == NULL:
+            self.records = self.bind(aligned(TILE, width))
         self.e.scored = out_r is not None
         with nogil:
-            for i in range(begin, end):
-                for j in range(self.e.n_columns):
-                    self.e.row[j] = (<const double *>(t.t.data[j] + i * t.t.stride[j]))[0]
-                status = self.run.learn(&self.e, self.e.row, 1.0 if weights is None else weights[i])
-                if status != LEARNT:
-                    break
-                if out_r is not None:
-                    for j in range(k):
-                        out_r[i, j] = self.e.r[j]
-                    out_lp[i] = log_density(&self.e, self.e.total)
-            else:
-                i = end
+            while at < end and status == LEARNT:
+                n = min(<long>TILE, end - at)
+                row = self.records
+                read_rows(&t.t, at, n, row)
+                for i in range(at, at + n):
+                    status = self.run.learn(&self.e, row, pw[i] if pw != NULL else 1.0)
+                    if status != LEARNT:
+                        break
+                    if out_r is not None:
+                        r = &out_r[i, 0]
+                        for j in range(k):
+                            r[j] = self.e.r[j]
+                        out_lp[i] = log_density(&self.e, self.e.total)
+                    row += width
+                    at += 1
         self.e.scored = 0
-        return i - begin, status
+        return at - begin, status
+
+    def learn_batches(self, Table t, long begin, long end, long size, w=None, double[:, ::1] out_r=None,
+                      double[::1] out_lp=None, bint careful=False):
+        """Learn mini-batches of `size` rows, as many as are whole.
+
+        Where it is careful, or where scores are wanted, a mini-batch with a row that no component can have made is
+        not learnt. Returns (how many rows were learnt, why it stopped: 0, 1 or 2).
+        """
+        cdef const double[::1] weights = w
+        cdef const double *pw = NULL
+        cdef double *pr = NULL
+        cdef double *pl = NULL
+        cdef double *work
+        cdef long at = begin, bad
+        cdef int m, status = LEARNT
+        if begin + size > end:
+            return 0, status
+        self.make_sums(size)
+        work = self.take_work()
+        if w is not None:
+            pw = &weights[0]
+        if out_lp is not None:
+            pr, pl = &out_r[0, 0], &out_lp[0]
+            careful = True
+        with nogil:
+            while at + size <= end:
+                if rows_need_fork(&self.e, &t.t, at, at + size):
+                    status = FORK
+                    break
+                self.gather(&t.t, at, at + size, pw, work, pr, pl, &bad)
+                if careful and bad >= 0:
+                    status = IMPOSSIBLE
+                    break
+                for m in range(self.e.n_masses):
+                    self.gamma[m] = compounded_step(&self.e, m, &t.t, at, at + size, pw, &self.total[m])
+                self.run.blend(&self.e, self.acc, self.gamma, self.total)
+                for m in range(self.e.n_masses):
+                    self.e.clock[m] += self.total[m]
+                self.run.maximize(&self.e)
+                at += size
+        self.give_work(work)
+        return at - begin, status
+
+    cdef double gather(self, const table *t, long begin, long end, const double *w, double *work, double *out_r,
+                       double *out_lp, long *bad) noexcept nogil:
+        """Fill `acc` with the expected statistics of rows: chunks of CHUNK rows summed by themselves, added in order."""
+        cdef long at = begin, stop, first, i, n = accumulator_rows(&self.e) * self.e.kpad
+        cdef double total = 0.0
+        cdef double *into
+        bad[0] = -1
+        memset(self.acc, 0, n * sizeof(double))
+        while at < end:
+            stop = min(at + ROWS_OF_A_CHUNK, end)
+            into = self.acc if at == begin else self.part
+            if at > begin:
+                memset(self.part, 0, n * sizeof(double))
+            total += self.run.accumulate(&self.e, t, at, stop, w, NULL, into, work, out_r, out_lp, &first)
+            if at > begin:
+                for i in range(n):
+                    self.acc[i] += self.part[i]
+            if bad[0] < 0:
+                bad[0] = first
+            at = stop
+        return total
+
+    cdef double *take_work(self) except NULL:
+        """Accumulate's work: the engine's own, or another where a second thread asks for it meanwhile."""
+        cdef double *work = self.work
+        cdef size_t size = (work_doubles(&self.e) // GROUP_SIZE + 1) * GROUP_SIZE * sizeof(double)
+        self.work = NULL
+        if work == NULL:
+            work = <double *>aligned_alloc(64, size)
+            if work == NULL:
+                raise MemoryError
+            memset(work, 0, size)
+        return work
+
+    cdef void give_work(self, double *work) noexcept:
+        if self.work == NULL:
+            self.work = work
+        else:
+            free(work)
+
+    cdef int make_sums(self, long n_rows) except -1:
+        """Make the engine's own accumulators, for so many rows."""
+        if self.sums is None:
+            self.sums = self.accumulator()
+            self.acc = self.bind(self.sums)
+            self.gamma = self.bind(aligned(self.e.n_masses))
+            self.total = self.bind(aligned(self.e.n_masses))
+        if self.part == NULL and n_rows > ROWS_OF_A_CHUNK:
+            self.part = self.bind(self.accumulator())
+        return 0
+
+    def collect(self, Table t, long begin, long end, w=None):
+        """The expected statistics of rows at the current parameters, until the next call.
+
+        Returns (accumulator, the weighted sum of log densities, the first row that no component can have made, or -1).
+        """
+        cdef const double[::1] weights = w
+        cdef const double *pw = NULL
+        cdef double *work
+        cdef double total
+        cdef long bad
+        self.make_sums(end - begin)
+        work = self.take_work()
+        if w is not None and begin < end:
+            pw = &weights[0]
+        with nogil:
+            total = self.gather(&t.t, begin, end, pw, work, NULL, NULL, &bad)
+        self.give_work(work)
+        return self.sums, total, bad
 
     def accumulator(self):
         """Zeros for expected statistics: rows x padded components."""
@@ -244,7 +351,7 @@ cdef class Engine:
         """
         cdef const double[::1] weights = w
         cdef const double[:, ::1] given = resp
-        cdef double[::1] work = aligned(work_doubles(&self.e))
+        cdef double *work
         cdef const double *pw = NULL
         cdef const double *pg = NULL
         cdef double *pa = NULL
@@ -264,8 +371,10 @@ cdef class Engine:
             pr = &out_r[0, 0]
         if out_lp is not None:
             pl = &out_lp[0]
+        work = self.take_work()
         with nogil:
-            total = self.run.accumulate(&self.e, &t.t, begin, end, pw, pg, pa, &work[0], pr, pl, &bad)
+            total = self.run.accumulate(&self.e, &t.t, begin, end, pw, pg, pa, work, pr, pl, &bad)
+        self.give_work(work)
         return total, bad
 
     def blend(self, const double[:, ::1] acc, const double[::1] gamma, const double[::1] total):
@@ -287,9 +396,10 @@ cdef class Engine:
             g[m] = compounded_step(&self.e, m, &t.t, begin, end, NULL if weights is None else &weights[0], &n[m])
         return gamma, total
 
-    def need_fork(self, Table t, long begin, long end):
-        """Whether a field that shares the components' mass is missing from some row."""
-        return bool(rows_need_fork(&self.e, &t.t, begin, end))
+    def forks_needed(self, Table t, long begin, long end):
+        """The (block, unit) that share the components' mass but are missing from some of the rows."""
+        return [(i, u) for i in range(self.e.n_blocks) for u in range(self.e.blocks[i].units)
+                if unit_is_missing(&self.e, i, u, &t.t, begin, end)]
 
     @property
     def weights(self):

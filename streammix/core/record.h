@@ -341,7 +341,7 @@ static void maximize(engine *e) {
     for (int i = 0; i < e->n_blocks; i++)
         if (e->blocks[i].kind != EXTERNAL)
             for (int k = 0; k < e->kpad; k += W) block_maximize(e, e->blocks + i, k);
-    e->weight_prior = e->prior_weight * step_size(e, e->clock[0], e->start[0]) / e->k;
+    e->weight_prior = e->prior_weight * step_sizes(e, all(e->clock[0]), e->start[0])[0] / e->k;
 }
 
 static inline void block_step(const engine *e, const block *b, int k, const double *row) {
@@ -436,7 +436,7 @@ static int learn(engine *e, const double *row, double w) {
         e->clock[m] += w;
         if (m == 0) e->weight_prior = e->prior_weight * gamma / e->k;
     }
-    if (w != 1.0) e->weight_prior = e->prior_weight * step_size(e, e->clock[0], e->start[0]) / e->k;
+    if (w != 1.0) e->weight_prior = e->prior_weight * step_sizes(e, all(e->clock[0]), e->start[0])[0] / e->k;
     for (int i = 0; i < e->n_blocks; i++) {
         const block *b = e->blocks + i;
         if (b->fixed) continue;

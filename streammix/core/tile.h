@@ -135,10 +135,7 @@ static void load(const engine *e, const table *in, long begin, int n, const doub
     vi missing = (vi)all(0.0), outside = (vi)all(0.0);
     for (int c = 0; c < e->n_columns; c++) {
         double *x = t->x + c * TILE;
-        const char *from = in->data[c] + begin * in->stride[c];
-        if (in->stride[c] == sizeof(double)) memcpy(x, from, sizeof(double) * n);
-        else
-            for (int i = 0; i < n; i++) x[i] = *(const double *)(from + i * in->stride[c]);
+        read_cells(in, c, begin, n, x);
         for (int i = n; i < TILE; i++) x[i] = 0.0;
         ROWS {
             vd v = AT(x + i);

@@ -1,0 +1,20 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Floats = NDArray[np.float64]
+
+ARROW_KINDS: dict[str, int]
+
+def table_of(rows: _Floats) -> Table: ...
+
+class Table:
+    n_rows: int
+    def __init__(
+        self, columns: Sequence[NDArray[Any] | tuple[int, int] | None], n_rows: int | None = None, frame: Any = None
+    ) -> None: ...
+    def check(self, low: _Floats, high: _Floats, whole: NDArray[np.uint8]) -> dict[int, int]: ...
+    def take_log(self, column: int) -> None: ...
+    def rows(self, begin: int, end: int) -> _Floats: ...
