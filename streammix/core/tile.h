@@ -181,21 +181,39 @@ static void constants(const engine *e, tile *t) {
     }
 }
 
-/* NaN and infinity out of a column: `seen` is written only where it isn't all 1, as it stands without gaps */
-static void load_column(tile *t, int c, vi *missing, vi *outside) {
+typedef double vd_anywhere __attribute__((vector_size(8 * W), aligned(8), may_alias));
+
+/* rows of a column, zeros after the last; returns whether some of them are NaN or infinite: then 0 times them isn't 0 */
+static inline int copy_cells(const table *in, int c, long begin, int n, double *x) {
+    const char *from = in->data[c] + begin * in->stride[c];
+    vd zero = all(0.0);
+    if (in->stride[c] == sizeof(double) && n == TILE) {
+        ROWS {
+            vd v = (vd) * (const vd_anywhere *)((const double *)from + i);
+            AT(x + i) = v;
+            zero += v * 0.0;
+        }
+        return some(zero != zero);
+    }
+    for (int i = 0; i < n; i++) x[i] = *(const double *)(from + i * in->stride[c]);
+    for (int i = n; i < TILE; i++) x[i] = 0.0;
+    ROWS zero += AT(x + i) * 0.0;
+    return some(zero != zero);
+}
+
+/* Takes NaN and infinity out of a column. `seen` is written only where it isn't all 1, as it stands without gaps. */
+static void mark_gaps(tile *t, int c, vi *missing, vi *outside) {
     double *x = t->x + c * TILE, *seen = t->seen + c * TILE;
     vi gaps = (vi)all(0.0);
-    ROWS gaps |= ~(CONST_AT(x + i) < INFINITY);
-    int some_gaps = some(gaps);
-    if (some_gaps || t->gaps[c] > 0.0)
-        ROWS {
-            vd v = AT(x + i);
-            vi out = v == INFINITY, none = ~(v < INFINITY);
-            *outside |= out;
-            AT(x + i) = select_(none, all(0.0), v);
-            AT(seen + i) = select_(none, select_(out, all(-1.0), all(0.0)), all(1.0));
-        }
-    t->gaps[c] = some_gaps;
+    ROWS {
+        vd v = AT(x + i);
+        vi out = v == INFINITY, none = ~(v < INFINITY);
+        *outside |= out;
+        gaps |= none;
+        AT(x + i) = select_(none, all(0.0), v);
+        AT(seen + i) = select_(none, select_(out, all(-1.0), all(0.0)), all(1.0));
+    }
+    t->gaps[c] = some(gaps);
     *missing |= gaps;
 }
 
@@ -255,15 +273,8 @@ static void centre(const block *b, const tile *t, const double *origin, double *
 
 static void load(const engine *e, const table *in, long begin, int n, const double *w, int sums, tile *t) {
     vi missing = (vi)all(0.0), outside = (vi)all(0.0);
-    for (int c = 0; c < e->n_columns; c++) {
-        double *x = t->x + c * TILE;
-        const char *from = in->data[c] + begin * in->stride[c];
-        if (in->stride[c] == sizeof(double)) memcpy(x, from, sizeof(double) * n);
-        else
-            for (int i = 0; i < n; i++) x[i] = *(const double *)(from + i * in->stride[c]);
-        for (int i = n; i < TILE; i++) x[i] = 0.0;
-        load_column(t, c, &missing, &outside);
-    }
+    for (int c = 0; c < e->n_columns; c++)
+        if (copy_cells(in, c, begin, n, t->x + c * TILE) || t->gaps[c] > 0.0) mark_gaps(t, c, &missing, &outside);
     t->missing = some(missing);
     t->outside = some(outside);
     for (int i = 0; i < TILE; i++) t->weight[i] = i >= n ? 0.0 : w ? w[begin + i] : 1.0;

@@ -100,12 +100,12 @@ static void tile_densities(const engine *e, tile *t) {
 #define EXPS (W == 8 ? 4 : 2) /* vectors whose exp is taken side by side: as many as there are registers for */
 
 /* a component's share of each row, not yet divided by the sum over components, which it joins */
-static void rows_exp(const tile *t, double *r, double mass) {
+static void rows_exp(double *r, double mass, const double *top, double *sum) {
     for (int i = 0; i < TILE; i += EXPS * W) {
         vd v[EXPS];
         vi respond = (vi)all(0.0);
         for (int h = 0; h < EXPS; h++) {
-            v[h] = CONST_AT(r + i + h * W) - CONST_AT(t->top + i + h * W);
+            v[h] = CONST_AT(r + i + h * W) - CONST_AT(top + i + h * W);
             respond |= v[h] >= EXP_CUT;
         }
         if (!some(respond)) {
@@ -116,7 +116,7 @@ static void rows_exp(const tile *t, double *r, double mass) {
         for (int h = 0; h < EXPS; h++) {
             v[h] *= mass;
             AT(r + i + h * W) = v[h];
-            AT(t->sum + i + h * W) += v[h];
+            AT(sum + i + h * W) += v[h];
         }
     }
 }
@@ -131,7 +131,7 @@ static void tile_expect(const engine *e, tile *t) {
         AT(t->top + i) = vmax(top, all(-1e306));
         AT(t->sum + i) = all(0.0);
     }
-    for (int k = 0; k < e->k; k++) rows_exp(t, t->r + k * TILE, e->mass[k] + e->weight_prior);
+    for (int k = 0; k < e->k; k++) rows_exp(t->r + k * TILE, e->mass[k] + e->weight_prior, t->top, t->sum);
     ROWS {
         vd sum = CONST_AT(t->sum + i), positive = vmax(sum, all(SMALLEST));
         AT(t->scale + i) = 1.0 / positive;

@@ -3,6 +3,9 @@
 
 #define SIDE 8                       /* vectors side by side */
 #define FEW (W == 8 ? 8 : 4)         /* where two of each are held: half of the registers */
+/* unrolled at once, so that the vectors never see memory */
+#define ABREAST_OF(n) _Pragma("GCC unroll 8") for (int h = 0; h < n; h++)
+
 /* read once: the compiler would read it again for each use, and reading is what these loops wait for */
 #if defined(__x86_64__)
 #define IN_REGISTER(v) __asm__("" : "+v"(v))
@@ -31,7 +34,7 @@ ALWAYS_INLINE void normal_squares(const block *b, const double *f, const double 
     const int units = b->units;
     for (int i = 0; i < TILE; i += SIDE * W) {
         vd q[SIDE];
-        for (int h = 0; h < SIDE; h++) q[h] = all(0.0);
+        ABREAST_OF(SIDE) q[h] = all(0.0);
         for (int u = 0; u < units; u++) {
             const double *own = f + HEAD + u * FOUR, *x = unit_values(b, t, centred, u, apart) + i;
             const vd precision = all(own[2]);
@@ -71,8 +74,6 @@ static void normal_rows_density(const block *b, const double *f, const double *c
     else
         normal_squares(b, f, centred, t, 0, 0, lp);
 }
-
-#define ABREAST 4 /* units side by side */
 
 /* adds the sums of deviations and of their squares of `n` units, at most ABREAST */
 ALWAYS_INLINE void normal_moments(const int *column, const double *own, const double *centred, const double *r,
@@ -131,7 +132,7 @@ static void mvn_rows_density(const block *b, const double *f, double constant, t
     for (int i = 0; i < TILE; i += FEW * W, x += FEW * W) {
         vd q[FEW], y[FEW], z[FEW];
         double *solved = t->y + i;
-        for (int h = 0; h < FEW; h++) q[h] = all(0.0);
+        ABREAST_OF(FEW) q[h] = all(0.0);
         int a = 0;
         for (; a + 1 < D; a += 2) {
             const double *row = L + triangle(a), *next = row + a;

@@ -57,12 +57,13 @@ static inline vd unless_below(vd x, double limit, vd v) { return (vd)((x >= limi
 
 #define EXP_CUT -708.0 /* below it exp is 0, here */
 
+#define ABREAST 4
 #define STEP for (int h = 0; h < n; h++)
 
-/* exp(x) of n vectors, each x <= 709, step by step side by side, as each step waits for the one before: 2^k by the
+/* exp(x) of n <= ABREAST vectors, each x <= 709, step by step side by side, as each step waits for the one before: 2^k by the
  * exponent's bits, and exp(r) by the polynomial of degree 11 through its values at Chebyshev's nodes, 2e-17 away. */
 static inline __attribute__((always_inline)) void vexps(vd *x, const int n) {
-    vd shifted[n], r[n], r2[n], low[n], mid[n], p[n];
+    vd shifted[ABREAST], r[ABREAST], r2[ABREAST], low[ABREAST], mid[ABREAST], p[ABREAST];
     STEP r[h] = vmax(x[h], all(EXP_CUT));
     STEP shifted[h] = r[h] * 1.4426950408889634074 + SHIFTER;
     STEP p[h] = shifted[h] - SHIFTER;
