@@ -46,6 +46,10 @@ static double *take(double **work, long n) {
 
 static inline int round_up(int n) { return (n + LANES - 1) / LANES * LANES; }
 
+#define LEAST -1e300 /* of a log density, but for those of scipy.stats */
+
+static inline void add_density(double *lp, vd v) { AT(lp) = vmax(AT(lp) + v, all(LEAST)); }
+
 static inline int is_normal(const block *b) { return b->kind == NORMAL || b->kind == LOGNORMAL; }
 
 #define HEAD 2 /* the sum of the units' constants; whether the component stands apart from the origin */

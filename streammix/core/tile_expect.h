@@ -8,25 +8,28 @@ static void block_rows_density(const engine *e, const block *b, const double *c,
         const double *s = b->stat + u * b->stat_rows * kpad + k;
         switch (b->kind) {
         case EXPONENTIAL:
-            ROWS AT(lp + i) += where_seen(t, column, i, c[k] - theta[0] * CONST_AT(x + i));
+            ROWS add_density(lp + i, where_seen(t, column, i, c[k] - theta[0] * CONST_AT(x + i)));
             break;
         case POISSON:
-            ROWS AT(lp + i) +=
-                where_seen(t, column, i, poisson_exponent(CONST_AT(x + i), all(theta[0]), all(theta[kpad])));
+            ROWS add_density(
+                lp + i, where_seen(t, column, i, poisson_exponent(CONST_AT(x + i), all(theta[0]), all(theta[kpad]))));
             break;
         case BERNOULLI:
-            ROWS AT(lp + i) +=
-                where_seen(t, column, i, select_(CONST_AT(x + i) > 0.5, all(c[kpad + k]), all(c[k])));
+            ROWS add_density(
+                lp + i, where_seen(t, column, i, select_(CONST_AT(x + i) > 0.5, all(c[kpad + k]), all(c[k]))));
             break;
         case BINOMIAL:
-            ROWS AT(lp + i) += where_seen(
-                t, column, i,
-                binomial_exponent(CONST_AT(x + i), all(b->size), all(theta[kpad]), all(theta[2 * kpad])));
+            ROWS {
+                vd v = binomial_exponent(CONST_AT(x + i), all(b->size), all(theta[kpad]), all(theta[2 * kpad]));
+                add_density(lp + i, where_seen(t, column, i, v));
+            }
             break;
         case CATEGORICAL:
             for (int i = 0; i < TILE; i++) t->top[i] = x[i] < b->size ? s[(1 + (long)x[i]) * kpad] : 0.0;
-            ROWS AT(lp + i) += where_seen(
-                t, column, i, vlog(categorical_probability(CONST_AT(t->top + i), all(theta[0]), all(theta[kpad]))));
+            ROWS {
+                vd v = vlog(categorical_probability(CONST_AT(t->top + i), all(theta[0]), all(theta[kpad])));
+                add_density(lp + i, where_seen(t, column, i, v));
+            }
             break;
         }
     }
@@ -55,12 +58,11 @@ static void rows_outside(const block *b, int n_components, tile *t) {
                     if (t->seen[b->column[u] * TILE + i] < 0.0) t->r[k * TILE + i] = -INFINITY;
 }
 
-/* Adds the block's log densities to each component's; none falls below -1e300, but for those of scipy.stats. */
+/* adds the block's log densities to each component's */
 static void block_rows(const engine *e, const block *b, const double *c, const double *factor, const double *centred,
                        tile *t) {
     double before[TILE] __attribute__((aligned(64)));
     const double *common = rows_common(b, t);
-    const vd least = all(b->kind == EXTERNAL ? -INFINITY : -1e300);
     for (int k = 0; k < e->k; k++) {
         double *lp = t->r + k * TILE;
         if (b->lanes && !b->lanes[k]) continue;
@@ -75,9 +77,7 @@ static void block_rows(const engine *e, const block *b, const double *c, const d
         else
             block_rows_density(e, b, c, k, t, lp);
         if (common)
-            ROWS AT(lp + i) = vmax(AT(lp + i) + CONST_AT(common + i), least);
-        else
-            ROWS AT(lp + i) = vmax(AT(lp + i), least);
+            ROWS add_density(lp + i, CONST_AT(common + i));
     }
 }
 

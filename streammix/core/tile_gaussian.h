@@ -50,7 +50,7 @@ ALWAYS_INLINE void normal_squares(const block *b, const double *f, const double 
                     q[h] += d * d * precision;
                 }
         }
-        for (int h = 0; h < SIDE; h++) AT(lp + i + h * W) += constant - 0.5 * q[h];
+        for (int h = 0; h < SIDE; h++) add_density(lp + i + h * W, constant - 0.5 * q[h]);
     }
 }
 
@@ -164,7 +164,7 @@ static void mvn_rows_density(const block *b, const double *f, double constant, t
                 for (int h = 0; h < FEW; h++) y[h] -= row[j] * CONST_AT(solved + j * TILE + h * W);
             for (int h = 0; h < FEW; h++) q[h] += y[h] * y[h] * f[2 * D + a];
         }
-        for (int h = 0; h < FEW; h++) AT(lp + i + h * W) += constant - 0.5 * q[h];
+        for (int h = 0; h < FEW; h++) add_density(lp + i + h * W, constant - 0.5 * q[h]);
     }
 }
 
@@ -185,7 +185,7 @@ static void mvn_rows_missing(const engine *e, const block *b, int k, const doubl
         int pattern = tile_pattern(b, t, i);
         if (pattern == FULL) continue;
         lp[i] = before[i];
-        if (pattern == PARTIAL) lp[i] += mvn_partial(e, b, k, record_of(e, t, i), t->dense, 0, 0);
+        if (pattern == PARTIAL) lp[i] = fmax(lp[i] + mvn_partial(e, b, k, record_of(e, t, i), t->dense, 0, 0), LEAST);
     }
 }
 

@@ -36,15 +36,19 @@ static double mass_of_rows(const engine *e, int m, const tile *t, const double *
     return sum_of_lanes(parts);
 }
 
-/* responsibilities times weights, without those that are negligible; returns a bit a row that keeps one */
-static uint64_t rows_that_respond(const tile *t, double *r) {
+/* Responsibilities times weights, without those that are negligible; returns a bit a row that keeps one. Their sum is
+ * added to the component's own mass. */
+static uint64_t rows_that_respond(const tile *t, double *r, double *mass) {
     uint64_t rows = 0;
+    vd parts[LANES / W] = {all(0.0)};
     ROWS {
         vd v = CONST_AT(r + i) * CONST_AT(t->scale + i);
         v = select_(v > NEGLIGIBLE, v * CONST_AT(t->weight + i), all(0.0));
         AT(r + i) = v;
+        parts[PART(i)] += v;
         rows |= (uint64_t)lanes_of(v > 0.0) << i;
     }
+    *mass += sum_of_lanes(parts);
     return rows;
 }
 
@@ -52,9 +56,9 @@ static void tile_sums(const engine *e, tile *t, double *acc) {
     for (int k = 0; k < e->k; k++) {
         double *r = t->r + k * TILE, *single = t->single + k * t->singles, *scatter = t->scatter;
         const double *across = t->across, *factor = t->factor, *centred = t->centred;
-        t->respond = rows_that_respond(t, r);
+        t->respond = rows_that_respond(t, r, single++);
         if (!t->respond) continue;
-        for (int m = 0; m < e->n_masses; m++) *single++ += mass_of_rows(e, m, t, r);
+        for (int m = 1; m < e->n_masses; m++) *single++ += mass_of_rows(e, m, t, r);
         for (int n = 0; n < e->n_blocks; factor += e->k * factor_size(e->blocks + n), n++) {
             const block *b = e->blocks + n;
             const int P = round_up(b->size);
