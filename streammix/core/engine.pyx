@@ -1,11 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The binding of the compiled core: Engine binds the arrays of a State; Records is the per-record half of Mixture."""
 
+import math
 import os
 
 import numpy as np
 
-from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 
 from streammix.core.reader cimport Reader
 
@@ -114,9 +115,10 @@ def rows_of(str kind, long size):
 
 def aligned(*shape, dtype=np.float64):
     """Zeros that start at a multiple of 64 bytes, as the kernels' loads need."""
-    cdef Py_ssize_t size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    cdef Py_ssize_t size = math.prod(shape) * np.dtype(dtype).itemsize
     buffer = np.zeros(size + 64, dtype=np.uint8)
-    start = -buffer.ctypes.data % 64
+    cdef unsigned char[::1] view = buffer
+    cdef Py_ssize_t start = 64 - <size_t>&view[0] % 64
     return buffer[start:start + size].view(dtype).reshape(shape)
 
 
@@ -333,7 +335,8 @@ cdef class Engine:
         """
         cdef const double[::1] weights = w
         cdef const double[:, ::1] given = resp
-        cdef double[::1] work = aligned(work_doubles(&self.e))
+        cdef void *memory
+        cdef double *work
         cdef const double *pw = NULL
         cdef const double *pg = NULL
         cdef double *pa = NULL
@@ -353,8 +356,13 @@ cdef class Engine:
             pr = &out_r[0, 0]
         if out_lp is not None:
             pl = &out_lp[0]
+        memory = PyMem_Malloc(work_doubles(&self.e) * sizeof(double) + 64)
+        if memory == NULL:
+            raise MemoryError
+        work = <double *>((<size_t>memory + 63) // 64 * 64)
         with nogil:
-            total = self.run.accumulate(&self.e, &t.t, begin, end, pw, pg, pa, &work[0], pr, pl, &bad)
+            total = self.run.accumulate(&self.e, &t.t, begin, end, pw, pg, pa, work, pr, pl, &bad)
+        PyMem_Free(memory)
         return total, bad
 
     def blend(self, const double[:, ::1] acc, const double[::1] gamma, const double[::1] total):
