@@ -12,8 +12,8 @@ typedef struct {
     double *r;                    /* k x TILE: log densities, then responsibilities up to scale, then times weights */
     double *common, *weight, *top, *sum, *scale;
     double *constant;             /* units x 2 x kpad */
-    double *factor;               /* the parameters of one component after the other. MVNs: anchor, offset, precision, L;
-                                   * Normals: HEAD and FOUR a unit */
+    double *factor;               /* the parameters of one component after the other. MVNs: anchor, offset, precision,
+                                   * L; Normals: HEAD and FOUR a unit */
     double *across;               /* MVNs: TILE x padded D: the tile with a record's fields together */
     double *single;               /* k x singles: masses, and the sums of all blocks but MVNs and categoricals */
     long singles;
@@ -31,6 +31,8 @@ static inline unsigned lanes_of(vi mask) {
     return _mm512_movepi64_mask((__m512i)mask);
 #elif W == 4
     return _mm256_movemask_pd((__m256d)mask);
+#elif defined(__SSE2__)
+    return _mm_movemask_pd((__m128d)mask);
 #else
     return (mask[0] & 1) | (mask[1] & 2);
 #endif
@@ -187,7 +189,7 @@ static void constants(const engine *e, tile *t) {
 
 typedef double vd_anywhere __attribute__((vector_size(8 * W), aligned(8), may_alias));
 
-/* rows of a column, zeros after the last; returns whether some of them are NaN or infinite: then 0 times them isn't 0 */
+/* rows of a column, zeros after the last; returns whether some are NaN or infinite: then 0 times them isn't 0 */
 static inline int copy_cells(const table *in, int c, long begin, int n, double *x) {
     const char *from = in->data[c] + begin * in->stride[c];
     vd zero = all(0.0);

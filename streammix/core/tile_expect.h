@@ -35,7 +35,7 @@ static void block_rows_density(const engine *e, const block *b, const double *c,
     }
 }
 
-/* what a record adds to every component, where the family has such a thing: log factorials; log x again for log-Normals */
+/* what a record adds to every component, or NULL: log factorials; of log-Normals, log x again */
 static const double *rows_common(const block *b, tile *t) {
     if (b->kind != POISSON && b->kind != BINOMIAL && b->kind != LOGNORMAL) return NULL;
     memset(t->common, 0, sizeof(double) * TILE);
@@ -45,7 +45,8 @@ static const double *rows_common(const block *b, tile *t) {
             ROWS AT(t->common + i) -= CONST_AT(x + i); /* 0 where missing */
         else
             for (int i = 0; i < TILE; i++)
-                if (seen[i] > 0.0) t->common[i] += b->kind == POISSON ? -log_factorial(x[i]) : log_choose(b->size, x[i]);
+                if (seen[i] > 0.0)
+                    t->common[i] += b->kind == POISSON ? -log_factorial(x[i]) : log_choose(b->size, x[i]);
     }
     return t->common;
 }

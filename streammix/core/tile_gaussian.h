@@ -1,8 +1,9 @@
 /* Normals and multivariate Normals over a tile of records: densities and sums of one component. Several vectors of rows
  * go side by side, so that sums wait for nobody and a parameter is read once for all of them. */
 
-#define SIDE 8                       /* vectors side by side */
-#define FEW (W == 8 ? 8 : 4)         /* where two of each are held: half of the registers */
+#define SIDE 8               /* vectors side by side */
+#define FEW (W == 8 ? 8 : 4) /* where two of each are held: half of the registers */
+
 /* unrolled at once, so that the vectors never see memory */
 #define ABREAST_OF(n) _Pragma("GCC unroll 8") for (int h = 0; h < n; h++)
 
@@ -159,7 +160,8 @@ static void mvn_rows_density(const block *b, const double *f, double constant, t
         }
         if (a < D) {
             const double *row = L + triangle(a);
-            for (int h = 0; h < FEW; h++) y[h] = normal_deviation(CONST_AT(x + a * TILE + h * W), all(f[a]), all(f[D + a]));
+            for (int h = 0; h < FEW; h++)
+                y[h] = normal_deviation(CONST_AT(x + a * TILE + h * W), all(f[a]), all(f[D + a]));
             for (int j = 0; j < a; j++)
                 for (int h = 0; h < FEW; h++) y[h] -= row[j] * CONST_AT(solved + j * TILE + h * W);
             for (int h = 0; h < FEW; h++) q[h] += y[h] * y[h] * f[2 * D + a];
@@ -201,7 +203,8 @@ static void mvn_partial_sums(const engine *e, const block *b, int k, int i, tile
 }
 
 /* a block of the outer products' sums, `rows` x `vectors`; each entry is summed in the order of the records */
-ALWAYS_INLINE void outer_block(const double *left, const double *right, int n, int P, int rows, int vectors, double *S2) {
+ALWAYS_INLINE void outer_block(const double *left, const double *right, int n, int P, int rows, int vectors,
+                               double *S2) {
     vd s[8][2];
     for (int o = 0; o < rows; o++)
         for (int v = 0; v < vectors; v++) s[o][v] = AT(S2 + o * P + v * W);

@@ -30,7 +30,8 @@ static double mass_of_rows(const engine *e, int m, const tile *t, const double *
     }
     ROWS {
         vi observed = (vi)all(0.0);
-        for (int j = 0; j < e->mass_width[m]; j++) observed |= CONST_AT(t->seen + (e->mass_column[m] + j) * TILE + i) > 0.0;
+        for (int j = 0; j < e->mass_width[m]; j++)
+            observed |= CONST_AT(t->seen + (e->mass_column[m] + j) * TILE + i) > 0.0;
         parts[PART(i)] += select_(observed, CONST_AT(r + i), all(0.0));
     }
     return sum_of_lanes(parts);
@@ -103,7 +104,7 @@ static void given_responsibilities(const double *resp, int n, int n_components, 
     ROWS AT(t->scale + i) = all(1.0);
 }
 
-/* adds the tile's weighted log densities; returns its first row that counts and that no component can have made, or n */
+/* adds the tile's weighted log densities; returns its first row that no component can have made, or n */
 static int add_likelihood(const tile *t, int n, vd *likelihood) {
     vi impossible = (vi)all(0.0);
     ROWS {

@@ -60,8 +60,9 @@ static inline vd unless_below(vd x, double limit, vd v) { return (vd)((x >= limi
 #define ABREAST 4
 #define STEP for (int h = 0; h < n; h++)
 
-/* exp(x) of n <= ABREAST vectors, each x <= 709, step by step side by side, as each step waits for the one before: 2^k by the
- * exponent's bits, and exp(r) by the polynomial of degree 11 through its values at Chebyshev's nodes, 2e-17 away. */
+/* exp(x) of n <= ABREAST vectors, each x <= 709, step by step side by side, as each step waits for the one before: 2^k
+ * by the exponent's bits, and exp(r) by the polynomial of degree 11 through its values at Chebyshev's nodes, less than
+ * 2e-17 away. */
 static inline __attribute__((always_inline)) void vexps(vd *x, const int n) {
     vd shifted[ABREAST], r[ABREAST], r2[ABREAST], low[ABREAST], mid[ABREAST], p[ABREAST];
     STEP r[h] = vmax(x[h], all(EXP_CUT));
@@ -165,7 +166,8 @@ static inline vd density_log(const density *a) {
 /* eight partial sums, the lanes of a group or of every eighth row, added as a tree */
 static inline double sum_of_lanes(const vd *parts) {
 #if W == 8
-    __m256d four = _mm256_add_pd(_mm512_castpd512_pd256((__m512d)parts[0]), _mm512_extractf64x4_pd((__m512d)parts[0], 1));
+    const __m512d eight = (__m512d)parts[0];
+    __m256d four = _mm512_castpd512_pd256(eight) + _mm512_extractf64x4_pd(eight, 1);
     __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
     return two[0] + two[1];
 #elif W == 4
@@ -186,7 +188,8 @@ static inline void add_sums_of_lanes(const vd parts[8][LANES / W], double *to) {
     for (int i = 0; i < 4; i++)
         half[i] = _mm512_shuffle_f64x2(v[i], v[i + 4], 0x44) + _mm512_shuffle_f64x2(v[i], v[i + 4], 0xee);
     for (int i = 0; i < 2; i++)
-        quarter[i] = _mm512_shuffle_f64x2(half[i], half[i + 2], 0x88) + _mm512_shuffle_f64x2(half[i], half[i + 2], 0xdd);
+        quarter[i] =
+            _mm512_shuffle_f64x2(half[i], half[i + 2], 0x88) + _mm512_shuffle_f64x2(half[i], half[i + 2], 0xdd);
     __m512d whole = _mm512_unpacklo_pd(quarter[0], quarter[1]) + _mm512_unpackhi_pd(quarter[0], quarter[1]);
     whole = _mm512_permutexvar_pd(_mm512_setr_epi64(0, 1, 4, 5, 2, 3, 6, 7), whole);
     _mm512_storeu_pd(to, _mm512_loadu_pd(to) + whole);
