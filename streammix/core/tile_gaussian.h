@@ -183,11 +183,14 @@ static const double *record_of(const engine *e, tile *t, int i) {
 }
 
 static void mvn_rows_missing(const engine *e, const block *b, int k, const double *before, tile *t, double *lp) {
+    int known = 0;
     for (int i = 0; i < TILE; i++) {
         int pattern = tile_pattern(b, t, i);
         if (pattern == FULL) continue;
         lp[i] = before[i];
-        if (pattern == PARTIAL) lp[i] = fmax(lp[i] + mvn_partial(e, b, k, record_of(e, t, i), t->dense, 0, 0), LEAST);
+        if (pattern == ABSENT) continue;
+        if (!known++) mvn_covariance_of(e, b, k, t->dense);
+        lp[i] = fmax(lp[i] + mvn_partial_given(e, b, k, record_of(e, t, i), t->dense, 0, 0), LEAST);
     }
 }
 
@@ -195,7 +198,7 @@ static void mvn_partial_sums(const engine *e, const block *b, int k, int i, tile
     const int D = b->size, P = round_up(D);
     const double r = t->r[k * TILE + i];
     double *filled = t->filled, *cond = filled + D;
-    mvn_partial(e, b, k, record_of(e, t, i), t->dense, filled, cond);
+    mvn_partial_given(e, b, k, record_of(e, t, i), t->dense, filled, cond);
     for (int a = 0; a < D; a++) {
         S1[a] += r * filled[a];
         for (int j = 0; j <= a; j++) S2[a * P + j] += r * (filled[a] * filled[j] + cond[a * D + j]);
@@ -264,9 +267,10 @@ static void mvn_rows_sums(const engine *e, const block *b, int k, tile *t, const
     else
         for (uint64_t left = t->respond; left; left &= left - 1) rows[n++] = __builtin_ctzll(left);
     if (t->missing) {
-        int full = 0;
+        int full = 0, known = 0;
         for (int j = 0; j < n; j++) {
             int pattern = tile_pattern(b, t, rows[j]);
+            if (pattern == PARTIAL && !known++) mvn_covariance_of(e, b, k, t->dense);
             if (pattern == PARTIAL) mvn_partial_sums(e, b, k, rows[j], t, own + 2 * P, own + 3 * P);
             if (pattern == FULL) rows[full++] = rows[j];
         }
