@@ -35,6 +35,20 @@ for k, batch_size in ((3, 1), (3, 100), (11, 1), (9, 64)):
         digest.update(np.ascontiguousarray(array[..., :k]).tobytes())
     digest.update(np.asarray(model.score_many(table)).tobytes())
     print(digest.hexdigest())
+for k, width in ((2, 1), (7, 5), (9, 13)):  # with components near each other and apart, in parts and with gaps
+    rows = rng.normal(size=(333, width)) + rng.choice([0.0, 1.0, 1e7], size=(333, 1))
+    names = [f"x{j}" for j in range(width)]
+    for keys in ([(name,) for name in names], [tuple(names)]):
+        for share in (0.0, 0.1):
+            columns = {name: pa.array(rows[:, j], mask=rng.random(333) < share) for j, name in enumerate(names)}
+            parts = [{(key if len(key) > 1 else key[0]): sm.MultivariateNormal([mean] * len(key), np.eye(len(key)))
+                      if len(key) > 1 else sm.Normal(mean, 1.0) for key in keys} for mean in [*range(k - 1), 1e7]]
+            model = sm.Mixture(components=parts)
+            proba = model.predict_proba_many(pa.table(columns))
+            trace = sm.batch.fit(model, pa.table(columns), max_iter=3, tol=0.0)
+            digest = hashlib.sha256(b"".join(np.asarray(column).tobytes() for column in proba.columns))
+            digest.update(repr((trace.log_likelihood, model.parameters)).encode())
+            print(digest.hexdigest())
 """
 
 
@@ -45,7 +59,7 @@ def learn(level):
     )
     name, *digests = done.stdout.split()
     assert name == level
-    assert len(digests) == 4
+    assert len(digests) == 4 + 3 * 2 * 2
     return digests
 
 

@@ -69,18 +69,18 @@ static long padded(long n) { return (n + LANES - 1) / LANES * LANES; }
 
 /* what accumulate needs besides the accumulator; laid out by carve() in tile.h */
 long work_doubles(const engine *e) {
-    long n = TILE * (2L * e->n_columns + e->kpad + 4), deep = 0;
+    long n = TILE * (2L * e->n_columns + e->kpad + 5) + padded(e->n_columns), deep = 0;
     for (int i = 0; i < e->n_blocks; i++) {
         const block *b = e->blocks + i;
-        n += (long)b->units * (2 * e->kpad + b->acc_rows * e->k * LANES * (b->kind != MVN && b->kind != CATEGORICAL));
-        if (b->kind == NORMAL || b->kind == LOGNORMAL) n += 4L * e->k * b->units;
+        n += (long)b->units * (2 * e->kpad + b->acc_rows * e->k * (b->kind != MVN && b->kind != CATEGORICAL));
+        if (b->kind == NORMAL || b->kind == LOGNORMAL) n += b->units * (4L * e->k + TILE + 1) + 2 * e->k + 2 * LANES;
         if (b->kind != MVN) continue;
         n += e->k * (3 + padded(b->size)) * padded(b->size);
         n += e->k * ((long)b->size * (b->size - 1) / 2 + 3 * b->size) + LANES + TILE * padded(b->size);
         if (b->size > deep) deep = b->size;
     }
-    n += (long)e->n_masses * e->k * LANES;
-    return n + 3 * TILE * padded(deep) + padded(4 * deep * deep + 4 * deep) + padded(deep * deep + deep) +
+    n += (long)e->n_masses * e->k;
+    return n + 2 * TILE * padded(deep) + padded(4 * deep * deep + 4 * deep) + padded(deep * deep + deep) +
            padded(e->n_columns) + 64;
 }
 

@@ -162,6 +162,10 @@ static inline int mass_observed(const engine *e, int m, const double *row) {
 int mvn_pattern(const block *b, const double *row);
 double mvn_partial(const engine *e, const block *b, int lane, const double *row, double *dense, double *filled,
                    double *cond);
+/* the same in two steps: the first, of a component, serves any number of records */
+void mvn_covariance_of(const engine *e, const block *b, int lane, double *dense);
+double mvn_partial_given(const engine *e, const block *b, int lane, const double *row, double *dense, double *filled,
+                         double *cond);
 void mvn_partial_update(const engine *e, const block *b, int lane, const double *row, double rho);
 
 #endif

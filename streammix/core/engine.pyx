@@ -1,6 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The binding of the compiled core: Engine binds the arrays of a State to the kernels."""
 
+import math
 import os
 
 import numpy as np
@@ -47,9 +48,10 @@ def rows_of(str kind, long size):
 
 def aligned(*shape, dtype=np.float64):
     """Zeros that start at a multiple of 64 bytes, as the kernels' loads need."""
-    cdef Py_ssize_t size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    cdef Py_ssize_t size = math.prod(shape) * np.dtype(dtype).itemsize
     buffer = np.zeros(size + 64, dtype=np.uint8)
-    start = -buffer.ctypes.data % 64
+    cdef unsigned char[::1] view = buffer
+    cdef Py_ssize_t start = 64 - <size_t>&view[0] % 64
     return buffer[start:start + size].view(dtype).reshape(shape)
 
 

@@ -5,6 +5,7 @@
 #include "families.h"
 #include "record.h"
 #include "tile.h"
+#include "tile_gaussian.h"
 #include "tile_expect.h"
 #include "tile_sums.h"
 #include "blend.h"

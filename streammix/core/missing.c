@@ -34,10 +34,19 @@ static void covariance(const engine *e, const block *b, int lane, const double *
  * expectation, and the conditional covariance (D x D, zero in observed rows and columns). */
 double mvn_partial(const engine *e, const block *b, int lane, const double *row, double *dense, double *filled,
                    double *cond) {
+    mvn_covariance_of(e, b, lane, dense);
+    return mvn_partial_given(e, b, lane, row, dense, filled, cond);
+}
+
+void mvn_covariance_of(const engine *e, const block *b, int lane, double *dense) {
+    covariance(e, b, lane, b->theta, dense);
+}
+
+double mvn_partial_given(const engine *e, const block *b, int lane, const double *row, double *dense, double *filled,
+                         double *cond) {
     const int D = b->size, kpad = e->kpad;
     double *C = dense, *G = C + D * D, *z = G + D * D, *pivot = z + D, *u = pivot + D;
     int observed[D], n = 0;
-    covariance(e, b, lane, b->theta, C);
     for (int i = 0; i < D; i++)
         if (row[b->column[i]] == row[b->column[i]]) observed[n++] = i;
     double quadratic = 0.0, log_det = 0.0;

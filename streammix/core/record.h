@@ -165,15 +165,14 @@ static inline vd write_density(engine *e, int k, density *a, vd dead) {
     return scale;
 }
 
-#define HEAD 4  /* coordinates by which many Gaussians are compared first */
-#define STRIDE 4
-#define MANY 32 /* components, from which on it pays */
+#define NEAREST 4 /* coordinates by which many Gaussians are compared first */
+#define MANY 32   /* components, from which on it pays */
 
 /* Many Gaussians over whole records, last of the blocks, with no more than their means apart: the components that can't
  * respond are left before their D^2 work is done. Nobody else can tell: exp of what they would get is exactly 0. */
 static inline int leaves_early(const engine *e) {
     const block *b = e->blocks + e->n_blocks - 1;
-    return e->kpad >= MANY && b->kind == MVN && !b->lanes && b->size > HEAD &&
+    return e->kpad >= MANY && b->kind == MVN && !b->lanes && b->size > NEAREST &&
            e->pattern[e->n_blocks - 1] == FULL;
 }
 
@@ -191,13 +190,13 @@ static __attribute__((noinline)) vd gaussian_density(engine *e, int k, const dou
     vd dead = blocks_density(e, k, row, last, &a), squares = CONST_AT(e->lp + k);
     mvn_root(&a, b->size, b->theta + k, e->kpad);
     const vd most = a.sum + e->common[last] + from_int(a.exponent) * 0.34657359027997264 + dead + 1.0;
-    for (int i = HEAD; i < b->size; i += STRIDE) {
-        if (every(most - squares < top - 710.0)) {
+    for (int i = NEAREST; i < b->size; i += NEAREST) {
+        if (every(most - squares < top + (EXP_CUT - 2.0))) {
             AT(e->lp + k) = all(-INFINITY);
             AT(e->r + k) = all(1.0);
             return all(-INFINITY);
         }
-        squares = gaussian_squares(e, k, row, i, i + STRIDE < b->size ? i + STRIDE : b->size, squares);
+        squares = gaussian_squares(e, k, row, i, i + NEAREST < b->size ? i + NEAREST : b->size, squares);
     }
     a.sum -= squares;
     a.sum += e->common[last];
@@ -209,7 +208,7 @@ static vd many_densities(engine *e, const double *row) {
     int first = 0;
     double least = INFINITY;
     for (int k = 0; k < e->kpad; k += W) {
-        vd squares = gaussian_squares(e, k, row, 0, HEAD, all(0.0));
+        vd squares = gaussian_squares(e, k, row, 0, NEAREST, all(0.0));
         AT(e->lp + k) = squares;
         double here = -largest(CONST_AT(e->bias + k) - squares)[0];
         if (here < least) least = here, first = k;
@@ -244,7 +243,7 @@ static int expect(engine *e, const double *row) {
         for (int h = 0; h < LANES / W; h++) {
             const int k = g + h * W;
             vd x = CONST_AT(e->lp + k) - top;
-            if (kpad >= MANY && every(x < -708.0)) {
+            if (kpad >= MANY && every(x < EXP_CUT)) {
                 AT(e->r + k) = all(0.0);
                 continue;
             }
@@ -252,7 +251,7 @@ static int expect(engine *e, const double *row) {
             AT(e->r + k) = t;
             parts[h] += t;
         }
-    const vd sum = sum_of_lanes(parts), inverse = 1.0 / sum;
+    const vd sum = spread_sum(parts), inverse = 1.0 / sum;
     if (!(sum[0] > 0.0)) return IMPOSSIBLE;
     for (int k = 0; k < kpad; k += W) AT(e->r + k) *= inverse;
     e->top = top[0];

@@ -2,29 +2,43 @@
  * so that their order does not depend on the vector width. */
 
 #define ROWS for (int i = 0; i < TILE; i += W)
+#define PART(i) ((i) % LANES / W) /* which vector of partial sums rows i to i + W are in */
 
 /* the pieces of accumulate's work */
 typedef struct {
     double *x, *seen;             /* columns x TILE: values with 0 for missing; 1, 0, or -1 outside the support */
-    double *r;                    /* k x TILE: log densities, then responsibilities times weights */
-    double *common, *weight, *top, *sum;
+    double *gaps;                 /* columns: 1 where some cell of the column isn't seen */
+    double *origin, *centred;     /* units of Normals (x TILE): a value amid the components, and x - origin */
+    double *r;                    /* k x TILE: log densities, then responsibilities up to scale, then times weights */
+    double *common, *weight, *top, *sum, *scale;
     double *constant;             /* units x 2 x kpad */
-    double *factor;               /* MVNs: k x (anchor, offset, precision, L); Normals: k x units x FOUR: the same numbers
-                                   * as in stat, theta and constant, with each component's together */
+    double *factor;               /* the parameters of one component after the other. MVNs: anchor, offset, precision,
+                                   * L; Normals: HEAD and FOUR a unit */
     double *across;               /* MVNs: TILE x padded D: the tile with a record's fields together */
-    double *partial;              /* partial sums: rows x k x 8 */
+    double *single;               /* k x singles: masses, and the sums of all blocks but MVNs and categoricals */
+    long singles;
     double *scatter;              /* MVNs: k x (anchor, offset, S1, S2) */
-    double *y, *delta, *weighted; /* TILE x padded D */
+    double *y, *delta;            /* TILE x padded D */
+    double log_total;             /* of the masses */
+    uint64_t respond;             /* of one component: a bit a row with a share */
     double *dense, *filled, *record;
-    double likelihood[LANES] __attribute__((aligned(64))); /* partial sums of weighted log densities */
     int missing, outside;         /* some cell of the tile is missing or outside; outside */
 } tile;
 
-static inline int some(vi mask) {
-    int64_t any = 0;
-    for (int j = 0; j < W; j++) any |= mask[j];
-    return any != 0;
+/* a bit a lane */
+static inline unsigned lanes_of(vi mask) {
+#if W == 8
+    return _mm512_movepi64_mask((__m512i)mask);
+#elif W == 4
+    return _mm256_movemask_pd((__m256d)mask);
+#elif defined(__SSE2__)
+    return _mm_movemask_pd((__m128d)mask);
+#else
+    return (mask[0] & 1) | (mask[1] & 2);
+#endif
 }
+
+static inline int some(vi mask) { return lanes_of(mask) != 0; }
 
 static double *take(double **work, long n) {
     double *p = *work;
@@ -34,54 +48,99 @@ static double *take(double **work, long n) {
 
 static inline int round_up(int n) { return (n + LANES - 1) / LANES * LANES; }
 
-#define FOUR 4 /* anchor, offset, precision, constant */
+#define LEAST -1e300 /* of a log density, but for those of scipy.stats */
+
+static inline void add_density(double *lp, vd v) { AT(lp) = vmax(AT(lp) + v, all(LEAST)); }
+
+static inline int is_normal(const block *b) { return b->kind == NORMAL || b->kind == LOGNORMAL; }
+
+#define HEAD 2 /* the sum of the units' constants; whether the component stands apart from the origin */
+#define FOUR 4 /* anchor, offset, precision, constant; where it doesn't stand apart: mean - origin, 0, the same */
 
 /* what one component of a block has in tile.factor */
 static inline long factor_size(const block *b) {
     if (b->kind == MVN) return triangle(b->size) + 3 * b->size;
-    return b->kind == NORMAL || b->kind == LOGNORMAL ? (long)b->units * FOUR : 0;
+    return is_normal(b) ? HEAD + (long)b->units * FOUR : 0;
 }
 
 static tile carve(const engine *e, double *work) {
     tile t = {0};
-    long units = 0, partial = e->n_masses, scatter = 0, factor = 0, across = 0, deep = 0;
+    long units = 0, normals = 0, singles = e->n_masses, scatter = 0, factor = 0, across = 0, deep = 0;
     for (int i = 0; i < e->n_blocks; i++) {
         const block *b = e->blocks + i;
         units += b->units;
+        if (is_normal(b)) normals += b->units;
         factor += e->k * factor_size(b);
         if (b->kind == MVN) {
             scatter += e->k * (3 + round_up(b->size)) * round_up(b->size);
             across += TILE * round_up(b->size);
             if (b->size > deep) deep = b->size;
         } else if (b->kind != CATEGORICAL)
-            partial += b->units * b->acc_rows;
+            singles += b->units * b->acc_rows;
     }
     t.x = take(&work, (long)e->n_columns * TILE);
     t.seen = take(&work, (long)e->n_columns * TILE);
+    t.gaps = take(&work, e->n_columns);
+    t.origin = take(&work, normals);
+    t.centred = take(&work, normals * TILE);
     t.r = take(&work, (long)e->k * TILE);
     t.common = take(&work, TILE);
     t.weight = take(&work, TILE);
     t.top = take(&work, TILE);
     t.sum = take(&work, TILE);
+    t.scale = take(&work, TILE);
     t.constant = take(&work, units * 2 * e->kpad);
     t.factor = take(&work, factor);
     t.across = take(&work, across);
-    t.partial = take(&work, partial * e->k * LANES);
+    t.singles = singles;
+    t.single = take(&work, singles * e->k);
     t.scatter = take(&work, scatter);
     t.y = take(&work, TILE * round_up(deep));
     t.delta = take(&work, TILE * round_up(deep));
-    t.weighted = take(&work, TILE * round_up(deep));
     t.dense = take(&work, 4 * deep * deep + 4 * deep);
     t.filled = take(&work, deep * deep + deep);
     t.record = take(&work, e->n_columns);
-    memset(t.partial, 0, sizeof(double) * partial * e->k * LANES);
+    memset(t.across, 0, sizeof(double) * across);
+    memset(t.single, 0, sizeof(double) * singles * e->k);
+    for (int c = 0; c < e->n_columns; c++) t.gaps[c] = 1.0;
+    t.log_total = log(total_mass(e));
     return t;
+}
+
+#define APART 1e5 /* standard deviations from the origin: up to there, x - origin costs a log density about 1e-10 */
+
+/* One component of a block of Normals. Where it is near the origin of each unit, a deviation is one subtraction from
+ * what all components share, x - origin; where it isn't, x - anchor keeps what x - origin would lose. */
+static void normal_factor(const block *b, int k, int kpad, const double *constant, const double *origin, double *f) {
+    double *own = f + HEAD;
+    f[0] = f[1] = 0.0;
+    for (int u = 0; u < b->units; u++, own += FOUR) {
+        own[0] = b->stat[u * 3L * kpad + k];
+        own[1] = b->stat[(u * 3L + 1) * kpad + k];
+        own[2] = b->theta[(u * 2L + 1) * kpad + k];
+        own[3] = constant[u * 2L * kpad + k];
+        double distance = own[0] - origin[u];
+        f[0] += own[3];
+        if (!(distance * distance * own[2] <= APART * APART)) f[1] = 1.0;
+    }
+    if (f[1] > 0.0) return;
+    own = f + HEAD;
+    for (int u = 0; u < b->units; u++, own += FOUR) {
+        own[0] = (own[0] - origin[u]) + own[1];
+        own[1] = 0.0;
+    }
+}
+
+static int first_served(const engine *e, const block *b) {
+    for (int k = 0; k < e->k; k++)
+        if (!b->lanes || b->lanes[k]) return k;
+    return 0;
 }
 
 /* per unit and component, what does not depend on the record: constants, or for Bernoulli log q and log p */
 static void constants(const engine *e, tile *t) {
     const int kpad = e->kpad;
-    double *c = t->constant, *s = t->scatter, *factor = t->factor;
+    double *c = t->constant, *s = t->scatter, *factor = t->factor, *origin = t->origin;
     for (int n = 0; n < e->n_blocks; n++) {
         const block *b = e->blocks + n;
         for (int u = 0; u < b->units; u++, c += 2 * kpad) {
@@ -106,15 +165,12 @@ static void constants(const engine *e, tile *t) {
                 AT(c + k) = v;
             }
         }
-        if (b->kind == NORMAL || b->kind == LOGNORMAL) {
-            const double *own = c - 2L * b->units * kpad;
-            for (int k = 0; k < e->k; k++)
-                for (int u = 0; u < b->units; u++, factor += FOUR) {
-                    factor[0] = b->stat[u * 3L * kpad + k];
-                    factor[1] = b->stat[(u * 3L + 1) * kpad + k];
-                    factor[2] = b->theta[(u * 2L + 1) * kpad + k];
-                    factor[3] = own[u * 2L * kpad + k];
-                }
+        if (is_normal(b)) {
+            const int first = first_served(e, b);
+            for (int u = 0; u < b->units; u++) origin[u] = b->stat[u * 3L * kpad + first];
+            for (int k = 0; k < e->k; k++, factor += factor_size(b))
+                normal_factor(b, k, kpad, c - 2L * b->units * kpad, origin, factor);
+            origin += b->units;
         }
         if (b->kind != MVN) continue;
         const int D = b->size, P = round_up(D);
@@ -131,34 +187,104 @@ static void constants(const engine *e, tile *t) {
     }
 }
 
-static void load(const engine *e, const table *in, long begin, int n, const double *w, tile *t) {
-    vi missing = (vi)all(0.0), outside = (vi)all(0.0);
-    for (int c = 0; c < e->n_columns; c++) {
-        double *x = t->x + c * TILE;
-        read_cells(in, c, begin, n, x);
-        for (int i = n; i < TILE; i++) x[i] = 0.0;
-        ROWS {
-            vd v = AT(x + i);
-            vi out = v == INFINITY, none = (v != v) | out;
-            missing |= none;
-            outside |= out;
-            AT(x + i) = select_(none, all(0.0), v);
-            AT(t->seen + c * TILE + i) = select_(none, select_(out, all(-1.0), all(0.0)), all(1.0));
-        }
+/* rows of a column, zeros after the last; returns whether some are NaN or infinite: then 0 times them isn't 0 */
+static inline int copy_cells(const table *in, int c, long begin, int n, double *x) {
+    vd zero = all(0.0);
+    read_cells(in, c, begin, n, x);
+    for (int i = n; i < TILE; i++) x[i] = 0.0;
+    ROWS zero += AT(x + i) * 0.0;
+    return some(zero != zero);
+}
+
+/* Takes NaN and infinity out of a column. `seen` is written only where it isn't all 1, as it stands without gaps. */
+static void mark_gaps(tile *t, int c, vi *missing, vi *outside) {
+    double *x = t->x + c * TILE, *seen = t->seen + c * TILE;
+    vi gaps = (vi)all(0.0);
+    ROWS {
+        vd v = AT(x + i);
+        vi out = v == INFINITY, none = ~(v < INFINITY);
+        *outside |= out;
+        gaps |= none;
+        AT(x + i) = select_(none, all(0.0), v);
+        AT(seen + i) = select_(none, select_(out, all(-1.0), all(0.0)), all(1.0));
     }
+    t->gaps[c] = some(gaps);
+    *missing |= gaps;
+}
+
+/* a square of W x W from rows of TILE to rows of another length */
+#if W == 8
+static inline void transpose(const double *in, double *out, long stride) {
+    __m512d v[8], u[8];
+    for (int i = 0; i < 8; i++) v[i] = _mm512_load_pd(in + i * TILE);
+    for (int i = 0; i < 8; i += 2) {
+        u[i] = _mm512_unpacklo_pd(v[i], v[i + 1]);
+        u[i + 1] = _mm512_unpackhi_pd(v[i], v[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int j = i; j < i + 2; j++) {
+            v[j] = _mm512_shuffle_f64x2(u[j], u[j + 2], 0x88);
+            v[j + 2] = _mm512_shuffle_f64x2(u[j], u[j + 2], 0xdd);
+        }
+    for (int j = 0; j < 4; j++) {
+        _mm512_storeu_pd(out + j * stride, _mm512_shuffle_f64x2(v[j], v[j + 4], 0x88));
+        _mm512_storeu_pd(out + (j + 4) * stride, _mm512_shuffle_f64x2(v[j], v[j + 4], 0xdd));
+    }
+}
+#elif W == 4
+static inline void transpose(const double *in, double *out, long stride) {
+    __m256d v[4], u[4];
+    for (int i = 0; i < 4; i++) v[i] = _mm256_load_pd(in + i * TILE);
+    for (int i = 0; i < 4; i += 2) {
+        u[i] = _mm256_unpacklo_pd(v[i], v[i + 1]);
+        u[i + 1] = _mm256_unpackhi_pd(v[i], v[i + 1]);
+    }
+    for (int j = 0; j < 2; j++) {
+        _mm256_storeu_pd(out + j * stride, _mm256_permute2f128_pd(u[j], u[j + 2], 0x20));
+        _mm256_storeu_pd(out + (j + 2) * stride, _mm256_permute2f128_pd(u[j], u[j + 2], 0x31));
+    }
+}
+#else
+static inline void transpose(const double *in, double *out, long stride) {
+    for (int i = 0; i < W; i++)
+        for (int j = 0; j < W; j++) out[i * stride + j] = in[j * TILE + i];
+}
+#endif
+
+/* the first n of each column of TILE, with each row's numbers together */
+static void turn(const double *x, int columns, int n, double *out, long stride) {
+    const int square = n - n % W;
+    int j = 0;
+    for (; j + W <= columns; j += W)
+        for (int i = 0; i < square; i += W) transpose(x + j * TILE + i, out + i * stride + j, stride);
+    for (int c = 0; c < columns; c++)
+        for (int i = c < j ? square : 0; i < n; i++) out[i * stride + c] = x[c * TILE + i];
+}
+
+static void centre(const block *b, const tile *t, const double *origin, double *centred) {
+    for (int u = 0; u < b->units; u++)
+        ROWS AT(centred + u * TILE + i) = CONST_AT(t->x + b->column[u] * TILE + i) - origin[u];
+}
+
+static void load(const engine *e, const table *in, long begin, int n, const double *w, int sums, tile *t) {
+    vi missing = (vi)all(0.0), outside = (vi)all(0.0);
+    for (int c = 0; c < e->n_columns; c++)
+        if (copy_cells(in, c, begin, n, t->x + c * TILE) || t->gaps[c] > 0.0) mark_gaps(t, c, &missing, &outside);
     t->missing = some(missing);
     t->outside = some(outside);
     for (int i = 0; i < TILE; i++) t->weight[i] = i >= n ? 0.0 : w ? w[begin + i] : 1.0;
-    double *across = t->across;
+    double *across = t->across, *origin = t->origin, *centred = t->centred;
     for (int i = 0; i < e->n_blocks; i++) {
         const block *b = e->blocks + i;
-        if (b->kind != MVN) continue;
-        const int P = round_up(b->size);
-        for (int j = 0; j < b->size; j++)
-            for (int row = 0; row < TILE; row++) across[row * P + j] = t->x[(b->column[0] + j) * TILE + row];
-        for (int j = b->size; j < P; j++)
-            for (int row = 0; row < TILE; row++) across[row * P + j] = 0.0;
-        across += TILE * P;
+        if (is_normal(b)) {
+            centre(b, t, origin, centred);
+            origin += b->units;
+            centred += b->units * TILE;
+        }
+        if (b->kind == MVN) {
+            if (sums) turn(t->x + b->column[0] * TILE, b->size, TILE, across, round_up(b->size));
+            across += TILE * round_up(b->size);
+        }
     }
 }
 

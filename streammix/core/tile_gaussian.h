@@ -1,0 +1,282 @@
+/* Normals and multivariate Normals over a tile of records: densities and sums of one component. Several vectors of rows
+ * go side by side, so that sums wait for nobody and a parameter is read once for all of them. */
+
+#define SIDE 8               /* vectors side by side */
+#define FEW (W == 8 ? 8 : 4) /* where two of each are held: half of the registers */
+
+/* unrolled at once, so that the vectors never see memory */
+#define ABREAST_OF(n) _Pragma("GCC unroll 8") for (int h = 0; h < n; h++)
+
+/* read once: the compiler would read it again for each use, and reading is what these loops wait for */
+#if defined(__x86_64__)
+#define IN_REGISTER(v) __asm__("" : "+v"(v))
+#else
+#define IN_REGISTER(v) (void)(v)
+#endif
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+/* mean - x: the sign is nothing to a square */
+ALWAYS_INLINE vd to_mean(const double *x, const double *own, int apart) {
+    vd d = own[0] - CONST_AT(x);
+    if (apart) d += own[1];
+    return d;
+}
+
+/* where a unit's deviations start from: its column, or the same less the origin */
+ALWAYS_INLINE const double *unit_values(const block *b, const tile *t, const double *centred, int u, int apart) {
+    return apart ? t->x + b->column[u] * TILE : centred + u * TILE;
+}
+
+/* the sums of squares of a row don't depend on the other rows of its tile: a missing cell adds 0 */
+ALWAYS_INLINE void normal_squares(const block *b, const double *f, const double *centred, const tile *t, int apart,
+                                  int missing, double *lp) {
+    const vd constant = all(f[0]);
+    const int units = b->units;
+    for (int i = 0; i < TILE; i += SIDE * W) {
+        vd q[SIDE];
+        ABREAST_OF(SIDE) q[h] = all(0.0);
+        for (int u = 0; u < units; u++) {
+            const double *own = f + HEAD + u * FOUR, *x = unit_values(b, t, centred, u, apart) + i;
+            const vd precision = all(own[2]);
+            if (missing && t->gaps[b->column[u]] > 0.0) {
+                const double *seen = t->seen + b->column[u] * TILE + i;
+                for (int h = 0; h < SIDE; h++) {
+                    vd d = select_(CONST_AT(seen + h * W) > 0.0, to_mean(x + h * W, own, apart), all(0.0));
+                    q[h] += d * d * precision;
+                }
+            } else
+                for (int h = 0; h < SIDE; h++) {
+                    vd d = to_mean(x + h * W, own, apart);
+                    q[h] += d * d * precision;
+                }
+        }
+        for (int h = 0; h < SIDE; h++) add_density(lp + i + h * W, constant - 0.5 * q[h]);
+    }
+}
+
+static void normal_constants_missing(const block *b, const double *f, const tile *t, double *lp) {
+    for (int u = 0; u < b->units; u++) {
+        const double *seen = t->seen + b->column[u] * TILE;
+        const vd constant = all(f[HEAD + u * FOUR + 3]);
+        if (t->gaps[b->column[u]] > 0.0)
+            ROWS AT(lp + i) -= select_(CONST_AT(seen + i) > 0.0, all(0.0), constant);
+    }
+}
+
+static void normal_rows_density(const block *b, const double *f, const double *centred, const tile *t, double *lp) {
+    const int apart = f[1] > 0.0;
+    if (t->missing) {
+        normal_constants_missing(b, f, t, lp);
+        if (apart) normal_squares(b, f, centred, t, 1, 1, lp);
+        else normal_squares(b, f, centred, t, 0, 1, lp);
+    } else if (apart)
+        normal_squares(b, f, centred, t, 1, 0, lp);
+    else
+        normal_squares(b, f, centred, t, 0, 0, lp);
+}
+
+/* adds the sums of deviations and of their squares of `n` units, at most ABREAST */
+ALWAYS_INLINE void normal_moments(const int *column, const double *own, const double *centred, const double *r,
+                                  const tile *t, int apart, int missing, int n, double *sum) {
+    vd parts[2 * ABREAST][LANES / W];
+    const double *x[ABREAST];
+    for (int u = 0; u < n; u++) x[u] = apart ? t->x + column[u] * TILE : centred + u * TILE;
+    for (int h = 0; h < LANES; h += W) {
+        vd first[ABREAST], second[ABREAST];
+        for (int u = 0; u < n; u++) first[u] = second[u] = all(0.0);
+#pragma GCC unroll 1 /* unrolled, it would not fit the registers */
+        for (int i = h; i < TILE; i += LANES) {
+            const vd weight = CONST_AT(r + i);
+            for (int u = 0; u < n; u++) {
+                vd d = to_mean(x[u] + i, own + u * FOUR, apart), v = weight * d;
+                if (missing) v = select_(CONST_AT(t->seen + column[u] * TILE + i) > 0.0, v, all(0.0));
+                first[u] -= v;
+                second[u] += v * d;
+            }
+        }
+        for (int u = 0; u < n; u++) {
+            parts[2 * u][PART(h)] = first[u];
+            parts[2 * u + 1][PART(h)] = second[u];
+        }
+    }
+    if (n == ABREAST) add_sums_of_lanes((const vd(*)[LANES / W])parts, sum);
+    else
+        for (int u = 0; u < 2 * n; u++) sum[u] += sum_of_lanes(parts[u]);
+}
+
+ALWAYS_INLINE void normal_units_sums(const block *b, const double *f, const double *centred, const double *r,
+                                     const tile *t, int apart, int missing, double *sum) {
+    const double *own = f + HEAD;
+    int u = 0;
+    for (; u + ABREAST <= b->units; u += ABREAST)
+        normal_moments(b->column + u, own + u * FOUR, centred + u * TILE, r, t, apart, missing, ABREAST, sum + 2 * u);
+    for (; u < b->units; u++)
+        normal_moments(b->column + u, own + u * FOUR, centred + u * TILE, r, t, apart, missing, 1, sum + 2 * u);
+}
+
+static void normal_rows_sums(const block *b, const double *f, const double *centred, const double *r, const tile *t,
+                             double *sum) {
+    const int apart = f[1] > 0.0;
+    if (t->missing && apart) normal_units_sums(b, f, centred, r, t, 1, 1, sum);
+    else if (t->missing) normal_units_sums(b, f, centred, r, t, 0, 1, sum);
+    else if (apart) normal_units_sums(b, f, centred, r, t, 1, 0, sum);
+    else normal_units_sums(b, f, centred, r, t, 0, 0, sum);
+}
+
+/* ---- multivariate */
+
+/* y = L^-1 (x - mean), two of its coordinates at once */
+static void mvn_rows_density(const block *b, const double *f, double constant, tile *t, double *lp) {
+    const int D = b->size;
+    const double *x = t->x + b->column[0] * TILE, *L = f + 3 * D;
+    for (int i = 0; i < TILE; i += FEW * W, x += FEW * W) {
+        vd q[FEW], y[FEW], z[FEW];
+        double *solved = t->y + i;
+        ABREAST_OF(FEW) q[h] = all(0.0);
+        int a = 0;
+        for (; a + 1 < D; a += 2) {
+            const double *row = L + triangle(a), *next = row + a;
+            for (int h = 0; h < FEW; h++) {
+                y[h] = normal_deviation(CONST_AT(x + a * TILE + h * W), all(f[a]), all(f[D + a]));
+                z[h] = normal_deviation(CONST_AT(x + (a + 1) * TILE + h * W), all(f[a + 1]), all(f[D + a + 1]));
+            }
+            for (int j = 0; j < a; j++) {
+                vd l = all(row[j]), m = all(next[j]);
+                for (int h = 0; h < FEW; h++) {
+                    vd yj = CONST_AT(solved + j * TILE + h * W);
+                    IN_REGISTER(yj);
+                    y[h] -= l * yj;
+                    z[h] -= m * yj;
+                }
+            }
+            for (int h = 0; h < FEW; h++) {
+                AT(solved + a * TILE + h * W) = y[h];
+                q[h] += y[h] * y[h] * f[2 * D + a];
+                z[h] -= next[a] * y[h];
+                AT(solved + (a + 1) * TILE + h * W) = z[h];
+                q[h] += z[h] * z[h] * f[2 * D + a + 1];
+            }
+        }
+        if (a < D) {
+            const double *row = L + triangle(a);
+            for (int h = 0; h < FEW; h++)
+                y[h] = normal_deviation(CONST_AT(x + a * TILE + h * W), all(f[a]), all(f[D + a]));
+            for (int j = 0; j < a; j++)
+                for (int h = 0; h < FEW; h++) y[h] -= row[j] * CONST_AT(solved + j * TILE + h * W);
+            for (int h = 0; h < FEW; h++) q[h] += y[h] * y[h] * f[2 * D + a];
+        }
+        for (int h = 0; h < FEW; h++) add_density(lp + i + h * W, constant - 0.5 * q[h]);
+    }
+}
+
+static int tile_pattern(const block *b, const tile *t, int i) {
+    int present = 0;
+    for (int j = 0; j < b->size; j++) present += t->seen[b->column[j] * TILE + i] > 0.0;
+    return present == b->size ? FULL : present ? PARTIAL : ABSENT;
+}
+
+static const double *record_of(const engine *e, tile *t, int i) {
+    for (int c = 0; c < e->n_columns; c++)
+        t->record[c] = t->seen[c * TILE + i] > 0.0 ? t->x[c * TILE + i] : NAN;
+    return t->record;
+}
+
+static void mvn_rows_missing(const engine *e, const block *b, int k, const double *before, tile *t, double *lp) {
+    int known = 0;
+    for (int i = 0; i < TILE; i++) {
+        int pattern = tile_pattern(b, t, i);
+        if (pattern == FULL) continue;
+        lp[i] = before[i];
+        if (pattern == ABSENT) continue;
+        if (!known++) mvn_covariance_of(e, b, k, t->dense);
+        lp[i] = fmax(lp[i] + mvn_partial_given(e, b, k, record_of(e, t, i), t->dense, 0, 0), LEAST);
+    }
+}
+
+static void mvn_partial_sums(const engine *e, const block *b, int k, int i, tile *t, double *S1, double *S2) {
+    const int D = b->size, P = round_up(D);
+    const double r = t->r[k * TILE + i];
+    double *filled = t->filled, *cond = filled + D;
+    mvn_partial_given(e, b, k, record_of(e, t, i), t->dense, filled, cond);
+    for (int a = 0; a < D; a++) {
+        S1[a] += r * filled[a];
+        for (int j = 0; j <= a; j++) S2[a * P + j] += r * (filled[a] * filled[j] + cond[a * D + j]);
+    }
+}
+
+/* a block of the outer products' sums, `rows` x `vectors`; each entry is summed in the order of the records */
+ALWAYS_INLINE void outer_block(const double *left, const double *right, int n, int P, int rows, int vectors,
+                               double *S2) {
+    vd s[8][2];
+    for (int o = 0; o < rows; o++)
+        for (int v = 0; v < vectors; v++) s[o][v] = AT(S2 + o * P + v * W);
+    for (int i = 0; i < n; i++, left += P, right += P) {
+        vd d[2];
+        for (int v = 0; v < vectors; v++) d[v] = CONST_AT(right + v * W);
+        for (int o = 0; o < rows; o++)
+            for (int v = 0; v < vectors; v++) s[o][v] += left[o] * d[v];
+    }
+    for (int o = 0; o < rows; o++)
+        for (int v = 0; v < vectors; v++) AT(S2 + o * P + v * W) = s[o][v];
+}
+
+/* the lower triangle of the sum of rows' outer products, and what of the upper one lies in the same vectors */
+static void outer_products(const double *delta, int n, int D, double *S2) {
+    const int P = round_up(D);
+    for (int a = 0, rows; a < D; a += rows) {
+        const double *left = delta + a;
+        rows = W == 8 && D - a > 4 ? 8 : 4;
+        int j = 0;
+        for (; j + W < a + rows; j += 2 * W)
+            if (rows == 8) outer_block(left, delta + j, n, P, 8, 2, S2 + a * P + j);
+            else outer_block(left, delta + j, n, P, 4, 2, S2 + a * P + j);
+        if (j >= a + rows) continue;
+        if (rows == 8) outer_block(left, delta + j, n, P, 8, 1, S2 + a * P + j);
+        else outer_block(left, delta + j, n, P, 4, 1, S2 + a * P + j);
+    }
+}
+
+/* Adds to the sums of deviations and of outer products. A row's deviations times the root of its responsibility serve
+ * both sides of its outer product. */
+static void mvn_full_sums(int D, const double *root, const int *rows, int n, const double *across, double *delta,
+                          double *own) {
+    const int P = round_up(D);
+    double *S1 = own + 2 * P, *S2 = S1 + P;
+    for (int a = 0; a < P; a += W) {
+        const vd anchor = CONST_AT(own + a), offset = CONST_AT(own + P + a);
+        vd sum = AT(S1 + a);
+        for (int j = 0; j < n; j++) {
+            const vd weight = all(root[rows[j]]);
+            vd d = normal_deviation(CONST_AT(across + rows[j] * P + a), anchor, offset) * weight;
+            AT(delta + j * P + a) = d;
+            sum += d * weight;
+        }
+        AT(S1 + a) = sum;
+    }
+    outer_products(delta, n, D, S2);
+}
+
+/* sums of the rows that respond: where few do, only they cost */
+static void mvn_rows_sums(const engine *e, const block *b, int k, tile *t, const double *across, double *own) {
+    const int P = round_up(b->size);
+    const double *r = t->r + k * TILE;
+    int rows[TILE], n = 0;
+    if (t->respond == ~(uint64_t)0)
+        for (; n < TILE; n++) rows[n] = n;
+    else
+        for (uint64_t left = t->respond; left; left &= left - 1) rows[n++] = __builtin_ctzll(left);
+    if (t->missing) {
+        int full = 0, known = 0;
+        for (int j = 0; j < n; j++) {
+            int pattern = tile_pattern(b, t, rows[j]);
+            if (pattern == PARTIAL && !known++) mvn_covariance_of(e, b, k, t->dense);
+            if (pattern == PARTIAL) mvn_partial_sums(e, b, k, rows[j], t, own + 2 * P, own + 3 * P);
+            if (pattern == FULL) rows[full++] = rows[j];
+        }
+        n = full;
+    }
+    double root[TILE] __attribute__((aligned(64)));
+    ROWS AT(root + i) = vsqrt(CONST_AT(r + i));
+    mvn_full_sums(b->size, root, rows, n, across, t->delta, own);
+}
