@@ -123,7 +123,7 @@ const kernels *kernels_for(const char *level);
 long accumulator_rows(const engine *e); /* of kpad doubles: one a mass, then the blocks' */
 long work_doubles(const engine *e);
 long matrix_rows(const engine *e);
-/* columns.c */
+/* cells.c and stretch.c */
 void read_cells(const table *t, int column, long begin, long n, double *out);
 void read_rows(const table *t, long begin, long n, double *out); /* n x n_columns */
 /* the first row whose cell is outside [low, high], or isn't whole where it has to be; -1: none. Sets *gaps where one
