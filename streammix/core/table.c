@@ -9,6 +9,8 @@
             "streammix/core/engine.h",
             "streammix/core/engine.pxd",
             "streammix/core/families.h",
+            "streammix/core/families_gamma.h",
+            "streammix/core/gamma.h",
             "streammix/core/kernels.h",
             "streammix/core/reader.pxd",
             "streammix/core/record.h",
@@ -17,7 +19,9 @@
             "streammix/core/table.pxd",
             "streammix/core/tile.h",
             "streammix/core/tile_expect.h",
+            "streammix/core/tile_gamma.h",
             "streammix/core/tile_sums.h",
+            "streammix/core/transforms.pxd",
             "streammix/core/values.pxd",
             "streammix/core/vector.h"
         ],
@@ -1788,7 +1792,24 @@ struct __pyx_MemviewEnum_obj;
 struct __pyx_memoryview_obj;
 struct __pyx_memoryviewslice_obj;
 
-/* "streammix/core/table.pyx":24
+/* "streammix/core/transforms.pxd":5
+ * from libc.math cimport log, log1p
+ * 
+ * cdef enum:             # <<<<<<<<<<<<<<
+ *     REAL
+ *     WHOLE
+*/
+enum  {
+  __pyx_e_9streammix_4core_10transforms_REAL,
+  __pyx_e_9streammix_4core_10transforms_WHOLE,
+  __pyx_e_9streammix_4core_10transforms_LOG,
+  __pyx_e_9streammix_4core_10transforms_LEVEL,
+  __pyx_e_9streammix_4core_10transforms_COMPLEMENT,
+  __pyx_e_9streammix_4core_10transforms_LOG_COMPLEMENT,
+  __pyx_e_9streammix_4core_10transforms_SEVERAL
+};
+
+/* "streammix/core/table.pyx":28
  * cdef int[11] SIZES = [8, 4, 1, 2, 4, 8, 1, 2, 4, 8, 0]
  * cdef double MISSING = NAN
  * cdef enum: SOME = 512  # cells at a time: they stay in the first-level cache             # <<<<<<<<<<<<<<
@@ -1799,7 +1820,7 @@ enum  {
   __pyx_e_9streammix_4core_5table_SOME = 0x200
 };
 
-/* "streammix/core/engine.pxd":100
+/* "streammix/core/engine.pxd":104
  * 
  * 
  * cdef class Engine:             # <<<<<<<<<<<<<<
@@ -1921,7 +1942,7 @@ struct __pyx_memoryviewslice_obj {
 
 
 
-/* "streammix/core/engine.pxd":100
+/* "streammix/core/engine.pxd":104
  * 
  * 
  * cdef class Engine:             # <<<<<<<<<<<<<<
@@ -1941,7 +1962,7 @@ struct __pyx_vtabstruct_9streammix_4core_6engine_Engine {
 static struct __pyx_vtabstruct_9streammix_4core_6engine_Engine *__pyx_vtabptr_9streammix_4core_6engine_Engine;
 
 
-/* "streammix/core/table.pyx":44
+/* "streammix/core/table.pyx":48
  * 
  * 
  * cdef class Table:             # <<<<<<<<<<<<<<
@@ -2865,6 +2886,17 @@ static CYTHON_INLINE PyObject* __Pyx_decode_c_string(
          const char* encoding, const char* errors,
          PyObject* (*decode_func)(const char *s, Py_ssize_t size, const char *errors));
 
+/* DictGetItem.proto */
+#if !CYTHON_COMPILING_IN_PYPY
+static PyObject *__Pyx_PyDict_GetItem(PyObject *d, PyObject* key);
+#define __Pyx_PyObject_Dict_GetItem(obj, name)\
+    (likely(__Pyx_PyAnyDict_CheckExact(obj)) ?\
+     __Pyx_PyDict_GetItem(obj, name) : PyObject_GetItem(obj, name))
+#else
+#define __Pyx_PyDict_GetItem(d, key) PyObject_GetItem(d, key)
+#define __Pyx_PyObject_Dict_GetItem(obj, name)  PyObject_GetItem(obj, name)
+#endif
+
 /* AllocateExtensionType.proto */
 static PyObject *__Pyx_AllocateExtensionType(PyTypeObject *t, int is_final);
 
@@ -2976,6 +3008,9 @@ enum __Pyx_ImportType_CheckSize_3_3_1 {
 };
 static PyTypeObject *__Pyx_ImportType_3_3_1(PyObject* module, const char *module_name, const char *class_name, size_t size, size_t alignment, enum __Pyx_ImportType_CheckSize_3_3_1 check_size);
 #endif
+
+/* ImportFrom.export */
+static PyObject* __Pyx_ImportFrom(PyObject* module, PyObject* name);
 
 /* dict_setdefault.proto (used by FetchCommonType) */
 static CYTHON_INLINE PyObject *__Pyx_PyDict_SetDefault(PyObject *d, PyObject *key, PyObject *default_value);
@@ -3416,6 +3451,9 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
 
 /* Module declarations from "libc.math" */
 
+/* Module declarations from "streammix.core.transforms" */
+static CYTHON_INLINE double __pyx_f_9streammix_4core_10transforms_transformed(int, double); /*proto*/
+
 /* Module declarations from "streammix.core.table" */
 static int __pyx_v_9streammix_4core_5table_SIZES[11];
 static double __pyx_v_9streammix_4core_5table_MISSING;
@@ -3544,7 +3582,7 @@ static PyObject *__pyx_pf_15View_dot_MemoryView___pyx_unpickle_Enum(CYTHON_UNUSE
 static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9streammix_4core_5table_Table *__pyx_v_self, PyObject *__pyx_v_columns, PyObject *__pyx_v_n_rows, PyObject *__pyx_v_frame); /* proto */
 static void __pyx_pf_9streammix_4core_5table_5Table_2__dealloc__(struct __pyx_obj_9streammix_4core_5table_Table *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_9streammix_4core_5table_5Table_4check(struct __pyx_obj_9streammix_4core_5table_Table *__pyx_v_self, __Pyx_memviewslice __pyx_v_low, __Pyx_memviewslice __pyx_v_high, __Pyx_memviewslice __pyx_v_whole); /* proto */
-static PyObject *__pyx_pf_9streammix_4core_5table_5Table_6take_log(struct __pyx_obj_9streammix_4core_5table_Table *__pyx_v_self, int __pyx_v_column); /* proto */
+static PyObject *__pyx_pf_9streammix_4core_5table_5Table_6transform(struct __pyx_obj_9streammix_4core_5table_Table *__pyx_v_self, int __pyx_v_column, PyObject *__pyx_v_kind); /* proto */
 static PyObject *__pyx_pf_9streammix_4core_5table_5Table_8rows(struct __pyx_obj_9streammix_4core_5table_Table *__pyx_v_self, long __pyx_v_begin, long __pyx_v_end); /* proto */
 static PyObject *__pyx_pf_9streammix_4core_5table_5Table_6n_rows___get__(struct __pyx_obj_9streammix_4core_5table_Table *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_9streammix_4core_5table_5Table_10__reduce_cython__(CYTHON_UNUSED struct __pyx_obj_9streammix_4core_5table_Table *__pyx_v_self); /* proto */
@@ -3711,7 +3749,7 @@ namespace {
     PyObject *__pyx_slice[1];
     PyObject *__pyx_tuple[2];
     PyObject *__pyx_codeobj_tab[6];
-    PyObject *__pyx_string_tab[148];
+    PyObject *__pyx_string_tab[152];
     PyObject *__pyx_number_tab[3];
 /* #### Code section: module_state_contents ### */
 /* PyFrozenDict.module_state_decls */
@@ -3792,123 +3830,127 @@ static __pyx_mstatetype * const __pyx_mstate_global = &__pyx_mstate_global_stati
 #define __pyx_n_u_ARROW_KINDS __pyx_string_tab[28]
 #define __pyx_n_u_ASCII __pyx_string_tab[29]
 #define __pyx_n_u_Ellipsis __pyx_string_tab[30]
-#define __pyx_n_u_Sequence __pyx_string_tab[31]
-#define __pyx_n_u_T __pyx_string_tab[32]
-#define __pyx_n_u_Table __pyx_string_tab[33]
-#define __pyx_n_u_Table___reduce_cython __pyx_string_tab[34]
-#define __pyx_n_u_Table___setstate_cython __pyx_string_tab[35]
-#define __pyx_n_u_Table_check __pyx_string_tab[36]
-#define __pyx_n_u_Table_rows __pyx_string_tab[37]
-#define __pyx_n_u_Table_take_log __pyx_string_tab[38]
-#define __pyx_n_u_View_MemoryView __pyx_string_tab[39]
-#define __pyx_n_u_Pyx_PyDict_NextRef __pyx_string_tab[40]
-#define __pyx_n_u_annotate __pyx_string_tab[41]
-#define __pyx_n_u_arrow_c_stream __pyx_string_tab[42]
-#define __pyx_n_u_class __pyx_string_tab[43]
-#define __pyx_n_u_class_getitem __pyx_string_tab[44]
-#define __pyx_n_u_dict __pyx_string_tab[45]
-#define __pyx_n_u_func __pyx_string_tab[46]
-#define __pyx_n_u_getstate __pyx_string_tab[47]
-#define __pyx_n_u_import __pyx_string_tab[48]
-#define __pyx_n_u_main __pyx_string_tab[49]
-#define __pyx_n_u_module __pyx_string_tab[50]
-#define __pyx_n_u_name_2 __pyx_string_tab[51]
-#define __pyx_n_u_new __pyx_string_tab[52]
-#define __pyx_n_u_pyx_checksum __pyx_string_tab[53]
-#define __pyx_n_u_pyx_state __pyx_string_tab[54]
-#define __pyx_n_u_pyx_type __pyx_string_tab[55]
-#define __pyx_n_u_pyx_unpickle_Enum __pyx_string_tab[56]
-#define __pyx_n_u_pyx_vtable __pyx_string_tab[57]
-#define __pyx_n_u_qualname __pyx_string_tab[58]
-#define __pyx_n_u_reduce __pyx_string_tab[59]
-#define __pyx_n_u_reduce_cython __pyx_string_tab[60]
-#define __pyx_n_u_reduce_ex __pyx_string_tab[61]
-#define __pyx_n_u_set_name __pyx_string_tab[62]
-#define __pyx_n_u_setstate __pyx_string_tab[63]
-#define __pyx_n_u_setstate_cython __pyx_string_tab[64]
-#define __pyx_n_u_test __pyx_string_tab[65]
-#define __pyx_n_u_is_coroutine __pyx_string_tab[66]
-#define __pyx_n_u_abc __pyx_string_tab[67]
-#define __pyx_n_u_allocate_buffer __pyx_string_tab[68]
-#define __pyx_n_u_asyncio_coroutines __pyx_string_tab[69]
-#define __pyx_n_u_at __pyx_string_tab[70]
-#define __pyx_n_u_bad __pyx_string_tab[71]
-#define __pyx_n_u_base __pyx_string_tab[72]
-#define __pyx_n_u_begin __pyx_string_tab[73]
-#define __pyx_n_u_block __pyx_string_tab[74]
-#define __pyx_n_u_bool __pyx_string_tab[75]
-#define __pyx_n_u_c __pyx_string_tab[76]
-#define __pyx_n_u_check __pyx_string_tab[77]
-#define __pyx_n_u_cline_in_traceback __pyx_string_tab[78]
-#define __pyx_n_u_column __pyx_string_tab[79]
-#define __pyx_n_u_columns __pyx_string_tab[80]
-#define __pyx_n_u_count __pyx_string_tab[81]
-#define __pyx_n_u_double __pyx_string_tab[82]
-#define __pyx_n_u_dtype_is_object __pyx_string_tab[83]
-#define __pyx_n_u_empty __pyx_string_tab[84]
-#define __pyx_n_u_encode __pyx_string_tab[85]
-#define __pyx_n_u_end __pyx_string_tab[86]
-#define __pyx_n_u_enumerate __pyx_string_tab[87]
-#define __pyx_n_u_error __pyx_string_tab[88]
-#define __pyx_n_u_flags __pyx_string_tab[89]
-#define __pyx_n_u_float __pyx_string_tab[90]
-#define __pyx_n_u_format __pyx_string_tab[91]
-#define __pyx_n_u_fortran __pyx_string_tab[92]
-#define __pyx_n_u_found __pyx_string_tab[93]
-#define __pyx_n_u_frame __pyx_string_tab[94]
-#define __pyx_n_u_gaps __pyx_string_tab[95]
-#define __pyx_n_u_high __pyx_string_tab[96]
-#define __pyx_n_u_i __pyx_string_tab[97]
-#define __pyx_n_u_id __pyx_string_tab[98]
-#define __pyx_n_u_index __pyx_string_tab[99]
-#define __pyx_n_u_int16 __pyx_string_tab[100]
-#define __pyx_n_u_int32 __pyx_string_tab[101]
-#define __pyx_n_u_int64 __pyx_string_tab[102]
-#define __pyx_n_u_int8 __pyx_string_tab[103]
-#define __pyx_n_u_items __pyx_string_tab[104]
-#define __pyx_n_u_itemsize __pyx_string_tab[105]
-#define __pyx_n_u_low __pyx_string_tab[106]
-#define __pyx_n_u_memview __pyx_string_tab[107]
-#define __pyx_n_u_mode __pyx_string_tab[108]
-#define __pyx_n_u_n __pyx_string_tab[109]
-#define __pyx_n_u_n_rows __pyx_string_tab[110]
-#define __pyx_n_u_name __pyx_string_tab[111]
-#define __pyx_n_u_ndim __pyx_string_tab[112]
-#define __pyx_n_u_np __pyx_string_tab[113]
-#define __pyx_n_u_numpy __pyx_string_tab[114]
-#define __pyx_n_u_obj __pyx_string_tab[115]
-#define __pyx_n_u_out __pyx_string_tab[116]
-#define __pyx_n_u_pack __pyx_string_tab[117]
-#define __pyx_n_u_pop __pyx_string_tab[118]
-#define __pyx_n_u_register __pyx_string_tab[119]
-#define __pyx_n_u_result __pyx_string_tab[120]
-#define __pyx_n_u_rows __pyx_string_tab[121]
-#define __pyx_n_u_self __pyx_string_tab[122]
-#define __pyx_n_u_setdefault __pyx_string_tab[123]
-#define __pyx_n_u_shape __pyx_string_tab[124]
-#define __pyx_n_u_size __pyx_string_tab[125]
-#define __pyx_n_u_start __pyx_string_tab[126]
-#define __pyx_n_u_step __pyx_string_tab[127]
-#define __pyx_n_u_stop __pyx_string_tab[128]
-#define __pyx_n_u_streammix_core_table __pyx_string_tab[129]
-#define __pyx_n_u_struct __pyx_string_tab[130]
-#define __pyx_n_u_table_of __pyx_string_tab[131]
-#define __pyx_n_u_take_log __pyx_string_tab[132]
-#define __pyx_n_u_uint16 __pyx_string_tab[133]
-#define __pyx_n_u_uint32 __pyx_string_tab[134]
-#define __pyx_n_u_uint64 __pyx_string_tab[135]
-#define __pyx_n_u_uint8 __pyx_string_tab[136]
-#define __pyx_n_u_unpack __pyx_string_tab[137]
-#define __pyx_n_u_update __pyx_string_tab[138]
-#define __pyx_n_u_values __pyx_string_tab[139]
-#define __pyx_n_u_whole __pyx_string_tab[140]
-#define __pyx_n_u_x __pyx_string_tab[141]
-#define __pyx_n_b_O __pyx_string_tab[142]
-#define __pyx_kp_b_iso88591_Q __pyx_string_tab[143]
-#define __pyx_kp_b_iso88591_5_Qd_s_1 __pyx_string_tab[144]
-#define __pyx_kp_b_iso88591_A_q_6_a_q_Rt1_q_fD_1D_HD_1_E_aq __pyx_string_tab[145]
-#define __pyx_kp_b_iso88591_A_6_4r_Ba_6_Qat4wd_G1Cq_1_q __pyx_string_tab[146]
-#define __pyx_kp_b_iso88591_A_E_at2Q_1_k_4t3c_d_4uAT_q_Q_t3a __pyx_string_tab[147]
+#define __pyx_n_u_KINDS __pyx_string_tab[31]
+#define __pyx_n_u_Sequence __pyx_string_tab[32]
+#define __pyx_n_u_T __pyx_string_tab[33]
+#define __pyx_n_u_Table __pyx_string_tab[34]
+#define __pyx_n_u_Table___reduce_cython __pyx_string_tab[35]
+#define __pyx_n_u_Table___setstate_cython __pyx_string_tab[36]
+#define __pyx_n_u_Table_check __pyx_string_tab[37]
+#define __pyx_n_u_Table_rows __pyx_string_tab[38]
+#define __pyx_n_u_Table_transform __pyx_string_tab[39]
+#define __pyx_n_u_View_MemoryView __pyx_string_tab[40]
+#define __pyx_n_u_Pyx_PyDict_NextRef __pyx_string_tab[41]
+#define __pyx_n_u_annotate __pyx_string_tab[42]
+#define __pyx_n_u_arrow_c_stream __pyx_string_tab[43]
+#define __pyx_n_u_class __pyx_string_tab[44]
+#define __pyx_n_u_class_getitem __pyx_string_tab[45]
+#define __pyx_n_u_dict __pyx_string_tab[46]
+#define __pyx_n_u_func __pyx_string_tab[47]
+#define __pyx_n_u_getstate __pyx_string_tab[48]
+#define __pyx_n_u_import __pyx_string_tab[49]
+#define __pyx_n_u_main __pyx_string_tab[50]
+#define __pyx_n_u_module __pyx_string_tab[51]
+#define __pyx_n_u_name_2 __pyx_string_tab[52]
+#define __pyx_n_u_new __pyx_string_tab[53]
+#define __pyx_n_u_pyx_checksum __pyx_string_tab[54]
+#define __pyx_n_u_pyx_state __pyx_string_tab[55]
+#define __pyx_n_u_pyx_type __pyx_string_tab[56]
+#define __pyx_n_u_pyx_unpickle_Enum __pyx_string_tab[57]
+#define __pyx_n_u_pyx_vtable __pyx_string_tab[58]
+#define __pyx_n_u_qualname __pyx_string_tab[59]
+#define __pyx_n_u_reduce __pyx_string_tab[60]
+#define __pyx_n_u_reduce_cython __pyx_string_tab[61]
+#define __pyx_n_u_reduce_ex __pyx_string_tab[62]
+#define __pyx_n_u_set_name __pyx_string_tab[63]
+#define __pyx_n_u_setstate __pyx_string_tab[64]
+#define __pyx_n_u_setstate_cython __pyx_string_tab[65]
+#define __pyx_n_u_test __pyx_string_tab[66]
+#define __pyx_n_u_is_coroutine __pyx_string_tab[67]
+#define __pyx_n_u_abc __pyx_string_tab[68]
+#define __pyx_n_u_allocate_buffer __pyx_string_tab[69]
+#define __pyx_n_u_asyncio_coroutines __pyx_string_tab[70]
+#define __pyx_n_u_at __pyx_string_tab[71]
+#define __pyx_n_u_bad __pyx_string_tab[72]
+#define __pyx_n_u_base __pyx_string_tab[73]
+#define __pyx_n_u_begin __pyx_string_tab[74]
+#define __pyx_n_u_block __pyx_string_tab[75]
+#define __pyx_n_u_bool __pyx_string_tab[76]
+#define __pyx_n_u_c __pyx_string_tab[77]
+#define __pyx_n_u_check __pyx_string_tab[78]
+#define __pyx_n_u_cline_in_traceback __pyx_string_tab[79]
+#define __pyx_n_u_code __pyx_string_tab[80]
+#define __pyx_n_u_column __pyx_string_tab[81]
+#define __pyx_n_u_columns __pyx_string_tab[82]
+#define __pyx_n_u_count __pyx_string_tab[83]
+#define __pyx_n_u_double __pyx_string_tab[84]
+#define __pyx_n_u_dtype_is_object __pyx_string_tab[85]
+#define __pyx_n_u_empty __pyx_string_tab[86]
+#define __pyx_n_u_encode __pyx_string_tab[87]
+#define __pyx_n_u_end __pyx_string_tab[88]
+#define __pyx_n_u_enumerate __pyx_string_tab[89]
+#define __pyx_n_u_error __pyx_string_tab[90]
+#define __pyx_n_u_flags __pyx_string_tab[91]
+#define __pyx_n_u_float __pyx_string_tab[92]
+#define __pyx_n_u_format __pyx_string_tab[93]
+#define __pyx_n_u_fortran __pyx_string_tab[94]
+#define __pyx_n_u_found __pyx_string_tab[95]
+#define __pyx_n_u_frame __pyx_string_tab[96]
+#define __pyx_n_u_gaps __pyx_string_tab[97]
+#define __pyx_n_u_high __pyx_string_tab[98]
+#define __pyx_n_u_i __pyx_string_tab[99]
+#define __pyx_n_u_id __pyx_string_tab[100]
+#define __pyx_n_u_index __pyx_string_tab[101]
+#define __pyx_n_u_int16 __pyx_string_tab[102]
+#define __pyx_n_u_int32 __pyx_string_tab[103]
+#define __pyx_n_u_int64 __pyx_string_tab[104]
+#define __pyx_n_u_int8 __pyx_string_tab[105]
+#define __pyx_n_u_items __pyx_string_tab[106]
+#define __pyx_n_u_itemsize __pyx_string_tab[107]
+#define __pyx_n_u_kind __pyx_string_tab[108]
+#define __pyx_n_u_low __pyx_string_tab[109]
+#define __pyx_n_u_memview __pyx_string_tab[110]
+#define __pyx_n_u_mode __pyx_string_tab[111]
+#define __pyx_n_u_n __pyx_string_tab[112]
+#define __pyx_n_u_n_rows __pyx_string_tab[113]
+#define __pyx_n_u_name __pyx_string_tab[114]
+#define __pyx_n_u_ndim __pyx_string_tab[115]
+#define __pyx_n_u_np __pyx_string_tab[116]
+#define __pyx_n_u_numpy __pyx_string_tab[117]
+#define __pyx_n_u_obj __pyx_string_tab[118]
+#define __pyx_n_u_out __pyx_string_tab[119]
+#define __pyx_n_u_pack __pyx_string_tab[120]
+#define __pyx_n_u_pop __pyx_string_tab[121]
+#define __pyx_n_u_register __pyx_string_tab[122]
+#define __pyx_n_u_result __pyx_string_tab[123]
+#define __pyx_n_u_rows __pyx_string_tab[124]
+#define __pyx_n_u_self __pyx_string_tab[125]
+#define __pyx_n_u_setdefault __pyx_string_tab[126]
+#define __pyx_n_u_shape __pyx_string_tab[127]
+#define __pyx_n_u_size __pyx_string_tab[128]
+#define __pyx_n_u_start __pyx_string_tab[129]
+#define __pyx_n_u_step __pyx_string_tab[130]
+#define __pyx_n_u_stop __pyx_string_tab[131]
+#define __pyx_n_u_streammix_core_reader __pyx_string_tab[132]
+#define __pyx_n_u_streammix_core_table __pyx_string_tab[133]
+#define __pyx_n_u_struct __pyx_string_tab[134]
+#define __pyx_n_u_table_of __pyx_string_tab[135]
+#define __pyx_n_u_transform __pyx_string_tab[136]
+#define __pyx_n_u_uint16 __pyx_string_tab[137]
+#define __pyx_n_u_uint32 __pyx_string_tab[138]
+#define __pyx_n_u_uint64 __pyx_string_tab[139]
+#define __pyx_n_u_uint8 __pyx_string_tab[140]
+#define __pyx_n_u_unpack __pyx_string_tab[141]
+#define __pyx_n_u_update __pyx_string_tab[142]
+#define __pyx_n_u_values __pyx_string_tab[143]
+#define __pyx_n_u_whole __pyx_string_tab[144]
+#define __pyx_n_u_x __pyx_string_tab[145]
+#define __pyx_n_b_O __pyx_string_tab[146]
+#define __pyx_kp_b_iso88591_Q __pyx_string_tab[147]
+#define __pyx_kp_b_iso88591_5_Qd_s_1 __pyx_string_tab[148]
+#define __pyx_kp_b_iso88591_A_q_Qa_6_a_q_Rt1_q_fD_1D_HD_1_E __pyx_string_tab[149]
+#define __pyx_kp_b_iso88591_A_6_4r_Ba_6_Qat4wd_G1Cq_1_q __pyx_string_tab[150]
+#define __pyx_kp_b_iso88591_A_E_at2Q_1_k_4t3c_d_4uAT_q_Q_t3a __pyx_string_tab[151]
 #define __pyx_int_0 __pyx_number_tab[0]
 #define __pyx_int_neg_1 __pyx_number_tab[1]
 #define __pyx_int_136983863 __pyx_number_tab[2]
@@ -3943,7 +3985,7 @@ static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
   for (int i=0; i<1; ++i) { Py_CLEAR(clear_module_state->__pyx_slice[i]); }
   for (int i=0; i<2; ++i) { Py_CLEAR(clear_module_state->__pyx_tuple[i]); }
   for (int i=0; i<6; ++i) { Py_CLEAR(clear_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<148; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<152; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
   for (int i=0; i<3; ++i) { Py_CLEAR(clear_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_clear_contents ### */
 /* CommonTypesMetaclass.module_state_clear */
@@ -3984,7 +4026,7 @@ static CYTHON_SMALL_CODE int __pyx_m_traverse(PyObject *m, visitproc visit, void
   for (int i=0; i<1; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_slice[i]); }
   for (int i=0; i<2; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_tuple[i]); }
   for (int i=0; i<6; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<148; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<152; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
   for (int i=0; i<3; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_traverse_contents ### */
 /* CommonTypesMetaclass.module_state_traverse */
@@ -18171,7 +18213,120 @@ static PyObject *__pyx_unpickle_Enum__set_state(struct __pyx_MemviewEnum_obj *__
   return __pyx_r;
 }
 
-/* "streammix/core/table.pyx":27
+/* "streammix/core/transforms.pxd":15
+ * 
+ * 
+ * cdef inline double transformed(int kind, double v) noexcept nogil:             # <<<<<<<<<<<<<<
+ *     if kind == LOG:
+ *         return log(v)
+*/
+
+static CYTHON_INLINE double __pyx_f_9streammix_4core_10transforms_transformed(int __pyx_v_kind, double __pyx_v_v) {
+  double __pyx_r;
+  int __pyx_t_1;
+  double __pyx_t_2;
+
+  /* "streammix/core/transforms.pxd":16
+ * 
+ * cdef inline double transformed(int kind, double v) noexcept nogil:
+ *     if kind == LOG:             # <<<<<<<<<<<<<<
+ *         return log(v)
+ *     if kind == COMPLEMENT:
+*/
+  __pyx_t_1 = (__pyx_v_kind == __pyx_e_9streammix_4core_10transforms_LOG);
+
+  if (__pyx_t_1) {
+
+
+    /* "streammix/core/transforms.pxd":17
+ * cdef inline double transformed(int kind, double v) noexcept nogil:
+ *     if kind == LOG:
+ *         return log(v)             # <<<<<<<<<<<<<<
+ *     if kind == COMPLEMENT:
+ *         return 1.0 - v
+*/
+    {
+
+      __pyx_r = log(__pyx_v_v);
+    }
+    goto __pyx_L0;
+
+    /* "streammix/core/transforms.pxd":16
+ * 
+ * cdef inline double transformed(int kind, double v) noexcept nogil:
+ *     if kind == LOG:             # <<<<<<<<<<<<<<
+ *         return log(v)
+ *     if kind == COMPLEMENT:
+*/
+  }
+
+  /* "streammix/core/transforms.pxd":18
+ *     if kind == LOG:
+ *         return log(v)
+ *     if kind == COMPLEMENT:             # <<<<<<<<<<<<<<
+ *         return 1.0 - v
+ *     return log1p(-v) if kind == LOG_COMPLEMENT else v
+*/
+  __pyx_t_1 = (__pyx_v_kind == __pyx_e_9streammix_4core_10transforms_COMPLEMENT);
+
+  if (__pyx_t_1) {
+
+
+    /* "streammix/core/transforms.pxd":19
+ *         return log(v)
+ *     if kind == COMPLEMENT:
+ *         return 1.0 - v             # <<<<<<<<<<<<<<
+ *     return log1p(-v) if kind == LOG_COMPLEMENT else v
+*/
+    {
+
+      __pyx_r = (1.0 - __pyx_v_v);
+    }
+    goto __pyx_L0;
+
+    /* "streammix/core/transforms.pxd":18
+ *     if kind == LOG:
+ *         return log(v)
+ *     if kind == COMPLEMENT:             # <<<<<<<<<<<<<<
+ *         return 1.0 - v
+ *     return log1p(-v) if kind == LOG_COMPLEMENT else v
+*/
+  }
+
+  /* "streammix/core/transforms.pxd":20
+ *     if kind == COMPLEMENT:
+ *         return 1.0 - v
+ *     return log1p(-v) if kind == LOG_COMPLEMENT else v             # <<<<<<<<<<<<<<
+*/
+  __pyx_t_1 = (__pyx_v_kind == __pyx_e_9streammix_4core_10transforms_LOG_COMPLEMENT);
+
+  if (__pyx_t_1) {
+
+    __pyx_t_2 = log1p((-__pyx_v_v));
+  } else {
+
+    __pyx_t_2 = __pyx_v_v;
+  }
+
+  {
+    __pyx_r = __pyx_t_2;
+  }
+  goto __pyx_L0;
+
+  /* "streammix/core/transforms.pxd":15
+ * 
+ * 
+ * cdef inline double transformed(int kind, double v) noexcept nogil:             # <<<<<<<<<<<<<<
+ *     if kind == LOG:
+ *         return log(v)
+*/
+
+  /* function exit code */
+  __pyx_L0:;
+  return __pyx_r;
+}
+
+/* "streammix/core/table.pyx":31
  * 
  * 
  * cdef int buffer_kind(const char *code, Py_ssize_t size) noexcept:             # <<<<<<<<<<<<<<
@@ -18189,7 +18344,7 @@ static int __pyx_f_9streammix_4core_5table_buffer_kind(char const *__pyx_v_code,
   int __pyx_t_6;
 
 
-  /* "streammix/core/table.pyx":29
+  /* "streammix/core/table.pyx":33
  * cdef int buffer_kind(const char *code, Py_ssize_t size) noexcept:
  *     """The kind of an array's numbers by their code in the buffer protocol; -1: none that can be read."""
  *     if code[0] in b"@=":             # <<<<<<<<<<<<<<
@@ -18200,7 +18355,7 @@ static int __pyx_f_9streammix_4core_5table_buffer_kind(char const *__pyx_v_code,
     case '=':
     case '@':
 
-    /* "streammix/core/table.pyx":30
+    /* "streammix/core/table.pyx":34
  *     """The kind of an array's numbers by their code in the buffer protocol; -1: none that can be read."""
  *     if code[0] in b"@=":
  *         code += 1             # <<<<<<<<<<<<<<
@@ -18209,7 +18364,7 @@ static int __pyx_f_9streammix_4core_5table_buffer_kind(char const *__pyx_v_code,
 */
     __pyx_v_code = (__pyx_v_code + 1);
 
-    /* "streammix/core/table.pyx":29
+    /* "streammix/core/table.pyx":33
  * cdef int buffer_kind(const char *code, Py_ssize_t size) noexcept:
  *     """The kind of an array's numbers by their code in the buffer protocol; -1: none that can be read."""
  *     if code[0] in b"@=":             # <<<<<<<<<<<<<<
@@ -18220,7 +18375,7 @@ static int __pyx_f_9streammix_4core_5table_buffer_kind(char const *__pyx_v_code,
     default: break;
   }
 
-  /* "streammix/core/table.pyx":31
+  /* "streammix/core/table.pyx":35
  *     if code[0] in b"@=":
  *         code += 1
  *     if code[0] == 0 or code[1] != 0:             # <<<<<<<<<<<<<<
@@ -18246,7 +18401,7 @@ static int __pyx_f_9streammix_4core_5table_buffer_kind(char const *__pyx_v_code,
   if (__pyx_t_1) {
 
 
-    /* "streammix/core/table.pyx":32
+    /* "streammix/core/table.pyx":36
  *         code += 1
  *     if code[0] == 0 or code[1] != 0:
  *         return -1             # <<<<<<<<<<<<<<
@@ -18259,7 +18414,7 @@ static int __pyx_f_9streammix_4core_5table_buffer_kind(char const *__pyx_v_code,
     }
     goto __pyx_L0;
 
-    /* "streammix/core/table.pyx":31
+    /* "streammix/core/table.pyx":35
  *     if code[0] in b"@=":
  *         code += 1
  *     if code[0] == 0 or code[1] != 0:             # <<<<<<<<<<<<<<
@@ -18268,7 +18423,7 @@ static int __pyx_f_9streammix_4core_5table_buffer_kind(char const *__pyx_v_code,
 */
   }
 
-  /* "streammix/core/table.pyx":33
+  /* "streammix/core/table.pyx":37
  *     if code[0] == 0 or code[1] != 0:
  *         return -1
  *     if code[0] == b"d" and size == 8:             # <<<<<<<<<<<<<<
@@ -18294,7 +18449,7 @@ static int __pyx_f_9streammix_4core_5table_buffer_kind(char const *__pyx_v_code,
   if (__pyx_t_1) {
 
 
-    /* "streammix/core/table.pyx":34
+    /* "streammix/core/table.pyx":38
  *         return -1
  *     if code[0] == b"d" and size == 8:
  *         return FLOAT64             # <<<<<<<<<<<<<<
@@ -18307,7 +18462,7 @@ static int __pyx_f_9streammix_4core_5table_buffer_kind(char const *__pyx_v_code,
     }
     goto __pyx_L0;
 
-    /* "streammix/core/table.pyx":33
+    /* "streammix/core/table.pyx":37
  *     if code[0] == 0 or code[1] != 0:
  *         return -1
  *     if code[0] == b"d" and size == 8:             # <<<<<<<<<<<<<<
@@ -18316,7 +18471,7 @@ static int __pyx_f_9streammix_4core_5table_buffer_kind(char const *__pyx_v_code,
 */
   }
 
-  /* "streammix/core/table.pyx":35
+  /* "streammix/core/table.pyx":39
  *     if code[0] == b"d" and size == 8:
  *         return FLOAT64
  *     if code[0] == b"f" and size == 4:             # <<<<<<<<<<<<<<
@@ -18342,7 +18497,7 @@ static int __pyx_f_9streammix_4core_5table_buffer_kind(char const *__pyx_v_code,
   if (__pyx_t_1) {
 
 
-    /* "streammix/core/table.pyx":36
+    /* "streammix/core/table.pyx":40
  *         return FLOAT64
  *     if code[0] == b"f" and size == 4:
  *         return FLOAT32             # <<<<<<<<<<<<<<
@@ -18355,7 +18510,7 @@ static int __pyx_f_9streammix_4core_5table_buffer_kind(char const *__pyx_v_code,
     }
     goto __pyx_L0;
 
-    /* "streammix/core/table.pyx":35
+    /* "streammix/core/table.pyx":39
  *     if code[0] == b"d" and size == 8:
  *         return FLOAT64
  *     if code[0] == b"f" and size == 4:             # <<<<<<<<<<<<<<
@@ -18364,7 +18519,7 @@ static int __pyx_f_9streammix_4core_5table_buffer_kind(char const *__pyx_v_code,
 */
   }
 
-  /* "streammix/core/table.pyx":37
+  /* "streammix/core/table.pyx":41
  *     if code[0] == b"f" and size == 4:
  *         return FLOAT32
  *     if code[0] in b"bhilq":             # <<<<<<<<<<<<<<
@@ -18378,7 +18533,7 @@ static int __pyx_f_9streammix_4core_5table_buffer_kind(char const *__pyx_v_code,
     case 'l':
     case 'q':
 
-    /* "streammix/core/table.pyx":38
+    /* "streammix/core/table.pyx":42
  *         return FLOAT32
  *     if code[0] in b"bhilq":
  *         return INT8 if size == 1 else INT16 if size == 2 else INT32 if size == 4 else INT64             # <<<<<<<<<<<<<<
@@ -18418,7 +18573,7 @@ static int __pyx_f_9streammix_4core_5table_buffer_kind(char const *__pyx_v_code,
     }
     goto __pyx_L0;
 
-    /* "streammix/core/table.pyx":37
+    /* "streammix/core/table.pyx":41
  *     if code[0] == b"f" and size == 4:
  *         return FLOAT32
  *     if code[0] in b"bhilq":             # <<<<<<<<<<<<<<
@@ -18429,7 +18584,7 @@ static int __pyx_f_9streammix_4core_5table_buffer_kind(char const *__pyx_v_code,
     default: break;
   }
 
-  /* "streammix/core/table.pyx":39
+  /* "streammix/core/table.pyx":43
  *     if code[0] in b"bhilq":
  *         return INT8 if size == 1 else INT16 if size == 2 else INT32 if size == 4 else INT64
  *     if code[0] in b"BHILQ?":             # <<<<<<<<<<<<<<
@@ -18444,7 +18599,7 @@ static int __pyx_f_9streammix_4core_5table_buffer_kind(char const *__pyx_v_code,
     case 'L':
     case 'Q':
 
-    /* "streammix/core/table.pyx":40
+    /* "streammix/core/table.pyx":44
  *         return INT8 if size == 1 else INT16 if size == 2 else INT32 if size == 4 else INT64
  *     if code[0] in b"BHILQ?":
  *         return UINT8 if size == 1 else UINT16 if size == 2 else UINT32 if size == 4 else UINT64             # <<<<<<<<<<<<<<
@@ -18484,7 +18639,7 @@ static int __pyx_f_9streammix_4core_5table_buffer_kind(char const *__pyx_v_code,
     }
     goto __pyx_L0;
 
-    /* "streammix/core/table.pyx":39
+    /* "streammix/core/table.pyx":43
  *     if code[0] in b"bhilq":
  *         return INT8 if size == 1 else INT16 if size == 2 else INT32 if size == 4 else INT64
  *     if code[0] in b"BHILQ?":             # <<<<<<<<<<<<<<
@@ -18495,7 +18650,7 @@ static int __pyx_f_9streammix_4core_5table_buffer_kind(char const *__pyx_v_code,
     default: break;
   }
 
-  /* "streammix/core/table.pyx":41
+  /* "streammix/core/table.pyx":45
  *     if code[0] in b"BHILQ?":
  *         return UINT8 if size == 1 else UINT16 if size == 2 else UINT32 if size == 4 else UINT64
  *     return -1             # <<<<<<<<<<<<<<
@@ -18508,7 +18663,7 @@ static int __pyx_f_9streammix_4core_5table_buffer_kind(char const *__pyx_v_code,
   }
   goto __pyx_L0;
 
-  /* "streammix/core/table.pyx":27
+  /* "streammix/core/table.pyx":31
  * 
  * 
  * cdef int buffer_kind(const char *code, Py_ssize_t size) noexcept:             # <<<<<<<<<<<<<<
@@ -18523,7 +18678,7 @@ static int __pyx_f_9streammix_4core_5table_buffer_kind(char const *__pyx_v_code,
   return __pyx_r;
 }
 
-/* "streammix/core/table.pyx":57
+/* "streammix/core/table.pyx":61
  *     """
  * 
  *     def __cinit__(self, list columns, n_rows=None, frame=None):             # <<<<<<<<<<<<<<
@@ -18571,44 +18726,44 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_columns,&__pyx_mstate_global->__pyx_n_u_n_rows,&__pyx_mstate_global->__pyx_n_u_frame,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL_TPNEW(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 57, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 61, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 57, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 61, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 57, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 61, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 57, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 61, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__cinit__", 0) < (0)) __PYX_ERR(0, 57, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__cinit__", 0) < (0)) __PYX_ERR(0, 61, __pyx_L3_error)
       if (!values[1]) values[1] = __Pyx_NewRef(((PyObject *)Py_None));
       if (!values[2]) values[2] = __Pyx_NewRef(((PyObject *)Py_None));
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__cinit__", 0, 1, 3, i); __PYX_ERR(0, 57, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__cinit__", 0, 1, 3, i); __PYX_ERR(0, 61, __pyx_L3_error) }
       }
     } else {
       switch (__pyx_nargs) {
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 57, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 61, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 57, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 61, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 57, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 61, __pyx_L3_error)
         break;
         default: goto __pyx_L5_argtuple_error;
       }
@@ -18621,7 +18776,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("__cinit__", 0, 1, 3, __pyx_nargs); __PYX_ERR(0, 57, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("__cinit__", 0, 1, 3, __pyx_nargs); __PYX_ERR(0, 61, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -18632,7 +18787,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return -1;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_columns), (&PyList_Type), 1, "columns", 1))) __PYX_ERR(0, 57, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_columns), (&PyList_Type), 1, "columns", 1))) __PYX_ERR(0, 61, __pyx_L1_error)
   __pyx_r = __pyx_pf_9streammix_4core_5table_5Table___cinit__(((struct __pyx_obj_9streammix_4core_5table_Table *)__pyx_v_self), __pyx_v_columns, __pyx_v_n_rows, __pyx_v_frame);
 
   /* function exit code */
@@ -18678,7 +18833,7 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("__cinit__", 0);
 
-  /* "streammix/core/table.pyx":58
+  /* "streammix/core/table.pyx":62
  * 
  *     def __cinit__(self, list columns, n_rows=None, frame=None):
  *         cdef int c, n = len(columns)             # <<<<<<<<<<<<<<
@@ -18687,26 +18842,26 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
 */
   if (unlikely(__pyx_v_columns == Py_None)) {
     PyErr_SetString(PyExc_TypeError, "object of type \047NoneType\047 has no len()");
-    __PYX_ERR(0, 58, __pyx_L1_error)
+    __PYX_ERR(0, 62, __pyx_L1_error)
   }
-  __pyx_t_1 = __Pyx_PyList_GET_SIZE(__pyx_v_columns); if (unlikely(__pyx_t_1 == ((Py_ssize_t)-1))) __PYX_ERR(0, 58, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyList_GET_SIZE(__pyx_v_columns); if (unlikely(__pyx_t_1 == ((Py_ssize_t)-1))) __PYX_ERR(0, 62, __pyx_L1_error)
   __pyx_v_n = __pyx_t_1;
 
-  /* "streammix/core/table.pyx":60
+  /* "streammix/core/table.pyx":64
  *         cdef int c, n = len(columns)
  *         cdef long s
  *         self.owners = list(columns)             # <<<<<<<<<<<<<<
  *         self.n_rows = len(columns[0]) if n_rows is None else n_rows
  *         self.t.n_columns = n
 */
-  __pyx_t_2 = PySequence_List(__pyx_v_columns); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 60, __pyx_L1_error)
+  __pyx_t_2 = PySequence_List(__pyx_v_columns); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 64, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   __Pyx_GIVEREF(__pyx_t_2);
   __Pyx_GOTREF(__pyx_v_self->owners);
   __Pyx_DECREF_SET(__pyx_v_self->owners, ((PyObject*)__pyx_t_2));
   __pyx_t_2 = 0;
 
-  /* "streammix/core/table.pyx":61
+  /* "streammix/core/table.pyx":65
  *         cdef long s
  *         self.owners = list(columns)
  *         self.n_rows = len(columns[0]) if n_rows is None else n_rows             # <<<<<<<<<<<<<<
@@ -18717,21 +18872,21 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
   if (__pyx_t_4) {
     if (unlikely(__pyx_v_columns == Py_None)) {
       PyErr_SetString(PyExc_TypeError, "\047NoneType\047 object is not subscriptable");
-      __PYX_ERR(0, 61, __pyx_L1_error)
+      __PYX_ERR(0, 65, __pyx_L1_error)
     }
     __pyx_t_2 = __Pyx_PyList_GET_ITEM(__pyx_v_columns, 0);
     __Pyx_INCREF(__pyx_t_2);
-    __pyx_t_1 = PyObject_Length(__pyx_t_2); if (unlikely(__pyx_t_1 == ((Py_ssize_t)-1))) __PYX_ERR(0, 61, __pyx_L1_error)
+    __pyx_t_1 = PyObject_Length(__pyx_t_2); if (unlikely(__pyx_t_1 == ((Py_ssize_t)-1))) __PYX_ERR(0, 65, __pyx_L1_error)
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
     __pyx_t_3 = __pyx_t_1;
   } else {
-    __pyx_t_5 = __Pyx_PyLong_As_long(__pyx_v_n_rows); if (unlikely((__pyx_t_5 == (long)-1) && PyErr_Occurred())) __PYX_ERR(0, 61, __pyx_L1_error)
+    __pyx_t_5 = __Pyx_PyLong_As_long(__pyx_v_n_rows); if (unlikely((__pyx_t_5 == (long)-1) && PyErr_Occurred())) __PYX_ERR(0, 65, __pyx_L1_error)
     __pyx_t_3 = __pyx_t_5;
   }
 
   __pyx_v_self->n_rows = __pyx_t_3;
 
-  /* "streammix/core/table.pyx":62
+  /* "streammix/core/table.pyx":66
  *         self.owners = list(columns)
  *         self.n_rows = len(columns[0]) if n_rows is None else n_rows
  *         self.t.n_columns = n             # <<<<<<<<<<<<<<
@@ -18740,7 +18895,7 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
 */
   __pyx_v_self->t.n_columns = __pyx_v_n;
 
-  /* "streammix/core/table.pyx":63
+  /* "streammix/core/table.pyx":67
  *         self.n_rows = len(columns[0]) if n_rows is None else n_rows
  *         self.t.n_columns = n
  *         self.t.n_segments = 1             # <<<<<<<<<<<<<<
@@ -18749,7 +18904,7 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
 */
   __pyx_v_self->t.n_segments = 1;
 
-  /* "streammix/core/table.pyx":64
+  /* "streammix/core/table.pyx":68
  *         self.t.n_columns = n
  *         self.t.n_segments = 1
  *         self.t.gaps = <char *>PyMem_Calloc(max(n, 1), 1)             # <<<<<<<<<<<<<<
@@ -18773,7 +18928,7 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
   __pyx_v_self->t.gaps = ((char *)PyMem_Calloc(__pyx_t_5, 1));
 
 
-  /* "streammix/core/table.pyx":65
+  /* "streammix/core/table.pyx":69
  *         self.t.n_segments = 1
  *         self.t.gaps = <char *>PyMem_Calloc(max(n, 1), 1)
  *         if frame is not None and self.n_rows:             # <<<<<<<<<<<<<<
@@ -18798,7 +18953,7 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
   if (__pyx_t_4) {
 
 
-    /* "streammix/core/table.pyx":66
+    /* "streammix/core/table.pyx":70
  *         self.t.gaps = <char *>PyMem_Calloc(max(n, 1), 1)
  *         if frame is not None and self.n_rows:
  *             self.take_batches(frame.__arrow_c_stream__())             # <<<<<<<<<<<<<<
@@ -18812,14 +18967,14 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
       PyObject *__pyx_callargs[2] = {__pyx_t_8, NULL};
       __pyx_t_2 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_arrow_c_stream, __pyx_callargs+__pyx_t_9, (1-__pyx_t_9) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
       __Pyx_XDECREF(__pyx_t_8); __pyx_t_8 = 0;
-      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 66, __pyx_L1_error)
+      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 70, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_2);
     }
-    __pyx_t_6 = ((struct __pyx_vtabstruct_9streammix_4core_5table_Table *)__pyx_v_self->__pyx_vtab)->take_batches(__pyx_v_self, __pyx_t_2); if (unlikely(__pyx_t_6 == ((int)-1))) __PYX_ERR(0, 66, __pyx_L1_error)
+    __pyx_t_6 = ((struct __pyx_vtabstruct_9streammix_4core_5table_Table *)__pyx_v_self->__pyx_vtab)->take_batches(__pyx_v_self, __pyx_t_2); if (unlikely(__pyx_t_6 == ((int)-1))) __PYX_ERR(0, 70, __pyx_L1_error)
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
 
-    /* "streammix/core/table.pyx":67
+    /* "streammix/core/table.pyx":71
  *         if frame is not None and self.n_rows:
  *             self.take_batches(frame.__arrow_c_stream__())
  *             self.t.n_segments = self.n_batches             # <<<<<<<<<<<<<<
@@ -18830,7 +18985,7 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
 
     __pyx_v_self->t.n_segments = __pyx_t_5;
 
-    /* "streammix/core/table.pyx":65
+    /* "streammix/core/table.pyx":69
  *         self.t.n_segments = 1
  *         self.t.gaps = <char *>PyMem_Calloc(max(n, 1), 1)
  *         if frame is not None and self.n_rows:             # <<<<<<<<<<<<<<
@@ -18839,7 +18994,7 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
 */
   }
 
-  /* "streammix/core/table.pyx":68
+  /* "streammix/core/table.pyx":72
  *             self.take_batches(frame.__arrow_c_stream__())
  *             self.t.n_segments = self.n_batches
  *         self.t.first = <long *>PyMem_Calloc(self.t.n_segments + 1, sizeof(long))             # <<<<<<<<<<<<<<
@@ -18848,7 +19003,7 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
 */
   __pyx_v_self->t.first = ((long *)PyMem_Calloc((__pyx_v_self->t.n_segments + 1), (sizeof(long))));
 
-  /* "streammix/core/table.pyx":69
+  /* "streammix/core/table.pyx":73
  *             self.t.n_segments = self.n_batches
  *         self.t.first = <long *>PyMem_Calloc(self.t.n_segments + 1, sizeof(long))
  *         self.t.cells = <cells *>PyMem_Calloc(max(self.t.n_segments * n, 1), sizeof(cells))             # <<<<<<<<<<<<<<
@@ -18872,7 +19027,7 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
   __pyx_v_self->t.cells = ((cells *)PyMem_Calloc(__pyx_t_10, (sizeof(cells))));
 
 
-  /* "streammix/core/table.pyx":70
+  /* "streammix/core/table.pyx":74
  *         self.t.first = <long *>PyMem_Calloc(self.t.n_segments + 1, sizeof(long))
  *         self.t.cells = <cells *>PyMem_Calloc(max(self.t.n_segments * n, 1), sizeof(cells))
  *         self.t.first[1] = self.n_rows             # <<<<<<<<<<<<<<
@@ -18884,7 +19039,7 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
   (__pyx_v_self->t.first[1]) = __pyx_t_10;
 
 
-  /* "streammix/core/table.pyx":71
+  /* "streammix/core/table.pyx":75
  *         self.t.cells = <cells *>PyMem_Calloc(max(self.t.n_segments * n, 1), sizeof(cells))
  *         self.t.first[1] = self.n_rows
  *         for s in range(self.n_batches):             # <<<<<<<<<<<<<<
@@ -18898,7 +19053,7 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
   for (__pyx_t_3 = 0; __pyx_t_3 < __pyx_t_5; __pyx_t_3+=1) {
     __pyx_v_s = __pyx_t_3;
 
-    /* "streammix/core/table.pyx":72
+    /* "streammix/core/table.pyx":76
  *         self.t.first[1] = self.n_rows
  *         for s in range(self.n_batches):
  *             self.t.first[s + 1] = self.t.first[s] + self.batches[s].length             # <<<<<<<<<<<<<<
@@ -18909,7 +19064,7 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
   }
 
 
-  /* "streammix/core/table.pyx":73
+  /* "streammix/core/table.pyx":77
  *         for s in range(self.n_batches):
  *             self.t.first[s + 1] = self.t.first[s] + self.batches[s].length
  *         for c in range(n):             # <<<<<<<<<<<<<<
@@ -18923,7 +19078,7 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
   for (__pyx_t_12 = 0; __pyx_t_12 < __pyx_t_11; __pyx_t_12+=1) {
     __pyx_v_c = __pyx_t_12;
 
-    /* "streammix/core/table.pyx":74
+    /* "streammix/core/table.pyx":78
  *             self.t.first[s + 1] = self.t.first[s] + self.batches[s].length
  *         for c in range(n):
  *             self.t.gaps[c] = 1             # <<<<<<<<<<<<<<
@@ -18932,7 +19087,7 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
 */
     (__pyx_v_self->t.gaps[__pyx_v_c]) = 1;
 
-    /* "streammix/core/table.pyx":75
+    /* "streammix/core/table.pyx":79
  *         for c in range(n):
  *             self.t.gaps[c] = 1
  *             column = columns[c]             # <<<<<<<<<<<<<<
@@ -18941,14 +19096,14 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
 */
     if (unlikely(__pyx_v_columns == Py_None)) {
       PyErr_SetString(PyExc_TypeError, "\047NoneType\047 object is not subscriptable");
-      __PYX_ERR(0, 75, __pyx_L1_error)
+      __PYX_ERR(0, 79, __pyx_L1_error)
     }
     __pyx_t_2 = __Pyx_PyList_GET_ITEM(__pyx_v_columns, __pyx_v_c);
     __Pyx_INCREF(__pyx_t_2);
     __Pyx_XDECREF_SET(__pyx_v_column, __pyx_t_2);
     __pyx_t_2 = 0;
 
-    /* "streammix/core/table.pyx":76
+    /* "streammix/core/table.pyx":80
  *             self.t.gaps[c] = 1
  *             column = columns[c]
  *             if isinstance(column, tuple):             # <<<<<<<<<<<<<<
@@ -18959,7 +19114,7 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
     if (__pyx_t_4) {
 
 
-      /* "streammix/core/table.pyx":77
+      /* "streammix/core/table.pyx":81
  *             column = columns[c]
  *             if isinstance(column, tuple):
  *                 for s in range(self.n_batches):             # <<<<<<<<<<<<<<
@@ -18973,20 +19128,20 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
       for (__pyx_t_3 = 0; __pyx_t_3 < __pyx_t_5; __pyx_t_3+=1) {
         __pyx_v_s = __pyx_t_3;
 
-        /* "streammix/core/table.pyx":78
+        /* "streammix/core/table.pyx":82
  *             if isinstance(column, tuple):
  *                 for s in range(self.n_batches):
  *                     bind_field(&self.t.cells[s * n + c], &self.batches[s], column[0], column[1])             # <<<<<<<<<<<<<<
  *             else:
  *                 self.bind_array(c, column)
 */
-        __pyx_t_2 = __Pyx_GetItemInt(__pyx_v_column, 0, long, 1, __Pyx_PyLong_From_long, 0, 0, 1, __Pyx_ReferenceSharing_OwnStrongReference); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 78, __pyx_L1_error)
+        __pyx_t_2 = __Pyx_GetItemInt(__pyx_v_column, 0, long, 1, __Pyx_PyLong_From_long, 0, 0, 1, __Pyx_ReferenceSharing_OwnStrongReference); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 82, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_2);
-        __pyx_t_13 = __Pyx_PyLong_As_int(__pyx_t_2); if (unlikely((__pyx_t_13 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 78, __pyx_L1_error)
+        __pyx_t_13 = __Pyx_PyLong_As_int(__pyx_t_2); if (unlikely((__pyx_t_13 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 82, __pyx_L1_error)
         __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-        __pyx_t_2 = __Pyx_GetItemInt(__pyx_v_column, 1, long, 1, __Pyx_PyLong_From_long, 0, 0, 1, __Pyx_ReferenceSharing_OwnStrongReference); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 78, __pyx_L1_error)
+        __pyx_t_2 = __Pyx_GetItemInt(__pyx_v_column, 1, long, 1, __Pyx_PyLong_From_long, 0, 0, 1, __Pyx_ReferenceSharing_OwnStrongReference); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 82, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_2);
-        __pyx_t_14 = __Pyx_PyLong_As_int(__pyx_t_2); if (unlikely((__pyx_t_14 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 78, __pyx_L1_error)
+        __pyx_t_14 = __Pyx_PyLong_As_int(__pyx_t_2); if (unlikely((__pyx_t_14 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 82, __pyx_L1_error)
         __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
         __pyx_f_9streammix_4core_5table_bind_field((&(__pyx_v_self->t.cells[((__pyx_v_s * __pyx_v_n) + __pyx_v_c)])), (&(__pyx_v_self->batches[__pyx_v_s])), __pyx_t_13, __pyx_t_14);
 
@@ -18994,7 +19149,7 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
       }
 
 
-      /* "streammix/core/table.pyx":76
+      /* "streammix/core/table.pyx":80
  *             self.t.gaps[c] = 1
  *             column = columns[c]
  *             if isinstance(column, tuple):             # <<<<<<<<<<<<<<
@@ -19004,7 +19159,7 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
       goto __pyx_L10;
     }
 
-    /* "streammix/core/table.pyx":80
+    /* "streammix/core/table.pyx":84
  *                     bind_field(&self.t.cells[s * n + c], &self.batches[s], column[0], column[1])
  *             else:
  *                 self.bind_array(c, column)             # <<<<<<<<<<<<<<
@@ -19012,14 +19167,14 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
  *     def __dealloc__(self):
 */
     /*else*/ {
-      __pyx_t_14 = ((struct __pyx_vtabstruct_9streammix_4core_5table_Table *)__pyx_v_self->__pyx_vtab)->bind_array(__pyx_v_self, __pyx_v_c, __pyx_v_column); if (unlikely(__pyx_t_14 == ((int)-1))) __PYX_ERR(0, 80, __pyx_L1_error)
+      __pyx_t_14 = ((struct __pyx_vtabstruct_9streammix_4core_5table_Table *)__pyx_v_self->__pyx_vtab)->bind_array(__pyx_v_self, __pyx_v_c, __pyx_v_column); if (unlikely(__pyx_t_14 == ((int)-1))) __PYX_ERR(0, 84, __pyx_L1_error)
 
     }
     __pyx_L10:;
   }
 
 
-  /* "streammix/core/table.pyx":57
+  /* "streammix/core/table.pyx":61
  *     """
  * 
  *     def __cinit__(self, list columns, n_rows=None, frame=None):             # <<<<<<<<<<<<<<
@@ -19045,7 +19200,7 @@ static int __pyx_pf_9streammix_4core_5table_5Table___cinit__(struct __pyx_obj_9s
   return __pyx_r;
 }
 
-/* "streammix/core/table.pyx":82
+/* "streammix/core/table.pyx":86
  *                 self.bind_array(c, column)
  * 
  *     def __dealloc__(self):             # <<<<<<<<<<<<<<
@@ -19072,7 +19227,7 @@ static void __pyx_pf_9streammix_4core_5table_5Table_2__dealloc__(struct __pyx_ob
   long __pyx_t_2;
   long __pyx_t_3;
 
-  /* "streammix/core/table.pyx":84
+  /* "streammix/core/table.pyx":88
  *     def __dealloc__(self):
  *         cdef long s
  *         for s in range(self.n_batches):             # <<<<<<<<<<<<<<
@@ -19086,7 +19241,7 @@ static void __pyx_pf_9streammix_4core_5table_5Table_2__dealloc__(struct __pyx_ob
   for (__pyx_t_3 = 0; __pyx_t_3 < __pyx_t_2; __pyx_t_3+=1) {
     __pyx_v_s = __pyx_t_3;
 
-    /* "streammix/core/table.pyx":85
+    /* "streammix/core/table.pyx":89
  *         cdef long s
  *         for s in range(self.n_batches):
  *             self.batches[s].release(&self.batches[s])             # <<<<<<<<<<<<<<
@@ -19097,7 +19252,7 @@ static void __pyx_pf_9streammix_4core_5table_5Table_2__dealloc__(struct __pyx_ob
   }
 
 
-  /* "streammix/core/table.pyx":86
+  /* "streammix/core/table.pyx":90
  *         for s in range(self.n_batches):
  *             self.batches[s].release(&self.batches[s])
  *         PyMem_Free(self.batches)             # <<<<<<<<<<<<<<
@@ -19106,7 +19261,7 @@ static void __pyx_pf_9streammix_4core_5table_5Table_2__dealloc__(struct __pyx_ob
 */
   PyMem_Free(__pyx_v_self->batches);
 
-  /* "streammix/core/table.pyx":87
+  /* "streammix/core/table.pyx":91
  *             self.batches[s].release(&self.batches[s])
  *         PyMem_Free(self.batches)
  *         PyMem_Free(self.t.first)             # <<<<<<<<<<<<<<
@@ -19115,7 +19270,7 @@ static void __pyx_pf_9streammix_4core_5table_5Table_2__dealloc__(struct __pyx_ob
 */
   PyMem_Free(__pyx_v_self->t.first);
 
-  /* "streammix/core/table.pyx":88
+  /* "streammix/core/table.pyx":92
  *         PyMem_Free(self.batches)
  *         PyMem_Free(self.t.first)
  *         PyMem_Free(self.t.cells)             # <<<<<<<<<<<<<<
@@ -19124,7 +19279,7 @@ static void __pyx_pf_9streammix_4core_5table_5Table_2__dealloc__(struct __pyx_ob
 */
   PyMem_Free(__pyx_v_self->t.cells);
 
-  /* "streammix/core/table.pyx":89
+  /* "streammix/core/table.pyx":93
  *         PyMem_Free(self.t.first)
  *         PyMem_Free(self.t.cells)
  *         PyMem_Free(self.t.gaps)             # <<<<<<<<<<<<<<
@@ -19133,7 +19288,7 @@ static void __pyx_pf_9streammix_4core_5table_5Table_2__dealloc__(struct __pyx_ob
 */
   PyMem_Free(__pyx_v_self->t.gaps);
 
-  /* "streammix/core/table.pyx":82
+  /* "streammix/core/table.pyx":86
  *                 self.bind_array(c, column)
  * 
  *     def __dealloc__(self):             # <<<<<<<<<<<<<<
@@ -19146,7 +19301,7 @@ static void __pyx_pf_9streammix_4core_5table_5Table_2__dealloc__(struct __pyx_ob
 
 }
 
-/* "streammix/core/table.pyx":91
+/* "streammix/core/table.pyx":95
  *         PyMem_Free(self.t.gaps)
  * 
  *     cdef int take_batches(self, capsule) except -1:             # <<<<<<<<<<<<<<
@@ -19173,18 +19328,18 @@ static int __pyx_f_9streammix_4core_5table_5Table_take_batches(struct __pyx_obj_
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("take_batches", 0);
 
-  /* "streammix/core/table.pyx":93
+  /* "streammix/core/table.pyx":97
  *     cdef int take_batches(self, capsule) except -1:
  *         """Take over the batches of a stream; the capsule releases the stream itself."""
  *         cdef ArrowArrayStream *stream = <ArrowArrayStream *>PyCapsule_GetPointer(capsule, "arrow_array_stream")             # <<<<<<<<<<<<<<
  *         cdef ArrowArray *batch
  *         cdef long room = 0
 */
-  __pyx_t_1 = PyCapsule_GetPointer(__pyx_v_capsule, __pyx_k_arrow_array_stream); if (unlikely(__pyx_t_1 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 93, __pyx_L1_error)
+  __pyx_t_1 = PyCapsule_GetPointer(__pyx_v_capsule, __pyx_k_arrow_array_stream); if (unlikely(__pyx_t_1 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 97, __pyx_L1_error)
   __pyx_v_stream = ((struct ArrowArrayStream *)__pyx_t_1);
 
 
-  /* "streammix/core/table.pyx":95
+  /* "streammix/core/table.pyx":99
  *         cdef ArrowArrayStream *stream = <ArrowArrayStream *>PyCapsule_GetPointer(capsule, "arrow_array_stream")
  *         cdef ArrowArray *batch
  *         cdef long room = 0             # <<<<<<<<<<<<<<
@@ -19193,7 +19348,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_take_batches(struct __pyx_obj_
 */
   __pyx_v_room = 0;
 
-  /* "streammix/core/table.pyx":96
+  /* "streammix/core/table.pyx":100
  *         cdef ArrowArray *batch
  *         cdef long room = 0
  *         while True:             # <<<<<<<<<<<<<<
@@ -19202,7 +19357,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_take_batches(struct __pyx_obj_
 */
   while (1) {
 
-    /* "streammix/core/table.pyx":97
+    /* "streammix/core/table.pyx":101
  *         cdef long room = 0
  *         while True:
  *             if self.n_batches == room:             # <<<<<<<<<<<<<<
@@ -19214,7 +19369,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_take_batches(struct __pyx_obj_
     if (__pyx_t_2) {
 
 
-      /* "streammix/core/table.pyx":98
+      /* "streammix/core/table.pyx":102
  *         while True:
  *             if self.n_batches == room:
  *                 room = 2 * room + 1             # <<<<<<<<<<<<<<
@@ -19223,7 +19378,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_take_batches(struct __pyx_obj_
 */
       __pyx_v_room = ((2 * __pyx_v_room) + 1);
 
-      /* "streammix/core/table.pyx":99
+      /* "streammix/core/table.pyx":103
  *             if self.n_batches == room:
  *                 room = 2 * room + 1
  *                 batch = <ArrowArray *>PyMem_Realloc(self.batches, room * sizeof(ArrowArray))             # <<<<<<<<<<<<<<
@@ -19232,7 +19387,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_take_batches(struct __pyx_obj_
 */
       __pyx_v_batch = ((struct ArrowArray *)PyMem_Realloc(__pyx_v_self->batches, (__pyx_v_room * (sizeof(struct ArrowArray)))));
 
-      /* "streammix/core/table.pyx":100
+      /* "streammix/core/table.pyx":104
  *                 room = 2 * room + 1
  *                 batch = <ArrowArray *>PyMem_Realloc(self.batches, room * sizeof(ArrowArray))
  *                 if batch == NULL:             # <<<<<<<<<<<<<<
@@ -19244,16 +19399,16 @@ static int __pyx_f_9streammix_4core_5table_5Table_take_batches(struct __pyx_obj_
       if (unlikely(__pyx_t_2)) {
 
 
-        /* "streammix/core/table.pyx":101
+        /* "streammix/core/table.pyx":105
  *                 batch = <ArrowArray *>PyMem_Realloc(self.batches, room * sizeof(ArrowArray))
  *                 if batch == NULL:
  *                     raise MemoryError             # <<<<<<<<<<<<<<
  *                 self.batches = batch
  *             batch = &self.batches[self.n_batches]
 */
-        PyErr_NoMemory(); __PYX_ERR(0, 101, __pyx_L1_error)
+        PyErr_NoMemory(); __PYX_ERR(0, 105, __pyx_L1_error)
 
-        /* "streammix/core/table.pyx":100
+        /* "streammix/core/table.pyx":104
  *                 room = 2 * room + 1
  *                 batch = <ArrowArray *>PyMem_Realloc(self.batches, room * sizeof(ArrowArray))
  *                 if batch == NULL:             # <<<<<<<<<<<<<<
@@ -19262,7 +19417,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_take_batches(struct __pyx_obj_
 */
       }
 
-      /* "streammix/core/table.pyx":102
+      /* "streammix/core/table.pyx":106
  *                 if batch == NULL:
  *                     raise MemoryError
  *                 self.batches = batch             # <<<<<<<<<<<<<<
@@ -19271,7 +19426,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_take_batches(struct __pyx_obj_
 */
       __pyx_v_self->batches = __pyx_v_batch;
 
-      /* "streammix/core/table.pyx":97
+      /* "streammix/core/table.pyx":101
  *         cdef long room = 0
  *         while True:
  *             if self.n_batches == room:             # <<<<<<<<<<<<<<
@@ -19280,7 +19435,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_take_batches(struct __pyx_obj_
 */
     }
 
-    /* "streammix/core/table.pyx":103
+    /* "streammix/core/table.pyx":107
  *                     raise MemoryError
  *                 self.batches = batch
  *             batch = &self.batches[self.n_batches]             # <<<<<<<<<<<<<<
@@ -19289,7 +19444,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_take_batches(struct __pyx_obj_
 */
     __pyx_v_batch = (&(__pyx_v_self->batches[__pyx_v_self->n_batches]));
 
-    /* "streammix/core/table.pyx":104
+    /* "streammix/core/table.pyx":108
  *                 self.batches = batch
  *             batch = &self.batches[self.n_batches]
  *             if stream.get_next(stream, batch):             # <<<<<<<<<<<<<<
@@ -19301,7 +19456,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_take_batches(struct __pyx_obj_
     if (unlikely(__pyx_t_2)) {
 
 
-      /* "streammix/core/table.pyx":105
+      /* "streammix/core/table.pyx":109
  *             batch = &self.batches[self.n_batches]
  *             if stream.get_next(stream, batch):
  *                 raise ValueError(stream.get_last_error(stream).decode())             # <<<<<<<<<<<<<<
@@ -19311,25 +19466,25 @@ static int __pyx_f_9streammix_4core_5table_5Table_take_batches(struct __pyx_obj_
       __pyx_t_4 = NULL;
 
       __pyx_t_5 = __pyx_v_stream->get_last_error(__pyx_v_stream);
-      __pyx_t_6 = __Pyx_ssize_strlen(__pyx_t_5); if (unlikely(__pyx_t_6 == ((Py_ssize_t)-1))) __PYX_ERR(0, 105, __pyx_L1_error)
-      __pyx_t_7 = __Pyx_decode_c_string(__pyx_t_5, 0, __pyx_t_6, NULL, NULL, NULL); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 105, __pyx_L1_error)
+      __pyx_t_6 = __Pyx_ssize_strlen(__pyx_t_5); if (unlikely(__pyx_t_6 == ((Py_ssize_t)-1))) __PYX_ERR(0, 109, __pyx_L1_error)
+      __pyx_t_7 = __Pyx_decode_c_string(__pyx_t_5, 0, __pyx_t_6, NULL, NULL, NULL); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 109, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_7);
 
-      if (!(likely(PyUnicode_CheckExact(__pyx_t_7)) || __Pyx_RaiseUnexpectedTypeError("str", __pyx_t_7))) __PYX_ERR(0, 105, __pyx_L1_error)
+      if (!(likely(PyUnicode_CheckExact(__pyx_t_7)) || __Pyx_RaiseUnexpectedTypeError("str", __pyx_t_7))) __PYX_ERR(0, 109, __pyx_L1_error)
       __pyx_t_8 = 1;
       {
         PyObject *__pyx_callargs[2] = {__pyx_t_4, __pyx_t_7};
         __pyx_t_3 = __Pyx_PyObject_FastCall((PyObject*)(((PyTypeObject*)PyExc_ValueError)), __pyx_callargs+__pyx_t_8, (2-__pyx_t_8) | (__pyx_t_8*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
         __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
         __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-        if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 105, __pyx_L1_error)
+        if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 109, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_3);
       }
       __Pyx_Raise(__pyx_t_3, 0, 0, 0);
       __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-      __PYX_ERR(0, 105, __pyx_L1_error)
+      __PYX_ERR(0, 109, __pyx_L1_error)
 
-      /* "streammix/core/table.pyx":104
+      /* "streammix/core/table.pyx":108
  *                 self.batches = batch
  *             batch = &self.batches[self.n_batches]
  *             if stream.get_next(stream, batch):             # <<<<<<<<<<<<<<
@@ -19338,7 +19493,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_take_batches(struct __pyx_obj_
 */
     }
 
-    /* "streammix/core/table.pyx":106
+    /* "streammix/core/table.pyx":110
  *             if stream.get_next(stream, batch):
  *                 raise ValueError(stream.get_last_error(stream).decode())
  *             if batch.release == NULL:             # <<<<<<<<<<<<<<
@@ -19350,7 +19505,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_take_batches(struct __pyx_obj_
     if (__pyx_t_2) {
 
 
-      /* "streammix/core/table.pyx":107
+      /* "streammix/core/table.pyx":111
  *                 raise ValueError(stream.get_last_error(stream).decode())
  *             if batch.release == NULL:
  *                 return 0             # <<<<<<<<<<<<<<
@@ -19363,7 +19518,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_take_batches(struct __pyx_obj_
       }
       goto __pyx_L0;
 
-      /* "streammix/core/table.pyx":106
+      /* "streammix/core/table.pyx":110
  *             if stream.get_next(stream, batch):
  *                 raise ValueError(stream.get_last_error(stream).decode())
  *             if batch.release == NULL:             # <<<<<<<<<<<<<<
@@ -19372,7 +19527,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_take_batches(struct __pyx_obj_
 */
     }
 
-    /* "streammix/core/table.pyx":108
+    /* "streammix/core/table.pyx":112
  *             if batch.release == NULL:
  *                 return 0
  *             self.n_batches += 1             # <<<<<<<<<<<<<<
@@ -19382,7 +19537,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_take_batches(struct __pyx_obj_
     __pyx_v_self->n_batches = (__pyx_v_self->n_batches + 1);
   }
 
-  /* "streammix/core/table.pyx":91
+  /* "streammix/core/table.pyx":95
  *         PyMem_Free(self.t.gaps)
  * 
  *     cdef int take_batches(self, capsule) except -1:             # <<<<<<<<<<<<<<
@@ -19408,7 +19563,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_take_batches(struct __pyx_obj_
   return __pyx_r;
 }
 
-/* "streammix/core/table.pyx":110
+/* "streammix/core/table.pyx":114
  *             self.n_batches += 1
  * 
  *     cdef int bind_array(self, int c, array) except -1:             # <<<<<<<<<<<<<<
@@ -19438,7 +19593,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("bind_array", 0);
 
-  /* "streammix/core/table.pyx":115
+  /* "streammix/core/table.pyx":119
  *         cdef cells first
  *         cdef long s
  *         first.valid = NULL             # <<<<<<<<<<<<<<
@@ -19447,7 +19602,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
 */
   __pyx_v_first.valid = NULL;
 
-  /* "streammix/core/table.pyx":116
+  /* "streammix/core/table.pyx":120
  *         cdef long s
  *         first.valid = NULL
  *         first.kind = FLOAT64             # <<<<<<<<<<<<<<
@@ -19456,7 +19611,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
 */
   __pyx_v_first.kind = FLOAT64;
 
-  /* "streammix/core/table.pyx":117
+  /* "streammix/core/table.pyx":121
  *         first.valid = NULL
  *         first.kind = FLOAT64
  *         first.data = <const char *>&MISSING             # <<<<<<<<<<<<<<
@@ -19465,7 +19620,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
 */
   __pyx_v_first.data = ((char const *)(&__pyx_v_9streammix_4core_5table_MISSING));
 
-  /* "streammix/core/table.pyx":118
+  /* "streammix/core/table.pyx":122
  *         first.kind = FLOAT64
  *         first.data = <const char *>&MISSING
  *         first.stride = 0             # <<<<<<<<<<<<<<
@@ -19474,7 +19629,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
 */
   __pyx_v_first.stride = 0;
 
-  /* "streammix/core/table.pyx":119
+  /* "streammix/core/table.pyx":123
  *         first.data = <const char *>&MISSING
  *         first.stride = 0
  *         if array is not None:             # <<<<<<<<<<<<<<
@@ -19485,17 +19640,17 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
   if (__pyx_t_1) {
 
 
-    /* "streammix/core/table.pyx":120
+    /* "streammix/core/table.pyx":124
  *         first.stride = 0
  *         if array is not None:
  *             PyObject_GetBuffer(array, &view, PyBUF_STRIDES | PyBUF_FORMAT)             # <<<<<<<<<<<<<<
  *             first.kind = buffer_kind(view.format, view.itemsize)
  *             first.data = <const char *>view.buf
 */
-    __pyx_t_2 = PyObject_GetBuffer(__pyx_v_array, (&__pyx_v_view), (PyBUF_STRIDES | PyBUF_FORMAT)); if (unlikely(__pyx_t_2 == ((int)-1))) __PYX_ERR(0, 120, __pyx_L1_error)
+    __pyx_t_2 = PyObject_GetBuffer(__pyx_v_array, (&__pyx_v_view), (PyBUF_STRIDES | PyBUF_FORMAT)); if (unlikely(__pyx_t_2 == ((int)-1))) __PYX_ERR(0, 124, __pyx_L1_error)
 
 
-    /* "streammix/core/table.pyx":121
+    /* "streammix/core/table.pyx":125
  *         if array is not None:
  *             PyObject_GetBuffer(array, &view, PyBUF_STRIDES | PyBUF_FORMAT)
  *             first.kind = buffer_kind(view.format, view.itemsize)             # <<<<<<<<<<<<<<
@@ -19504,7 +19659,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
 */
     __pyx_v_first.kind = __pyx_f_9streammix_4core_5table_buffer_kind(__pyx_v_view.format, __pyx_v_view.itemsize);
 
-    /* "streammix/core/table.pyx":122
+    /* "streammix/core/table.pyx":126
  *             PyObject_GetBuffer(array, &view, PyBUF_STRIDES | PyBUF_FORMAT)
  *             first.kind = buffer_kind(view.format, view.itemsize)
  *             first.data = <const char *>view.buf             # <<<<<<<<<<<<<<
@@ -19513,7 +19668,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
 */
     __pyx_v_first.data = ((char const *)__pyx_v_view.buf);
 
-    /* "streammix/core/table.pyx":123
+    /* "streammix/core/table.pyx":127
  *             first.kind = buffer_kind(view.format, view.itemsize)
  *             first.data = <const char *>view.buf
  *             first.stride = view.strides[0]             # <<<<<<<<<<<<<<
@@ -19522,7 +19677,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
 */
     __pyx_v_first.stride = (__pyx_v_view.strides[0]);
 
-    /* "streammix/core/table.pyx":124
+    /* "streammix/core/table.pyx":128
  *             first.data = <const char *>view.buf
  *             first.stride = view.strides[0]
  *             is_right = view.ndim == 1 and view.shape[0] == self.n_rows and first.kind >= 0             # <<<<<<<<<<<<<<
@@ -19534,7 +19689,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
     if (__pyx_t_1) {
 
     } else {
-      __pyx_t_4 = __Pyx_PyBool_FromLong(__pyx_t_1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 124, __pyx_L1_error)
+      __pyx_t_4 = __Pyx_PyBool_FromLong(__pyx_t_1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 128, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_4);
       __pyx_t_3 = __pyx_t_4;
       __pyx_t_4 = 0;
@@ -19546,7 +19701,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
     if (__pyx_t_1) {
 
     } else {
-      __pyx_t_4 = __Pyx_PyBool_FromLong(__pyx_t_1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 124, __pyx_L1_error)
+      __pyx_t_4 = __Pyx_PyBool_FromLong(__pyx_t_1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 128, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_4);
       __pyx_t_3 = __pyx_t_4;
       __pyx_t_4 = 0;
@@ -19555,7 +19710,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
     }
     __pyx_t_1 = (__pyx_v_first.kind >= 0);
 
-    __pyx_t_4 = __Pyx_PyBool_FromLong(__pyx_t_1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 124, __pyx_L1_error)
+    __pyx_t_4 = __Pyx_PyBool_FromLong(__pyx_t_1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 128, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_4);
     __pyx_t_3 = __pyx_t_4;
     __pyx_t_4 = 0;
@@ -19564,7 +19719,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
     __pyx_v_is_right = __pyx_t_3;
     __pyx_t_3 = 0;
 
-    /* "streammix/core/table.pyx":125
+    /* "streammix/core/table.pyx":129
  *             first.stride = view.strides[0]
  *             is_right = view.ndim == 1 and view.shape[0] == self.n_rows and first.kind >= 0
  *             PyBuffer_Release(&view)             # <<<<<<<<<<<<<<
@@ -19573,21 +19728,21 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
 */
     PyBuffer_Release((&__pyx_v_view));
 
-    /* "streammix/core/table.pyx":126
+    /* "streammix/core/table.pyx":130
  *             is_right = view.ndim == 1 and view.shape[0] == self.n_rows and first.kind >= 0
  *             PyBuffer_Release(&view)
  *             if not is_right:             # <<<<<<<<<<<<<<
  *                 raise ValueError("a column that isn't one number a row")
  *         self.owners[c] = array
 */
-    __pyx_t_1 = __Pyx_PyObject_IsTrue(__pyx_v_is_right); if (unlikely((__pyx_t_1 < 0))) __PYX_ERR(0, 126, __pyx_L1_error)
+    __pyx_t_1 = __Pyx_PyObject_IsTrue(__pyx_v_is_right); if (unlikely((__pyx_t_1 < 0))) __PYX_ERR(0, 130, __pyx_L1_error)
     __pyx_t_5 = (!__pyx_t_1);
 
 
     if (unlikely(__pyx_t_5)) {
 
 
-      /* "streammix/core/table.pyx":127
+      /* "streammix/core/table.pyx":131
  *             PyBuffer_Release(&view)
  *             if not is_right:
  *                 raise ValueError("a column that isn't one number a row")             # <<<<<<<<<<<<<<
@@ -19600,14 +19755,14 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
         PyObject *__pyx_callargs[2] = {__pyx_t_4, __pyx_mstate_global->__pyx_kp_u_a_column_that_isn_t_one_number_a};
         __pyx_t_3 = __Pyx_PyObject_FastCall((PyObject*)(((PyTypeObject*)PyExc_ValueError)), __pyx_callargs+__pyx_t_6, (2-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
         __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
-        if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 127, __pyx_L1_error)
+        if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 131, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_3);
       }
       __Pyx_Raise(__pyx_t_3, 0, 0, 0);
       __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-      __PYX_ERR(0, 127, __pyx_L1_error)
+      __PYX_ERR(0, 131, __pyx_L1_error)
 
-      /* "streammix/core/table.pyx":126
+      /* "streammix/core/table.pyx":130
  *             is_right = view.ndim == 1 and view.shape[0] == self.n_rows and first.kind >= 0
  *             PyBuffer_Release(&view)
  *             if not is_right:             # <<<<<<<<<<<<<<
@@ -19616,7 +19771,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
 */
     }
 
-    /* "streammix/core/table.pyx":119
+    /* "streammix/core/table.pyx":123
  *         first.data = <const char *>&MISSING
  *         first.stride = 0
  *         if array is not None:             # <<<<<<<<<<<<<<
@@ -19625,7 +19780,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
 */
   }
 
-  /* "streammix/core/table.pyx":128
+  /* "streammix/core/table.pyx":132
  *             if not is_right:
  *                 raise ValueError("a column that isn't one number a row")
  *         self.owners[c] = array             # <<<<<<<<<<<<<<
@@ -19634,11 +19789,11 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
 */
   if (unlikely(__pyx_v_self->owners == Py_None)) {
     PyErr_SetString(PyExc_TypeError, "\047NoneType\047 object is not subscriptable");
-    __PYX_ERR(0, 128, __pyx_L1_error)
+    __PYX_ERR(0, 132, __pyx_L1_error)
   }
-  if (unlikely((__Pyx_SetItemInt(__pyx_v_self->owners, __pyx_v_c, __pyx_v_array, int, 1, __Pyx_PyLong_From_int, 0, 0, 1, __Pyx_ReferenceSharing_SharedReference) < 0))) __PYX_ERR(0, 128, __pyx_L1_error)
+  if (unlikely((__Pyx_SetItemInt(__pyx_v_self->owners, __pyx_v_c, __pyx_v_array, int, 1, __Pyx_PyLong_From_int, 0, 0, 1, __Pyx_ReferenceSharing_SharedReference) < 0))) __PYX_ERR(0, 132, __pyx_L1_error)
 
-  /* "streammix/core/table.pyx":129
+  /* "streammix/core/table.pyx":133
  *                 raise ValueError("a column that isn't one number a row")
  *         self.owners[c] = array
  *         for s in range(self.t.n_segments):             # <<<<<<<<<<<<<<
@@ -19652,7 +19807,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
   for (__pyx_t_9 = 0; __pyx_t_9 < __pyx_t_8; __pyx_t_9+=1) {
     __pyx_v_s = __pyx_t_9;
 
-    /* "streammix/core/table.pyx":130
+    /* "streammix/core/table.pyx":134
  *         self.owners[c] = array
  *         for s in range(self.t.n_segments):
  *             self.t.cells[s * self.t.n_columns + c] = first             # <<<<<<<<<<<<<<
@@ -19661,7 +19816,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
 */
     (__pyx_v_self->t.cells[((__pyx_v_s * __pyx_v_self->t.n_columns) + __pyx_v_c)]) = __pyx_v_first;
 
-    /* "streammix/core/table.pyx":131
+    /* "streammix/core/table.pyx":135
  *         for s in range(self.t.n_segments):
  *             self.t.cells[s * self.t.n_columns + c] = first
  *             self.t.cells[s * self.t.n_columns + c].data += self.t.first[s] * first.stride             # <<<<<<<<<<<<<<
@@ -19674,7 +19829,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
   }
 
 
-  /* "streammix/core/table.pyx":132
+  /* "streammix/core/table.pyx":136
  *             self.t.cells[s * self.t.n_columns + c] = first
  *             self.t.cells[s * self.t.n_columns + c].data += self.t.first[s] * first.stride
  *         return 0             # <<<<<<<<<<<<<<
@@ -19687,7 +19842,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
   }
   goto __pyx_L0;
 
-  /* "streammix/core/table.pyx":110
+  /* "streammix/core/table.pyx":114
  *             self.n_batches += 1
  * 
  *     cdef int bind_array(self, int c, array) except -1:             # <<<<<<<<<<<<<<
@@ -19711,7 +19866,7 @@ static int __pyx_f_9streammix_4core_5table_5Table_bind_array(struct __pyx_obj_9s
   return __pyx_r;
 }
 
-/* "streammix/core/table.pyx":134
+/* "streammix/core/table.pyx":138
  *         return 0
  * 
  *     def check(self, const double[::1] low, const double[::1] high, const uint8_t[::1] whole):             # <<<<<<<<<<<<<<
@@ -19761,46 +19916,46 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_low,&__pyx_mstate_global->__pyx_n_u_high,&__pyx_mstate_global->__pyx_n_u_whole,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 134, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 138, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 134, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 138, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 134, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 138, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 134, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 138, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "check", 0) < (0)) __PYX_ERR(0, 134, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "check", 0) < (0)) __PYX_ERR(0, 138, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 3; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("check", 1, 3, 3, i); __PYX_ERR(0, 134, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("check", 1, 3, 3, i); __PYX_ERR(0, 138, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 3)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 134, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 138, __pyx_L3_error)
       values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 134, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 138, __pyx_L3_error)
       values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 134, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 138, __pyx_L3_error)
     }
-    __pyx_v_low = __Pyx_PyObject_to_MemoryviewSlice_dc_double__const__(values[0], 0); if (unlikely(!__pyx_v_low.memview)) __PYX_ERR(0, 134, __pyx_L3_error)
-    __pyx_v_high = __Pyx_PyObject_to_MemoryviewSlice_dc_double__const__(values[1], 0); if (unlikely(!__pyx_v_high.memview)) __PYX_ERR(0, 134, __pyx_L3_error)
-    __pyx_v_whole = __Pyx_PyObject_to_MemoryviewSlice_dc_nn_uint8_t__const__(values[2], 0); if (unlikely(!__pyx_v_whole.memview)) __PYX_ERR(0, 134, __pyx_L3_error)
+    __pyx_v_low = __Pyx_PyObject_to_MemoryviewSlice_dc_double__const__(values[0], 0); if (unlikely(!__pyx_v_low.memview)) __PYX_ERR(0, 138, __pyx_L3_error)
+    __pyx_v_high = __Pyx_PyObject_to_MemoryviewSlice_dc_double__const__(values[1], 0); if (unlikely(!__pyx_v_high.memview)) __PYX_ERR(0, 138, __pyx_L3_error)
+    __pyx_v_whole = __Pyx_PyObject_to_MemoryviewSlice_dc_nn_uint8_t__const__(values[2], 0); if (unlikely(!__pyx_v_whole.memview)) __PYX_ERR(0, 138, __pyx_L3_error)
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("check", 1, 3, 3, __pyx_nargs); __PYX_ERR(0, 134, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("check", 1, 3, 3, __pyx_nargs); __PYX_ERR(0, 138, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -19848,19 +20003,19 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_4check(struct __pyx_obj
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("check", 0);
 
-  /* "streammix/core/table.pyx":142
+  /* "streammix/core/table.pyx":146
  *         cdef long bad
  *         cdef char gaps
  *         found = {}             # <<<<<<<<<<<<<<
  *         for c in range(self.t.n_columns):
  *             gaps = 0
 */
-  __pyx_t_1 = __Pyx_PyDict_NewPresized(0); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 142, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyDict_NewPresized(0); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 146, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __pyx_v_found = ((PyObject*)__pyx_t_1);
   __pyx_t_1 = 0;
 
-  /* "streammix/core/table.pyx":143
+  /* "streammix/core/table.pyx":147
  *         cdef char gaps
  *         found = {}
  *         for c in range(self.t.n_columns):             # <<<<<<<<<<<<<<
@@ -19874,7 +20029,7 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_4check(struct __pyx_obj
   for (__pyx_t_4 = 0; __pyx_t_4 < __pyx_t_3; __pyx_t_4+=1) {
     __pyx_v_c = __pyx_t_4;
 
-    /* "streammix/core/table.pyx":144
+    /* "streammix/core/table.pyx":148
  *         found = {}
  *         for c in range(self.t.n_columns):
  *             gaps = 0             # <<<<<<<<<<<<<<
@@ -19883,7 +20038,7 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_4check(struct __pyx_obj
 */
     __pyx_v_gaps = 0;
 
-    /* "streammix/core/table.pyx":145
+    /* "streammix/core/table.pyx":149
  *         for c in range(self.t.n_columns):
  *             gaps = 0
  *             with nogil:             # <<<<<<<<<<<<<<
@@ -19896,7 +20051,7 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_4check(struct __pyx_obj
         __Pyx_FastGIL_Remember();
         /*try:*/ {
 
-          /* "streammix/core/table.pyx":146
+          /* "streammix/core/table.pyx":150
  *             gaps = 0
  *             with nogil:
  *                 bad = scan_column(&self.t, c, low[c], high[c], whole[c], &gaps)             # <<<<<<<<<<<<<<
@@ -19909,7 +20064,7 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_4check(struct __pyx_obj
           __pyx_v_bad = scan_column((&__pyx_v_self->t), __pyx_v_c, (*((double const  *) ( /* dim=0 */ ((char *) (((double const  *) __pyx_v_low.data) + __pyx_t_5)) ))), (*((double const  *) ( /* dim=0 */ ((char *) (((double const  *) __pyx_v_high.data) + __pyx_t_6)) ))), (*((uint8_t const  *) ( /* dim=0 */ ((char *) (((uint8_t const  *) __pyx_v_whole.data) + __pyx_t_7)) ))), (&__pyx_v_gaps));
         }
 
-        /* "streammix/core/table.pyx":145
+        /* "streammix/core/table.pyx":149
  *         for c in range(self.t.n_columns):
  *             gaps = 0
  *             with nogil:             # <<<<<<<<<<<<<<
@@ -19926,7 +20081,7 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_4check(struct __pyx_obj
         }
     }
 
-    /* "streammix/core/table.pyx":147
+    /* "streammix/core/table.pyx":151
  *             with nogil:
  *                 bad = scan_column(&self.t, c, low[c], high[c], whole[c], &gaps)
  *             self.t.gaps[c] = gaps             # <<<<<<<<<<<<<<
@@ -19935,7 +20090,7 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_4check(struct __pyx_obj
 */
     (__pyx_v_self->t.gaps[__pyx_v_c]) = __pyx_v_gaps;
 
-    /* "streammix/core/table.pyx":148
+    /* "streammix/core/table.pyx":152
  *                 bad = scan_column(&self.t, c, low[c], high[c], whole[c], &gaps)
  *             self.t.gaps[c] = gaps
  *             if bad >= 0:             # <<<<<<<<<<<<<<
@@ -19947,22 +20102,22 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_4check(struct __pyx_obj
     if (__pyx_t_8) {
 
 
-      /* "streammix/core/table.pyx":149
+      /* "streammix/core/table.pyx":153
  *             self.t.gaps[c] = gaps
  *             if bad >= 0:
  *                 found[c] = bad             # <<<<<<<<<<<<<<
  *         return found
  * 
 */
-      __pyx_t_1 = __Pyx_PyLong_From_long(__pyx_v_bad); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 149, __pyx_L1_error)
+      __pyx_t_1 = __Pyx_PyLong_From_long(__pyx_v_bad); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 153, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_1);
-      __pyx_t_9 = __Pyx_PyLong_From_int(__pyx_v_c); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 149, __pyx_L1_error)
+      __pyx_t_9 = __Pyx_PyLong_From_int(__pyx_v_c); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 153, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_9);
-      if (unlikely((PyDict_SetItem(__pyx_v_found, __pyx_t_9, __pyx_t_1) < 0))) __PYX_ERR(0, 149, __pyx_L1_error)
+      if (unlikely((PyDict_SetItem(__pyx_v_found, __pyx_t_9, __pyx_t_1) < 0))) __PYX_ERR(0, 153, __pyx_L1_error)
       __Pyx_DECREF(__pyx_t_9); __pyx_t_9 = 0;
       __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
 
-      /* "streammix/core/table.pyx":148
+      /* "streammix/core/table.pyx":152
  *                 bad = scan_column(&self.t, c, low[c], high[c], whole[c], &gaps)
  *             self.t.gaps[c] = gaps
  *             if bad >= 0:             # <<<<<<<<<<<<<<
@@ -19973,12 +20128,12 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_4check(struct __pyx_obj
   }
 
 
-  /* "streammix/core/table.pyx":150
+  /* "streammix/core/table.pyx":154
  *             if bad >= 0:
  *                 found[c] = bad
  *         return found             # <<<<<<<<<<<<<<
  * 
- *     def take_log(self, int column):
+ *     def transform(self, int column, str kind):
 */
   {
     PyObject *__pyx_temp;
@@ -19991,7 +20146,7 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_4check(struct __pyx_obj
   }
   goto __pyx_L0;
 
-  /* "streammix/core/table.pyx":134
+  /* "streammix/core/table.pyx":138
  *         return 0
  * 
  *     def check(self, const double[::1] low, const double[::1] high, const uint8_t[::1] whole):             # <<<<<<<<<<<<<<
@@ -20015,25 +20170,25 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_4check(struct __pyx_obj
   return __pyx_r;
 }
 
-/* "streammix/core/table.pyx":152
+/* "streammix/core/table.pyx":156
  *         return found
  * 
- *     def take_log(self, int column):             # <<<<<<<<<<<<<<
- *         """Replace a column by its logarithms, made by the very function that reads single records."""
+ *     def transform(self, int column, str kind):             # <<<<<<<<<<<<<<
+ *         """Replace a column's values by what such a column holds of them, by the function that reads single records."""
  *         cdef long at = 0, n, i
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_9streammix_4core_5table_5Table_7take_log(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_9streammix_4core_5table_5Table_7transform(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_9streammix_4core_5table_5Table_6take_log, "Replace a column by its logarithms, made by the very function that reads single records.");
-static PyMethodDef __pyx_mdef_9streammix_4core_5table_5Table_7take_log = {"take_log", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_9streammix_4core_5table_5Table_7take_log, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_9streammix_4core_5table_5Table_6take_log};
-static PyObject *__pyx_pw_9streammix_4core_5table_5Table_7take_log(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_9streammix_4core_5table_5Table_6transform, "Replace a column\047s values by what such a column holds of them, by the function that reads single records.");
+static PyMethodDef __pyx_mdef_9streammix_4core_5table_5Table_7transform = {"transform", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_9streammix_4core_5table_5Table_7transform, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_9streammix_4core_5table_5Table_6transform};
+static PyObject *__pyx_pw_9streammix_4core_5table_5Table_7transform(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -20041,17 +20196,18 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ) {
   int __pyx_v_column;
+  PyObject *__pyx_v_kind = 0;
   #if !CYTHON_VECTORCALL
   CYTHON_UNUSED Py_ssize_t __pyx_nargs;
   #endif
   CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
-  PyObject* values[1] = {0};
+  PyObject* values[2] = {0,0};
   int __pyx_lineno = 0;
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
   PyObject *__pyx_r = 0;
   __Pyx_RefNannyDeclarations
-  __Pyx_RefNannySetupContext("take_log (wrapper)", 0);
+  __Pyx_RefNannySetupContext("transform (wrapper)", 0);
   #if !CYTHON_VECTORCALL
   #if CYTHON_ASSUME_SAFE_SIZE
   __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
@@ -20061,59 +20217,77 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   #endif
   __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
   {
-    PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_column,0};
+    PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_column,&__pyx_mstate_global->__pyx_n_u_kind,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 152, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 156, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
+        case  2:
+        values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 156, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 152, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 156, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "take_log", 0) < (0)) __PYX_ERR(0, 152, __pyx_L3_error)
-      for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("take_log", 1, 1, 1, i); __PYX_ERR(0, 152, __pyx_L3_error) }
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "transform", 0) < (0)) __PYX_ERR(0, 156, __pyx_L3_error)
+      for (Py_ssize_t i = __pyx_nargs; i < 2; i++) {
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("transform", 1, 2, 2, i); __PYX_ERR(0, 156, __pyx_L3_error) }
       }
-    } else if (unlikely(__pyx_nargs != 1)) {
+    } else if (unlikely(__pyx_nargs != 2)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 152, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 156, __pyx_L3_error)
+      values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 156, __pyx_L3_error)
     }
-    __pyx_v_column = __Pyx_PyLong_As_int(values[0]); if (unlikely((__pyx_v_column == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 152, __pyx_L3_error)
+    __pyx_v_column = __Pyx_PyLong_As_int(values[0]); if (unlikely((__pyx_v_column == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 156, __pyx_L3_error)
+    __pyx_v_kind = ((PyObject*)values[1]);
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("take_log", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 152, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("transform", 1, 2, 2, __pyx_nargs); __PYX_ERR(0, 156, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
     Py_XDECREF(values[__pyx_temp]);
   }
-  __Pyx_AddTraceback("streammix.core.table.Table.take_log", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __Pyx_AddTraceback("streammix.core.table.Table.transform", __pyx_clineno, __pyx_lineno, __pyx_filename);
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_9streammix_4core_5table_5Table_6take_log(((struct __pyx_obj_9streammix_4core_5table_Table *)__pyx_v_self), __pyx_v_column);
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_kind), (&PyUnicode_Type), 1, "kind", 1))) __PYX_ERR(0, 156, __pyx_L1_error)
+  __pyx_r = __pyx_pf_9streammix_4core_5table_5Table_6transform(((struct __pyx_obj_9streammix_4core_5table_Table *)__pyx_v_self), __pyx_v_column, __pyx_v_kind);
 
   /* function exit code */
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __pyx_r = NULL;
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
     Py_XDECREF(values[__pyx_temp]);
   }
+  goto __pyx_L7_cleaned_up;
+  __pyx_L0:;
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  __pyx_L7_cleaned_up:;
 
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_9streammix_4core_5table_5Table_6take_log(struct __pyx_obj_9streammix_4core_5table_Table *__pyx_v_self, int __pyx_v_column) {
+static PyObject *__pyx_pf_9streammix_4core_5table_5Table_6transform(struct __pyx_obj_9streammix_4core_5table_Table *__pyx_v_self, int __pyx_v_column, PyObject *__pyx_v_kind) {
   long __pyx_v_at;
   long __pyx_v_n;
   long __pyx_v_i;
+  int __pyx_v_code;
   double __pyx_v_block[__pyx_e_9streammix_4core_5table_SOME];
   PyObject *__pyx_v_values = NULL;
   __Pyx_memviewslice __pyx_v_out = { 0, 0, { 0 }, { 0 }, { 0 } };
@@ -20121,83 +20295,99 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_6take_log(struct __pyx_
   __Pyx_RefNannyDeclarations
   PyObject *__pyx_t_1 = NULL;
   PyObject *__pyx_t_2 = NULL;
-  PyObject *__pyx_t_3 = NULL;
+  int __pyx_t_3;
   PyObject *__pyx_t_4 = NULL;
-  size_t __pyx_t_5;
-  __Pyx_memviewslice __pyx_t_6 = { 0, 0, { 0 }, { 0 }, { 0 } };
-  int __pyx_t_7;
-  long __pyx_t_8;
+  PyObject *__pyx_t_5 = NULL;
+  size_t __pyx_t_6;
+  __Pyx_memviewslice __pyx_t_7 = { 0, 0, { 0 }, { 0 }, { 0 } };
+  int __pyx_t_8;
   long __pyx_t_9;
   long __pyx_t_10;
-  double __pyx_t_11;
-  Py_ssize_t __pyx_t_12;
-  int __pyx_t_13;
+  long __pyx_t_11;
+  double __pyx_t_12;
+  Py_ssize_t __pyx_t_13;
   int __pyx_lineno = 0;
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
-  __Pyx_RefNannySetupContext("take_log", 0);
+  __Pyx_RefNannySetupContext("transform", 0);
 
-  /* "streammix/core/table.pyx":154
- *     def take_log(self, int column):
- *         """Replace a column by its logarithms, made by the very function that reads single records."""
+  /* "streammix/core/table.pyx":158
+ *     def transform(self, int column, str kind):
+ *         """Replace a column's values by what such a column holds of them, by the function that reads single records."""
  *         cdef long at = 0, n, i             # <<<<<<<<<<<<<<
+ *         cdef int code = KINDS[kind]
  *         cdef double[SOME] block
- *         values = np.empty(self.n_rows)
 */
   __pyx_v_at = 0;
 
-  /* "streammix/core/table.pyx":156
+  /* "streammix/core/table.pyx":159
+ *         """Replace a column's values by what such a column holds of them, by the function that reads single records."""
  *         cdef long at = 0, n, i
+ *         cdef int code = KINDS[kind]             # <<<<<<<<<<<<<<
+ *         cdef double[SOME] block
+ *         values = np.empty(self.n_rows)
+*/
+  __Pyx_GetModuleGlobalName(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_KINDS); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 159, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __Pyx_PyObject_Dict_GetItem(__pyx_t_1, __pyx_v_kind); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 159, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_2);
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_t_3 = __Pyx_PyLong_As_int(__pyx_t_2); if (unlikely((__pyx_t_3 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 159, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+  __pyx_v_code = __pyx_t_3;
+
+  /* "streammix/core/table.pyx":161
+ *         cdef int code = KINDS[kind]
  *         cdef double[SOME] block
  *         values = np.empty(self.n_rows)             # <<<<<<<<<<<<<<
  *         cdef double[::1] out = values
  *         with nogil:
 */
-  __pyx_t_2 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 156, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_4 = __Pyx_PyObject_GetAttrStr(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_empty); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 156, __pyx_L1_error)
+  __pyx_t_1 = NULL;
+  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 161, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
-  __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  __pyx_t_3 = __Pyx_PyLong_From_long(__pyx_v_self->n_rows); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 156, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_5 = 1;
+  __pyx_t_5 = __Pyx_PyObject_GetAttrStr(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_empty); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 161, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  __pyx_t_4 = __Pyx_PyLong_From_long(__pyx_v_self->n_rows); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 161, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_6 = 1;
   #if CYTHON_UNPACK_METHODS
-  if (unlikely(PyMethod_Check(__pyx_t_4))) {
-    __pyx_t_2 = PyMethod_GET_SELF(__pyx_t_4);
-    assert(__pyx_t_2);
-    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_4);
-    __Pyx_INCREF(__pyx_t_2);
+  if (unlikely(PyMethod_Check(__pyx_t_5))) {
+    __pyx_t_1 = PyMethod_GET_SELF(__pyx_t_5);
+    assert(__pyx_t_1);
+    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_5);
+    __Pyx_INCREF(__pyx_t_1);
     __Pyx_INCREF(__pyx__function);
-    __Pyx_DECREF_SET(__pyx_t_4, __pyx__function);
-    __pyx_t_5 = 0;
+    __Pyx_DECREF_SET(__pyx_t_5, __pyx__function);
+    __pyx_t_6 = 0;
   }
   #endif
   {
-    PyObject *__pyx_callargs[2] = {__pyx_t_2, __pyx_t_3};
-    __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_4, __pyx_callargs+__pyx_t_5, (2-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
-    __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
+    PyObject *__pyx_callargs[2] = {__pyx_t_1, __pyx_t_4};
+    __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_5, __pyx_callargs+__pyx_t_6, (2-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_1); __pyx_t_1 = 0;
     __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 156, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_1);
+    __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 161, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_2);
   }
-  __pyx_v_values = __pyx_t_1;
-  __pyx_t_1 = 0;
+  __pyx_v_values = __pyx_t_2;
+  __pyx_t_2 = 0;
 
-  /* "streammix/core/table.pyx":157
+  /* "streammix/core/table.pyx":162
  *         cdef double[SOME] block
  *         values = np.empty(self.n_rows)
  *         cdef double[::1] out = values             # <<<<<<<<<<<<<<
  *         with nogil:
  *             while at < self.n_rows:
 */
-  __pyx_t_6 = __Pyx_PyObject_to_MemoryviewSlice_dc_double(__pyx_v_values, PyBUF_WRITABLE); if (unlikely(!__pyx_t_6.memview)) __PYX_ERR(0, 157, __pyx_L1_error)
-  __pyx_v_out = __pyx_t_6;
-  __pyx_t_6.memview = NULL;
-  __pyx_t_6.data = NULL;
+  __pyx_t_7 = __Pyx_PyObject_to_MemoryviewSlice_dc_double(__pyx_v_values, PyBUF_WRITABLE); if (unlikely(!__pyx_t_7.memview)) __PYX_ERR(0, 162, __pyx_L1_error)
+  __pyx_v_out = __pyx_t_7;
+  __pyx_t_7.memview = NULL;
+  __pyx_t_7.data = NULL;
 
-  /* "streammix/core/table.pyx":158
+  /* "streammix/core/table.pyx":163
  *         values = np.empty(self.n_rows)
  *         cdef double[::1] out = values
  *         with nogil:             # <<<<<<<<<<<<<<
@@ -20210,7 +20400,7 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_6take_log(struct __pyx_
       __Pyx_FastGIL_Remember();
       /*try:*/ {
 
-        /* "streammix/core/table.pyx":159
+        /* "streammix/core/table.pyx":164
  *         cdef double[::1] out = values
  *         with nogil:
  *             while at < self.n_rows:             # <<<<<<<<<<<<<<
@@ -20218,12 +20408,12 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_6take_log(struct __pyx_
  *                 read_cells(&self.t, column, at, n, block)
 */
         while (1) {
-          __pyx_t_7 = (__pyx_v_at < __pyx_v_self->n_rows);
+          __pyx_t_8 = (__pyx_v_at < __pyx_v_self->n_rows);
 
 
-          if (!__pyx_t_7) break;
+          if (!__pyx_t_8) break;
 
-          /* "streammix/core/table.pyx":160
+          /* "streammix/core/table.pyx":165
  *         with nogil:
  *             while at < self.n_rows:
  *                 n = min(<long>SOME, self.n_rows - at)             # <<<<<<<<<<<<<<
@@ -20231,71 +20421,71 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_6take_log(struct __pyx_
  *                 for i in range(n):
 */
 
-          __pyx_t_8 = (__pyx_v_self->n_rows - __pyx_v_at);
+          __pyx_t_9 = (__pyx_v_self->n_rows - __pyx_v_at);
 
-          __pyx_t_9 = ((long)__pyx_e_9streammix_4core_5table_SOME);
-          __pyx_t_7 = (__pyx_t_8 < __pyx_t_9);
+          __pyx_t_10 = ((long)__pyx_e_9streammix_4core_5table_SOME);
+          __pyx_t_8 = (__pyx_t_9 < __pyx_t_10);
 
-          if (__pyx_t_7) {
+          if (__pyx_t_8) {
 
-            __pyx_t_10 = __pyx_t_8;
+            __pyx_t_11 = __pyx_t_9;
           } else {
 
-            __pyx_t_10 = __pyx_t_9;
+            __pyx_t_11 = __pyx_t_10;
           }
 
-          __pyx_v_n = __pyx_t_10;
+          __pyx_v_n = __pyx_t_11;
 
 
-          /* "streammix/core/table.pyx":161
+          /* "streammix/core/table.pyx":166
  *             while at < self.n_rows:
  *                 n = min(<long>SOME, self.n_rows - at)
  *                 read_cells(&self.t, column, at, n, block)             # <<<<<<<<<<<<<<
  *                 for i in range(n):
- *                     out[at + i] = log(block[i]) if block[i] == block[i] else NAN
+ *                     out[at + i] = transformed(code, block[i]) if block[i] == block[i] else NAN
 */
           read_cells((&__pyx_v_self->t), __pyx_v_column, __pyx_v_at, __pyx_v_n, __pyx_v_block);
 
-          /* "streammix/core/table.pyx":162
+          /* "streammix/core/table.pyx":167
  *                 n = min(<long>SOME, self.n_rows - at)
  *                 read_cells(&self.t, column, at, n, block)
  *                 for i in range(n):             # <<<<<<<<<<<<<<
- *                     out[at + i] = log(block[i]) if block[i] == block[i] else NAN
+ *                     out[at + i] = transformed(code, block[i]) if block[i] == block[i] else NAN
  *                 at += n
 */
 
-          __pyx_t_10 = __pyx_v_n;
-          __pyx_t_8 = __pyx_t_10;
+          __pyx_t_11 = __pyx_v_n;
+          __pyx_t_9 = __pyx_t_11;
 
-          for (__pyx_t_9 = 0; __pyx_t_9 < __pyx_t_8; __pyx_t_9+=1) {
-            __pyx_v_i = __pyx_t_9;
+          for (__pyx_t_10 = 0; __pyx_t_10 < __pyx_t_9; __pyx_t_10+=1) {
+            __pyx_v_i = __pyx_t_10;
 
-            /* "streammix/core/table.pyx":163
+            /* "streammix/core/table.pyx":168
  *                 read_cells(&self.t, column, at, n, block)
  *                 for i in range(n):
- *                     out[at + i] = log(block[i]) if block[i] == block[i] else NAN             # <<<<<<<<<<<<<<
+ *                     out[at + i] = transformed(code, block[i]) if block[i] == block[i] else NAN             # <<<<<<<<<<<<<<
  *                 at += n
  *         self.bind_array(column, values)
 */
-            __pyx_t_7 = ((__pyx_v_block[__pyx_v_i]) == (__pyx_v_block[__pyx_v_i]));
+            __pyx_t_8 = ((__pyx_v_block[__pyx_v_i]) == (__pyx_v_block[__pyx_v_i]));
 
-            if (__pyx_t_7) {
+            if (__pyx_t_8) {
 
-              __pyx_t_11 = log((__pyx_v_block[__pyx_v_i]));
+              __pyx_t_12 = __pyx_f_9streammix_4core_10transforms_transformed(__pyx_v_code, (__pyx_v_block[__pyx_v_i]));
             } else {
 
-              __pyx_t_11 = NAN;
+              __pyx_t_12 = NAN;
             }
 
-            __pyx_t_12 = (__pyx_v_at + __pyx_v_i);
-            *((double *) ( /* dim=0 */ ((char *) (((double *) __pyx_v_out.data) + __pyx_t_12)) )) = __pyx_t_11;
+            __pyx_t_13 = (__pyx_v_at + __pyx_v_i);
+            *((double *) ( /* dim=0 */ ((char *) (((double *) __pyx_v_out.data) + __pyx_t_13)) )) = __pyx_t_12;
 
           }
 
 
-          /* "streammix/core/table.pyx":164
+          /* "streammix/core/table.pyx":169
  *                 for i in range(n):
- *                     out[at + i] = log(block[i]) if block[i] == block[i] else NAN
+ *                     out[at + i] = transformed(code, block[i]) if block[i] == block[i] else NAN
  *                 at += n             # <<<<<<<<<<<<<<
  *         self.bind_array(column, values)
  * 
@@ -20304,7 +20494,7 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_6take_log(struct __pyx_
         }
       }
 
-      /* "streammix/core/table.pyx":158
+      /* "streammix/core/table.pyx":163
  *         values = np.empty(self.n_rows)
  *         cdef double[::1] out = values
  *         with nogil:             # <<<<<<<<<<<<<<
@@ -20321,21 +20511,21 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_6take_log(struct __pyx_
       }
   }
 
-  /* "streammix/core/table.pyx":165
- *                     out[at + i] = log(block[i]) if block[i] == block[i] else NAN
+  /* "streammix/core/table.pyx":170
+ *                     out[at + i] = transformed(code, block[i]) if block[i] == block[i] else NAN
  *                 at += n
  *         self.bind_array(column, values)             # <<<<<<<<<<<<<<
  * 
  *     def rows(self, long begin, long end):
 */
-  __pyx_t_13 = ((struct __pyx_vtabstruct_9streammix_4core_5table_Table *)__pyx_v_self->__pyx_vtab)->bind_array(__pyx_v_self, __pyx_v_column, __pyx_v_values); if (unlikely(__pyx_t_13 == ((int)-1))) __PYX_ERR(0, 165, __pyx_L1_error)
+  __pyx_t_3 = ((struct __pyx_vtabstruct_9streammix_4core_5table_Table *)__pyx_v_self->__pyx_vtab)->bind_array(__pyx_v_self, __pyx_v_column, __pyx_v_values); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 170, __pyx_L1_error)
 
 
-  /* "streammix/core/table.pyx":152
+  /* "streammix/core/table.pyx":156
  *         return found
  * 
- *     def take_log(self, int column):             # <<<<<<<<<<<<<<
- *         """Replace a column by its logarithms, made by the very function that reads single records."""
+ *     def transform(self, int column, str kind):             # <<<<<<<<<<<<<<
+ *         """Replace a column's values by what such a column holds of them, by the function that reads single records."""
  *         cdef long at = 0, n, i
 */
 
@@ -20345,12 +20535,13 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_6take_log(struct __pyx_
   __pyx_L1_error:;
   __Pyx_XDECREF(__pyx_t_1);
   __Pyx_XDECREF(__pyx_t_2);
-  __Pyx_XDECREF(__pyx_t_3);
   __Pyx_XDECREF(__pyx_t_4);
-  __PYX_XCLEAR_MEMVIEW(&__pyx_t_6, 1);
-  __Pyx_AddTraceback("streammix.core.table.Table.take_log", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __Pyx_XDECREF(__pyx_t_5);
+  __PYX_XCLEAR_MEMVIEW(&__pyx_t_7, 1);
+  __Pyx_AddTraceback("streammix.core.table.Table.transform", __pyx_clineno, __pyx_lineno, __pyx_filename);
   __pyx_r = NULL;
   __pyx_L0:;
+
 
 
 
@@ -20362,7 +20553,7 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_6take_log(struct __pyx_
   return __pyx_r;
 }
 
-/* "streammix/core/table.pyx":167
+/* "streammix/core/table.pyx":172
  *         self.bind_array(column, values)
  * 
  *     def rows(self, long begin, long end):             # <<<<<<<<<<<<<<
@@ -20411,39 +20602,39 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_begin,&__pyx_mstate_global->__pyx_n_u_end,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 167, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 172, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 167, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 172, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 167, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 172, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "rows", 0) < (0)) __PYX_ERR(0, 167, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "rows", 0) < (0)) __PYX_ERR(0, 172, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 2; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("rows", 1, 2, 2, i); __PYX_ERR(0, 167, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("rows", 1, 2, 2, i); __PYX_ERR(0, 172, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 2)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 167, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 172, __pyx_L3_error)
       values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 167, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 172, __pyx_L3_error)
     }
-    __pyx_v_begin = __Pyx_PyLong_As_long(values[0]); if (unlikely((__pyx_v_begin == (long)-1) && PyErr_Occurred())) __PYX_ERR(0, 167, __pyx_L3_error)
-    __pyx_v_end = __Pyx_PyLong_As_long(values[1]); if (unlikely((__pyx_v_end == (long)-1) && PyErr_Occurred())) __PYX_ERR(0, 167, __pyx_L3_error)
+    __pyx_v_begin = __Pyx_PyLong_As_long(values[0]); if (unlikely((__pyx_v_begin == (long)-1) && PyErr_Occurred())) __PYX_ERR(0, 172, __pyx_L3_error)
+    __pyx_v_end = __Pyx_PyLong_As_long(values[1]); if (unlikely((__pyx_v_end == (long)-1) && PyErr_Occurred())) __PYX_ERR(0, 172, __pyx_L3_error)
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("rows", 1, 2, 2, __pyx_nargs); __PYX_ERR(0, 167, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("rows", 1, 2, 2, __pyx_nargs); __PYX_ERR(0, 172, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -20487,7 +20678,7 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_8rows(struct __pyx_obj_
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("rows", 0);
 
-  /* "streammix/core/table.pyx":170
+  /* "streammix/core/table.pyx":175
  *         """Rows as a matrix."""
  *         cdef double[:, ::1] out
  *         result = np.empty((end - begin, self.t.n_columns))             # <<<<<<<<<<<<<<
@@ -20495,21 +20686,21 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_8rows(struct __pyx_obj_
  *             out = result
 */
   __pyx_t_2 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 170, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 175, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_4 = __Pyx_PyObject_GetAttrStr(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_empty); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 170, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyObject_GetAttrStr(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_empty); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 175, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  __pyx_t_3 = __Pyx_PyLong_From_long((__pyx_v_end - __pyx_v_begin)); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 170, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyLong_From_long((__pyx_v_end - __pyx_v_begin)); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 175, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_5 = __Pyx_PyLong_From_int(__pyx_v_self->t.n_columns); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 170, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyLong_From_int(__pyx_v_self->t.n_columns); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 175, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  __pyx_t_6 = PyTuple_New(2); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 170, __pyx_L1_error)
+  __pyx_t_6 = PyTuple_New(2); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 175, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_6);
   __Pyx_GIVEREF(__pyx_t_3);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_6, 0, __pyx_t_3) != (0)) __PYX_ERR(0, 170, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_6, 0, __pyx_t_3) != (0)) __PYX_ERR(0, 175, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_t_5);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_6, 1, __pyx_t_5) != (0)) __PYX_ERR(0, 170, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_6, 1, __pyx_t_5) != (0)) __PYX_ERR(0, 175, __pyx_L1_error);
   __pyx_t_3 = 0;
   __pyx_t_5 = 0;
   __pyx_t_7 = 1;
@@ -20530,39 +20721,39 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_8rows(struct __pyx_obj_
     __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
     __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
     __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 170, __pyx_L1_error)
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 175, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
   }
   __pyx_v_result = __pyx_t_1;
   __pyx_t_1 = 0;
 
-  /* "streammix/core/table.pyx":171
+  /* "streammix/core/table.pyx":176
  *         cdef double[:, ::1] out
  *         result = np.empty((end - begin, self.t.n_columns))
  *         if result.size:             # <<<<<<<<<<<<<<
  *             out = result
  *             read_rows(&self.t, begin, end - begin, &out[0, 0])
 */
-  __pyx_t_1 = __Pyx_PyObject_GetAttrStr(__pyx_v_result, __pyx_mstate_global->__pyx_n_u_size); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 171, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyObject_GetAttrStr(__pyx_v_result, __pyx_mstate_global->__pyx_n_u_size); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 176, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_8 = __Pyx_PyObject_IsTrue(__pyx_t_1); if (unlikely((__pyx_t_8 < 0))) __PYX_ERR(0, 171, __pyx_L1_error)
+  __pyx_t_8 = __Pyx_PyObject_IsTrue(__pyx_t_1); if (unlikely((__pyx_t_8 < 0))) __PYX_ERR(0, 176, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   if (__pyx_t_8) {
 
 
-    /* "streammix/core/table.pyx":172
+    /* "streammix/core/table.pyx":177
  *         result = np.empty((end - begin, self.t.n_columns))
  *         if result.size:
  *             out = result             # <<<<<<<<<<<<<<
  *             read_rows(&self.t, begin, end - begin, &out[0, 0])
  *         return result
 */
-    __pyx_t_9 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_double(__pyx_v_result, PyBUF_WRITABLE); if (unlikely(!__pyx_t_9.memview)) __PYX_ERR(0, 172, __pyx_L1_error)
+    __pyx_t_9 = __Pyx_PyObject_to_MemoryviewSlice_d_dc_double(__pyx_v_result, PyBUF_WRITABLE); if (unlikely(!__pyx_t_9.memview)) __PYX_ERR(0, 177, __pyx_L1_error)
     __pyx_v_out = __pyx_t_9;
     __pyx_t_9.memview = NULL;
     __pyx_t_9.data = NULL;
 
-    /* "streammix/core/table.pyx":173
+    /* "streammix/core/table.pyx":178
  *         if result.size:
  *             out = result
  *             read_rows(&self.t, begin, end - begin, &out[0, 0])             # <<<<<<<<<<<<<<
@@ -20573,7 +20764,7 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_8rows(struct __pyx_obj_
     __pyx_t_11 = 0;
     read_rows((&__pyx_v_self->t), __pyx_v_begin, (__pyx_v_end - __pyx_v_begin), (&(*((double *) ( /* dim=1 */ ((char *) (((double *) ( /* dim=0 */ (__pyx_v_out.data + __pyx_t_10 * __pyx_v_out.strides[0]) )) + __pyx_t_11)) )))));
 
-    /* "streammix/core/table.pyx":171
+    /* "streammix/core/table.pyx":176
  *         cdef double[:, ::1] out
  *         result = np.empty((end - begin, self.t.n_columns))
  *         if result.size:             # <<<<<<<<<<<<<<
@@ -20582,7 +20773,7 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_8rows(struct __pyx_obj_
 */
   }
 
-  /* "streammix/core/table.pyx":174
+  /* "streammix/core/table.pyx":179
  *             out = result
  *             read_rows(&self.t, begin, end - begin, &out[0, 0])
  *         return result             # <<<<<<<<<<<<<<
@@ -20600,7 +20791,7 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_8rows(struct __pyx_obj_
   }
   goto __pyx_L0;
 
-  /* "streammix/core/table.pyx":167
+  /* "streammix/core/table.pyx":172
  *         self.bind_array(column, values)
  * 
  *     def rows(self, long begin, long end):             # <<<<<<<<<<<<<<
@@ -20913,7 +21104,7 @@ static PyObject *__pyx_pf_9streammix_4core_5table_5Table_12__setstate_cython__(C
   return __pyx_r;
 }
 
-/* "streammix/core/table.pyx":177
+/* "streammix/core/table.pyx":182
  * 
  * 
  * cdef void bind_field(cells *c, ArrowArray *batch, int field, int kind) noexcept:             # <<<<<<<<<<<<<<
@@ -20927,7 +21118,7 @@ static void __pyx_f_9streammix_4core_5table_bind_field(cells *__pyx_v_c, struct 
   int __pyx_t_1;
   uint8_t const *__pyx_t_2;
 
-  /* "streammix/core/table.pyx":179
+  /* "streammix/core/table.pyx":184
  * cdef void bind_field(cells *c, ArrowArray *batch, int field, int kind) noexcept:
  *     """Let a column of a segment be a field of a record batch."""
  *     cdef ArrowArray *array = batch.children[field]             # <<<<<<<<<<<<<<
@@ -20936,7 +21127,7 @@ static void __pyx_f_9streammix_4core_5table_bind_field(cells *__pyx_v_c, struct 
 */
   __pyx_v_array = (__pyx_v_batch->children[__pyx_v_field]);
 
-  /* "streammix/core/table.pyx":180
+  /* "streammix/core/table.pyx":185
  *     """Let a column of a segment be a field of a record batch."""
  *     cdef ArrowArray *array = batch.children[field]
  *     cdef long offset = array.offset + batch.offset             # <<<<<<<<<<<<<<
@@ -20945,7 +21136,7 @@ static void __pyx_f_9streammix_4core_5table_bind_field(cells *__pyx_v_c, struct 
 */
   __pyx_v_offset = (__pyx_v_array->offset + __pyx_v_batch->offset);
 
-  /* "streammix/core/table.pyx":181
+  /* "streammix/core/table.pyx":186
  *     cdef ArrowArray *array = batch.children[field]
  *     cdef long offset = array.offset + batch.offset
  *     c.kind = kind             # <<<<<<<<<<<<<<
@@ -20954,7 +21145,7 @@ static void __pyx_f_9streammix_4core_5table_bind_field(cells *__pyx_v_c, struct 
 */
   __pyx_v_c->kind = __pyx_v_kind;
 
-  /* "streammix/core/table.pyx":182
+  /* "streammix/core/table.pyx":187
  *     cdef long offset = array.offset + batch.offset
  *     c.kind = kind
  *     c.stride = SIZES[kind]             # <<<<<<<<<<<<<<
@@ -20963,7 +21154,7 @@ static void __pyx_f_9streammix_4core_5table_bind_field(cells *__pyx_v_c, struct 
 */
   __pyx_v_c->stride = (__pyx_v_9streammix_4core_5table_SIZES[__pyx_v_kind]);
 
-  /* "streammix/core/table.pyx":183
+  /* "streammix/core/table.pyx":188
  *     c.kind = kind
  *     c.stride = SIZES[kind]
  *     c.data = <const char *>array.buffers[1]             # <<<<<<<<<<<<<<
@@ -20972,7 +21163,7 @@ static void __pyx_f_9streammix_4core_5table_bind_field(cells *__pyx_v_c, struct 
 */
   __pyx_v_c->data = ((char const *)(__pyx_v_array->buffers[1]));
 
-  /* "streammix/core/table.pyx":184
+  /* "streammix/core/table.pyx":189
  *     c.stride = SIZES[kind]
  *     c.data = <const char *>array.buffers[1]
  *     if kind == BIT:             # <<<<<<<<<<<<<<
@@ -20984,7 +21175,7 @@ static void __pyx_f_9streammix_4core_5table_bind_field(cells *__pyx_v_c, struct 
   if (__pyx_t_1) {
 
 
-    /* "streammix/core/table.pyx":185
+    /* "streammix/core/table.pyx":190
  *     c.data = <const char *>array.buffers[1]
  *     if kind == BIT:
  *         c.bit = offset             # <<<<<<<<<<<<<<
@@ -20993,7 +21184,7 @@ static void __pyx_f_9streammix_4core_5table_bind_field(cells *__pyx_v_c, struct 
 */
     __pyx_v_c->bit = __pyx_v_offset;
 
-    /* "streammix/core/table.pyx":184
+    /* "streammix/core/table.pyx":189
  *     c.stride = SIZES[kind]
  *     c.data = <const char *>array.buffers[1]
  *     if kind == BIT:             # <<<<<<<<<<<<<<
@@ -21003,7 +21194,7 @@ static void __pyx_f_9streammix_4core_5table_bind_field(cells *__pyx_v_c, struct 
     goto __pyx_L3;
   }
 
-  /* "streammix/core/table.pyx":187
+  /* "streammix/core/table.pyx":192
  *         c.bit = offset
  *     else:
  *         c.data += offset * c.stride             # <<<<<<<<<<<<<<
@@ -21015,7 +21206,7 @@ static void __pyx_f_9streammix_4core_5table_bind_field(cells *__pyx_v_c, struct 
   }
   __pyx_L3:;
 
-  /* "streammix/core/table.pyx":188
+  /* "streammix/core/table.pyx":193
  *     else:
  *         c.data += offset * c.stride
  *     c.valid = <const uint8_t *>array.buffers[0] if array.null_count != 0 else NULL             # <<<<<<<<<<<<<<
@@ -21034,7 +21225,7 @@ static void __pyx_f_9streammix_4core_5table_bind_field(cells *__pyx_v_c, struct 
 
   __pyx_v_c->valid = __pyx_t_2;
 
-  /* "streammix/core/table.pyx":189
+  /* "streammix/core/table.pyx":194
  *         c.data += offset * c.stride
  *     c.valid = <const uint8_t *>array.buffers[0] if array.null_count != 0 else NULL
  *     c.valid_bit = offset             # <<<<<<<<<<<<<<
@@ -21043,7 +21234,7 @@ static void __pyx_f_9streammix_4core_5table_bind_field(cells *__pyx_v_c, struct 
 */
   __pyx_v_c->valid_bit = __pyx_v_offset;
 
-  /* "streammix/core/table.pyx":177
+  /* "streammix/core/table.pyx":182
  * 
  * 
  * cdef void bind_field(cells *c, ArrowArray *batch, int field, int kind) noexcept:             # <<<<<<<<<<<<<<
@@ -21057,7 +21248,7 @@ static void __pyx_f_9streammix_4core_5table_bind_field(cells *__pyx_v_c, struct 
 
 }
 
-/* "streammix/core/table.pyx":192
+/* "streammix/core/table.pyx":197
  * 
  * 
  * def table_of(rows):             # <<<<<<<<<<<<<<
@@ -21105,32 +21296,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_rows,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 192, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 197, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 192, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 197, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "table_of", 0) < (0)) __PYX_ERR(0, 192, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "table_of", 0) < (0)) __PYX_ERR(0, 197, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("table_of", 1, 1, 1, i); __PYX_ERR(0, 192, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("table_of", 1, 1, 1, i); __PYX_ERR(0, 197, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 192, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 197, __pyx_L3_error)
     }
     __pyx_v_rows = values[0];
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("table_of", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 192, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("table_of", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 197, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -21165,19 +21356,19 @@ static PyObject *__pyx_pf_9streammix_4core_5table_table_of(CYTHON_UNUSED PyObjec
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("table_of", 0);
 
-  /* "streammix/core/table.pyx":194
+  /* "streammix/core/table.pyx":199
  * def table_of(rows):
  *     """The table of a matrix."""
  *     return Table(list(rows.T), len(rows))             # <<<<<<<<<<<<<<
 */
   __pyx_t_2 = NULL;
-  __pyx_t_3 = __Pyx_PyObject_GetAttrStr(__pyx_v_rows, __pyx_mstate_global->__pyx_n_u_T); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 194, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyObject_GetAttrStr(__pyx_v_rows, __pyx_mstate_global->__pyx_n_u_T); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 199, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_4 = __Pyx_PySequence_ListKeepNew(__pyx_t_3); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 194, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PySequence_ListKeepNew(__pyx_t_3); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 199, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  __pyx_t_5 = PyObject_Length(__pyx_v_rows); if (unlikely(__pyx_t_5 == ((Py_ssize_t)-1))) __PYX_ERR(0, 194, __pyx_L1_error)
-  __pyx_t_3 = PyLong_FromSsize_t(__pyx_t_5); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 194, __pyx_L1_error)
+  __pyx_t_5 = PyObject_Length(__pyx_v_rows); if (unlikely(__pyx_t_5 == ((Py_ssize_t)-1))) __PYX_ERR(0, 199, __pyx_L1_error)
+  __pyx_t_3 = PyLong_FromSsize_t(__pyx_t_5); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 199, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
 
   __pyx_t_6 = 1;
@@ -21187,7 +21378,7 @@ static PyObject *__pyx_pf_9streammix_4core_5table_table_of(CYTHON_UNUSED PyObjec
     __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
     __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
     __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 194, __pyx_L1_error)
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 199, __pyx_L1_error)
     __Pyx_GOTREF((PyObject *)__pyx_t_1);
   }
   {
@@ -21201,7 +21392,7 @@ static PyObject *__pyx_pf_9streammix_4core_5table_table_of(CYTHON_UNUSED PyObjec
   __pyx_t_1 = 0;
   goto __pyx_L0;
 
-  /* "streammix/core/table.pyx":192
+  /* "streammix/core/table.pyx":197
  * 
  * 
  * def table_of(rows):             # <<<<<<<<<<<<<<
@@ -21348,7 +21539,7 @@ static PyObject *__pyx_getprop_9streammix_4core_5table_5Table_n_rows(PyObject *o
 
 static PyMethodDef __pyx_methods_9streammix_4core_5table_Table[] = {
   {"check", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_9streammix_4core_5table_5Table_5check, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_9streammix_4core_5table_5Table_4check},
-  {"take_log", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_9streammix_4core_5table_5Table_7take_log, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_9streammix_4core_5table_5Table_6take_log},
+  {"transform", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_9streammix_4core_5table_5Table_7transform, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_9streammix_4core_5table_5Table_6transform},
   {"rows", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_9streammix_4core_5table_5Table_9rows, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_9streammix_4core_5table_5Table_8rows},
   {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_9streammix_4core_5table_5Table_11__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
   {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_9streammix_4core_5table_5Table_13__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
@@ -22627,14 +22818,14 @@ static int __Pyx_modinit_Exttype___pyx_obj_9streammix_4core_5table_Table(__pyx_m
   __pyx_vtable_9streammix_4core_5table_Table.take_batches = (int (*)(struct __pyx_obj_9streammix_4core_5table_Table *, PyObject *))__pyx_f_9streammix_4core_5table_5Table_take_batches;
   __pyx_vtable_9streammix_4core_5table_Table.bind_array = (int (*)(struct __pyx_obj_9streammix_4core_5table_Table *, int, PyObject *))__pyx_f_9streammix_4core_5table_5Table_bind_array;
   #if CYTHON_USE_TYPE_SPECS
-  __pyx_mstate->__pyx_ptype_9streammix_4core_5table_Table = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_9streammix_4core_5table_Table_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_9streammix_4core_5table_Table)) __PYX_ERR(0, 44, __pyx_L1_error)
+  __pyx_mstate->__pyx_ptype_9streammix_4core_5table_Table = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_9streammix_4core_5table_Table_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_9streammix_4core_5table_Table)) __PYX_ERR(0, 48, __pyx_L1_error)
   #else
   __pyx_mstate->__pyx_ptype_9streammix_4core_5table_Table = &__pyx_type_9streammix_4core_5table_Table;
   #endif
   #if !CYTHON_COMPILING_IN_LIMITED_API
   #endif
   #if !CYTHON_USE_TYPE_SPECS
-  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_9streammix_4core_5table_Table) < (0)) __PYX_ERR(0, 44, __pyx_L1_error)
+  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_9streammix_4core_5table_Table) < (0)) __PYX_ERR(0, 48, __pyx_L1_error)
   #endif
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount((PyObject*)__pyx_mstate->__pyx_ptype_9streammix_4core_5table_Table);
@@ -22644,9 +22835,9 @@ static int __Pyx_modinit_Exttype___pyx_obj_9streammix_4core_5table_Table(__pyx_m
     __pyx_mstate->__pyx_ptype_9streammix_4core_5table_Table->tp_getattro = PyObject_GenericGetAttr;
   }
   #endif
-  if (__Pyx_SetVtable(__pyx_mstate->__pyx_ptype_9streammix_4core_5table_Table, __pyx_vtabptr_9streammix_4core_5table_Table) < (0)) __PYX_ERR(0, 44, __pyx_L1_error)
-  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_Table, (PyObject *) __pyx_mstate->__pyx_ptype_9streammix_4core_5table_Table) < (0)) __PYX_ERR(0, 44, __pyx_L1_error)
-  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_9streammix_4core_5table_Table) < (0)) __PYX_ERR(0, 44, __pyx_L1_error)
+  if (__Pyx_SetVtable(__pyx_mstate->__pyx_ptype_9streammix_4core_5table_Table, __pyx_vtabptr_9streammix_4core_5table_Table) < (0)) __PYX_ERR(0, 48, __pyx_L1_error)
+  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_Table, (PyObject *) __pyx_mstate->__pyx_ptype_9streammix_4core_5table_Table) < (0)) __PYX_ERR(0, 48, __pyx_L1_error)
+  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_9streammix_4core_5table_Table) < (0)) __PYX_ERR(0, 48, __pyx_L1_error)
   __Pyx_RefNannyFinishContext();
   return 0;
   __pyx_L1_error:;
@@ -22847,7 +23038,7 @@ static int __Pyx_modinit_Type_import_code(__pyx_mstatetype *__pyx_mstate) {
   CYTHON_UNUSED_VAR(__pyx_mstate);
   __Pyx_RefNannySetupContext("__Pyx_modinit_Type_import_code", 0);
   /*--- Type import code ---*/
-  __pyx_t_1 = PyImport_ImportModule("streammix.core.engine"); if (unlikely(!__pyx_t_1)) __PYX_ERR(3, 100, __pyx_L1_error)
+  __pyx_t_1 = PyImport_ImportModule("streammix.core.engine"); if (unlikely(!__pyx_t_1)) __PYX_ERR(3, 104, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __pyx_mstate->__pyx_ptype_9streammix_4core_6engine_Engine = __Pyx_ImportType_3_3_1(__pyx_t_1, "streammix.core.engine", "Engine",
   #if defined(PYPY_VERSION_NUM) && PYPY_VERSION_NUM < 0x050B0000
@@ -22857,8 +23048,8 @@ static int __Pyx_modinit_Type_import_code(__pyx_mstatetype *__pyx_mstate) {
   #else
   sizeof(struct __pyx_obj_9streammix_4core_6engine_Engine), __PYX_GET_STRUCT_ALIGNMENT_3_3_1(struct __pyx_obj_9streammix_4core_6engine_Engine),
   #endif
-  __Pyx_ImportType_CheckSize_Warn_3_3_1); if (!__pyx_mstate->__pyx_ptype_9streammix_4core_6engine_Engine) __PYX_ERR(3, 100, __pyx_L1_error)
-  if (unlikely(__Pyx_GetVtable(__pyx_mstate->__pyx_ptype_9streammix_4core_6engine_Engine, (void**)&__pyx_vtabptr_9streammix_4core_6engine_Engine) != 1)) __PYX_ERR(3, 100, __pyx_L1_error)
+  __Pyx_ImportType_CheckSize_Warn_3_3_1); if (!__pyx_mstate->__pyx_ptype_9streammix_4core_6engine_Engine) __PYX_ERR(3, 104, __pyx_L1_error)
+  if (unlikely(__Pyx_GetVtable(__pyx_mstate->__pyx_ptype_9streammix_4core_6engine_Engine, (void**)&__pyx_vtabptr_9streammix_4core_6engine_Engine) != 1)) __PYX_ERR(3, 104, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __Pyx_RefNannyFinishContext();
   return 0;
@@ -23083,6 +23274,7 @@ static CYTHON_SMALL_CODE int __pyx_pymod_exec_table(PyObject *__pyx_pyinit_modul
   size_t __pyx_t_6;
   static PyThread_type_lock __pyx_t_7[8];
   int __pyx_t_8;
+  Py_ssize_t __pyx_t_9;
   int __pyx_lineno = 0;
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
@@ -23683,70 +23875,94 @@ __Pyx_RefNannySetupContext("PyInit_table", 0);
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
   /* "streammix/core/table.pyx":19
+ * from streammix.core.transforms cimport transformed
+ * 
+ * from streammix.core.reader import KINDS             # <<<<<<<<<<<<<<
+ * 
+ * # the kinds of cells by the names of Arrow's types, and by their size and NumPy's (buffers') codes
+*/
+  {
+    PyObject* const __pyx_imported_names[] = {__pyx_mstate_global->__pyx_n_u_KINDS};
+    __pyx_t_1 = __Pyx_Import(__pyx_mstate_global->__pyx_n_u_streammix_core_reader, __pyx_imported_names, 1, NULL, 0); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 19, __pyx_L1_error)
+  }
+  __pyx_t_4 = __pyx_t_1;
+  __Pyx_GOTREF(__pyx_t_4);
+  {
+    PyObject* const __pyx_imported_names[] = {__pyx_mstate_global->__pyx_n_u_KINDS};
+    __pyx_t_9 = 0; {
+      __pyx_t_5 = __Pyx_ImportFrom(__pyx_t_4, __pyx_imported_names[__pyx_t_9]); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 19, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_5);
+      if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_imported_names[__pyx_t_9], __pyx_t_5) < (0)) __PYX_ERR(0, 19, __pyx_L1_error)
+      __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+    }
+  }
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+
+  /* "streammix/core/table.pyx":23
  * # the kinds of cells by the names of Arrow's types, and by their size and NumPy's (buffers') codes
  * ARROW_KINDS = {
  *     "double": FLOAT64, "float": FLOAT32, "int8": INT8, "int16": INT16, "int32": INT32, "int64": INT64,             # <<<<<<<<<<<<<<
  *     "uint8": UINT8, "uint16": UINT16, "uint32": UINT32, "uint64": UINT64, "bool": BIT,
  * }
 */
-  __pyx_t_4 = __Pyx_PyDict_NewPresized(11); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 19, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyDict_NewPresized(11); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 23, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
-  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(FLOAT64); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 19, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(FLOAT64); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 23, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_double, __pyx_t_5) < (0)) __PYX_ERR(0, 19, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_double, __pyx_t_5) < (0)) __PYX_ERR(0, 23, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(FLOAT32); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 19, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(FLOAT32); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 23, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_float, __pyx_t_5) < (0)) __PYX_ERR(0, 19, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_float, __pyx_t_5) < (0)) __PYX_ERR(0, 23, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(INT8); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 19, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(INT8); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 23, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_int8, __pyx_t_5) < (0)) __PYX_ERR(0, 19, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_int8, __pyx_t_5) < (0)) __PYX_ERR(0, 23, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(INT16); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 19, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(INT16); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 23, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_int16, __pyx_t_5) < (0)) __PYX_ERR(0, 19, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_int16, __pyx_t_5) < (0)) __PYX_ERR(0, 23, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(INT32); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 19, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(INT32); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 23, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_int32, __pyx_t_5) < (0)) __PYX_ERR(0, 19, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_int32, __pyx_t_5) < (0)) __PYX_ERR(0, 23, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(INT64); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 19, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(INT64); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 23, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_int64, __pyx_t_5) < (0)) __PYX_ERR(0, 19, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_int64, __pyx_t_5) < (0)) __PYX_ERR(0, 23, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
 
-  /* "streammix/core/table.pyx":20
+  /* "streammix/core/table.pyx":24
  * ARROW_KINDS = {
  *     "double": FLOAT64, "float": FLOAT32, "int8": INT8, "int16": INT16, "int32": INT32, "int64": INT64,
  *     "uint8": UINT8, "uint16": UINT16, "uint32": UINT32, "uint64": UINT64, "bool": BIT,             # <<<<<<<<<<<<<<
  * }
  * cdef int[11] SIZES = [8, 4, 1, 2, 4, 8, 1, 2, 4, 8, 0]
 */
-  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(UINT8); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 20, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(UINT8); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 24, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_uint8, __pyx_t_5) < (0)) __PYX_ERR(0, 19, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_uint8, __pyx_t_5) < (0)) __PYX_ERR(0, 23, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(UINT16); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 20, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(UINT16); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 24, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_uint16, __pyx_t_5) < (0)) __PYX_ERR(0, 19, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_uint16, __pyx_t_5) < (0)) __PYX_ERR(0, 23, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(UINT32); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 20, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(UINT32); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 24, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_uint32, __pyx_t_5) < (0)) __PYX_ERR(0, 19, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_uint32, __pyx_t_5) < (0)) __PYX_ERR(0, 23, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(UINT64); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 20, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(UINT64); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 24, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_uint64, __pyx_t_5) < (0)) __PYX_ERR(0, 19, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_uint64, __pyx_t_5) < (0)) __PYX_ERR(0, 23, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(BIT); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 20, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(BIT); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 24, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_bool, __pyx_t_5) < (0)) __PYX_ERR(0, 19, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_bool, __pyx_t_5) < (0)) __PYX_ERR(0, 23, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_ARROW_KINDS, __pyx_t_4) < (0)) __PYX_ERR(0, 18, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_ARROW_KINDS, __pyx_t_4) < (0)) __PYX_ERR(0, 22, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "streammix/core/table.pyx":22
+  /* "streammix/core/table.pyx":26
  *     "uint8": UINT8, "uint16": UINT16, "uint32": UINT32, "uint64": UINT64, "bool": BIT,
  * }
  * cdef int[11] SIZES = [8, 4, 1, 2, 4, 8, 1, 2, 4, 8, 0]             # <<<<<<<<<<<<<<
@@ -23756,7 +23972,7 @@ __Pyx_RefNannySetupContext("PyInit_table", 0);
   static int const __pyx_carray__5[11] = {8,4,1,2,4,8,1,2,4,8,0};
   memcpy(&(__pyx_v_9streammix_4core_5table_SIZES[0]), __pyx_carray__5, sizeof(__pyx_v_9streammix_4core_5table_SIZES[0]) * (11));
 
-  /* "streammix/core/table.pyx":23
+  /* "streammix/core/table.pyx":27
  * }
  * cdef int[11] SIZES = [8, 4, 1, 2, 4, 8, 1, 2, 4, 8, 0]
  * cdef double MISSING = NAN             # <<<<<<<<<<<<<<
@@ -23765,49 +23981,49 @@ __Pyx_RefNannySetupContext("PyInit_table", 0);
 */
   __pyx_v_9streammix_4core_5table_MISSING = NAN;
 
-  /* "streammix/core/table.pyx":134
+  /* "streammix/core/table.pyx":138
  *         return 0
  * 
  *     def check(self, const double[::1] low, const double[::1] high, const uint8_t[::1] whole):             # <<<<<<<<<<<<<<
  *         """Look at every cell: {column: the first row outside its bounds, or not whole where it has to be}.
  * 
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_9streammix_4core_5table_5Table_5check, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Table_check, NULL, __pyx_mstate_global->__pyx_n_u_streammix_core_table, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[0])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 134, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_9streammix_4core_5table_5Table_5check, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Table_check, NULL, __pyx_mstate_global->__pyx_n_u_streammix_core_table, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[0])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 138, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_9streammix_4core_5table_Table, __pyx_mstate_global->__pyx_n_u_check, __pyx_t_4) < (0)) __PYX_ERR(0, 134, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_9streammix_4core_5table_Table, __pyx_mstate_global->__pyx_n_u_check, __pyx_t_4) < (0)) __PYX_ERR(0, 138, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "streammix/core/table.pyx":152
+  /* "streammix/core/table.pyx":156
  *         return found
  * 
- *     def take_log(self, int column):             # <<<<<<<<<<<<<<
- *         """Replace a column by its logarithms, made by the very function that reads single records."""
+ *     def transform(self, int column, str kind):             # <<<<<<<<<<<<<<
+ *         """Replace a column's values by what such a column holds of them, by the function that reads single records."""
  *         cdef long at = 0, n, i
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_9streammix_4core_5table_5Table_7take_log, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Table_take_log, NULL, __pyx_mstate_global->__pyx_n_u_streammix_core_table, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[1])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 152, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_9streammix_4core_5table_5Table_7transform, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Table_transform, NULL, __pyx_mstate_global->__pyx_n_u_streammix_core_table, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[1])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 156, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_9streammix_4core_5table_Table, __pyx_mstate_global->__pyx_n_u_take_log, __pyx_t_4) < (0)) __PYX_ERR(0, 152, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_9streammix_4core_5table_Table, __pyx_mstate_global->__pyx_n_u_transform, __pyx_t_4) < (0)) __PYX_ERR(0, 156, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "streammix/core/table.pyx":167
+  /* "streammix/core/table.pyx":172
  *         self.bind_array(column, values)
  * 
  *     def rows(self, long begin, long end):             # <<<<<<<<<<<<<<
  *         """Rows as a matrix."""
  *         cdef double[:, ::1] out
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_9streammix_4core_5table_5Table_9rows, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Table_rows, NULL, __pyx_mstate_global->__pyx_n_u_streammix_core_table, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[2])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 167, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_9streammix_4core_5table_5Table_9rows, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Table_rows, NULL, __pyx_mstate_global->__pyx_n_u_streammix_core_table, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[2])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 172, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_9streammix_4core_5table_Table, __pyx_mstate_global->__pyx_n_u_rows, __pyx_t_4) < (0)) __PYX_ERR(0, 167, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_9streammix_4core_5table_Table, __pyx_mstate_global->__pyx_n_u_rows, __pyx_t_4) < (0)) __PYX_ERR(0, 172, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
   /* "(tree fragment)":1
@@ -23837,19 +24053,19 @@ __Pyx_RefNannySetupContext("PyInit_table", 0);
   if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_setstate_cython, __pyx_t_4) < (0)) __PYX_ERR(1, 3, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "streammix/core/table.pyx":192
+  /* "streammix/core/table.pyx":197
  * 
  * 
  * def table_of(rows):             # <<<<<<<<<<<<<<
  *     """The table of a matrix."""
  *     return Table(list(rows.T), len(rows))
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_9streammix_4core_5table_1table_of, 0, __pyx_mstate_global->__pyx_n_u_table_of, NULL, __pyx_mstate_global->__pyx_n_u_streammix_core_table, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[5])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 192, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_9streammix_4core_5table_1table_of, 0, __pyx_mstate_global->__pyx_n_u_table_of, NULL, __pyx_mstate_global->__pyx_n_u_streammix_core_table, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[5])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 197, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_table_of, __pyx_t_4) < (0)) __PYX_ERR(0, 192, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_table_of, __pyx_t_4) < (0)) __PYX_ERR(0, 197, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
   /* "streammix/core/table.pyx":1
@@ -24026,38 +24242,38 @@ static int __Pyx_InitConstants(__pyx_mstatetype *__pyx_mstate) {
   int __pyx_clineno = 0;
   CYTHON_UNUSED_VAR(__pyx_mstate);
   {
-    const struct { const unsigned int length: 8; } str_length_index[] = {{6},{8},{15},{1},{2},{15},{23},{25},{32},{20},{22},{1},{1},{37},{45},{22},{179},{36},{8},{15},{7},{6},{2},{9},{50},{24},{30},{37},{11},{5},{8},{8},{1},{5},{23},{25},{11},{10},{14},{15},{20},{12},{18},{9},{17},{8},{8},{12},{10},{8},{10},{8},{7},{14},{11},{10},{19},{14},{12},{10},{17},{13},{12},{12},{19},{8},{13},{3},{15},{18},{2},{3},{4},{5},{5},{4},{1},{5},{18},{6},{7},{5},{6},{15},{5},{6},{3},{9},{5},{5},{5},{6},{7},{5},{5},{4},{4},{1},{2},{5},{5},{5},{5},{4},{5},{8},{3},{7},{4},{1},{6},{4},{4},{2},{5},{3},{3},{4},{3},{8},{6},{4},{4},{10},{5},{4},{5},{4},{4},{20},{6},{8},{8},{6},{6},{6},{5},{6},{6},{6},{5},{1}};
-    const struct { const unsigned int length: 8; } bytes_length_index[] = {{1},{9},{23},{139},{71},{105}};
+    const struct { const unsigned int length: 8; } str_length_index[] = {{6},{8},{15},{1},{2},{15},{23},{25},{32},{20},{22},{1},{1},{37},{45},{22},{179},{36},{8},{15},{7},{6},{2},{9},{50},{24},{30},{37},{11},{5},{8},{5},{8},{1},{5},{23},{25},{11},{10},{15},{15},{20},{12},{18},{9},{17},{8},{8},{12},{10},{8},{10},{8},{7},{14},{11},{10},{19},{14},{12},{10},{17},{13},{12},{12},{19},{8},{13},{3},{15},{18},{2},{3},{4},{5},{5},{4},{1},{5},{18},{4},{6},{7},{5},{6},{15},{5},{6},{3},{9},{5},{5},{5},{6},{7},{5},{5},{4},{4},{1},{2},{5},{5},{5},{5},{4},{5},{8},{4},{3},{7},{4},{1},{6},{4},{4},{2},{5},{3},{3},{4},{3},{8},{6},{4},{4},{10},{5},{4},{5},{4},{4},{21},{20},{6},{8},{9},{6},{6},{6},{5},{6},{6},{6},{5},{1}};
+    const struct { const unsigned int length: 8; } bytes_length_index[] = {{1},{9},{23},{153},{71},{105}};
     #ifndef CYTHON_COMPRESS_STRINGS
       #define CYTHON_COMPRESS_STRINGS 90
     #endif
-    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (1176 bytes) */
-static const char cstring[] = "x\332}T\317s\0237\024&$eBIK\034\240\314\364R\245\300\270\235\022S\203\3110\035\206N\232\244m\206)$\201\376\270i\264\322\333\265\232]i\263\222\022\273\247\034s\334\343\036\367\350\243\217>r\344O\360\221?\241\177B\237\264q\240\320\251g,\313\322\323\367\276\367\275\037\204Y\362\355\200\350\350O\340\366\311W\266\000 q\301\222\014\224\375\272\363\035y\374\013d\272\030\376&\341\230\350\230<\346ZY\2318\355\014aJ\020!\013\377\356\375c\251f\027\306\026R\200x\307\230\350\342\177\357\377}vn\371\344\373M\246\224\266\204\031#\023E\254&\0050\261\246U:$Y y\204$w\324\021K\245 \231\026p\227\300 \307\267\010\325\346m\357\267\035\353\302\026L\265\357\222\004\241f\306\246\317r@W\204\r\244!\317\264\005b\373(\314\346\320\366\265\"x& \225\021\024\314\002z\363\374\020\265\360F\212\354n\357\256\365\036\365\002\333\002\274\214\206\030\027\361\024\211\202\361\242EN\246\026\321\3550\007\323!;1\031jG\024 /\214\"G\273w\037\330>(b\300\372\ri\207\230\231\225ZQ|.U\322>\223I\036\201\177\375#K\rt\030\341:u\231jhK\243\332(\263\002\242\\\206\254\t#\205>fBP\304\002\264L\375{\255L\207E\\H\303\242\024@\3715\341\3224;\2414\006\0353\227ZBi\001\302q\240\224\010\027\274*\255\326P\204#\311R\274\345RIK)\312\002,\313\344\340\036\327\005\334\263\036\246\223\017\007.\000\372g,M5G\r\t+\n6$\202Y\326\371\217\333&\035^\317\246\022Lgc\177\377\371\357\364\351\316\263\255\027\033/6wv\266\323T\346F\232\027p\350@qx\371\322\203\204\245s\316\226\207\354Q:;FM\rJ\371\376\005\357\003?h\266\250\222iv\226\035\000Mu\342\353\276\363\266\005(\335\035\016\360\273\205\371\247\317``\367!\246\364,G\250\017\356\013\004\241\374L\014\177\022\362\372v\223\200\225\026\302\215\360(\370\211\235\342\3767\231\021\304\217\314r,U\277\313\230T\341W\013\227\206;\305\262\346\327\023\242\024%\246!\010\343\262\346\337\031\212\337\372\232kvN\345\222\037 \302\266\232\331\035\205\034y\214C\307\322\031\354,\331\037\010y~\000\003\377\007\365<\247b\336\241\376\201\316\224Z0>\026i(\226\206v\330\014\200\2457K8\215\\\034cs\231\241\342Rw\316M\014\263\021\023""\0213\020A\"U\204\326\007\221\326)\017\321\362\024M(j\203\r\315!bx\022z\240Y\r\327NY\241\235\257\345 \002:o\246\034d\271\035b\325\340\204\000%\000\325\010\215\r\230\271\"NYb\342T3\213\223\"\013\253\237\0271\202\t\034\213\031$,7}\231\364\245\0248\232` \225\355\256\343\362\340>.\353=\\\036\371\364\232f\371\013R}\214\303\311O&?\221\224\242\276\306\274j8\3272\225\243\363|\210\2640\340\034#\310u^`\250\006\207K\001\006{\317[\033Hc\324\364\254\033Csxd\324\270@\241!7V\347\347\275\347\325\363\345\213a\343\231\343\266I\261\216g\025\355\002c\027(\273\300\331\257\217\260:\320\277\313\261\047\001\207\242\003s\334\327)\014\236\237\314M\027>>\375\246\334;\231{\263p\345\364a9W^/\367JQ\335\251L\275ZwO6\336,\336,\017\337,\266\312\225r\275jU\267+6]\374\242:\234~\362\351ti\245\274U\356\227\266\352N\227\321\250\272T\305\365\326hq|q\274:]\376\274Z\255\272\325V\275P\377<\332\032\317\217\321\346z\271]\335\250\030>\276\356\315\347\253\373\325\257\365\255z\257\206Qw\364\323\370\341dnrm\2629q\2576^\375\361zo\272\374Y\211\276\226N\237\242\355b=w\262\361\367\245\013\227W\002\217\225\252W\025\365\315\321\302\350\207\021\332\\9]/[\236\316\352t\351\006\322g\310\251W\035\327b\364%\342v\307\233\343\303\311\374\244;]\274zz\2100\313\027.\267\3129\017\275]\336\010\306\367\253\275\351\322\265\262;m\255x\267\007u\013\203\357\325v\364`\304\307\255\361\355\261\230\254Nz\201\331\313\327\255\327\350f\271\274X\336Ab\037\371\227WOm\371\000\311.{\347P5\216\376\001\232\324\352\023";
-    PyObject *data = __Pyx_DecompressString(cstring, 1176, 1);
+    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (1207 bytes) */
+static const char cstring[] = "x\332}T\317o\023G\024&\020\220)i\211SR\252^:) \267\002L\rn\204*D\225&i\033\241\002I\240=Pi4;\363\326\236fwf\2633\223\330=\345\230\343\036\367\350\243\217>\372\230c\216\034}\344O\350\237\3207\263\261\241P\325\222\307\317o\336{\363\275\357\375 \314\222o{DG\177\002\267\217\277\2669\000\211s\326IA\331o\232\337\223G\277B\252\363\376o\022\016\211\216\311#\256\225\225\035\247\235!L\t\"d\356\375\336WK5\27506\227\002\304;\306D\347\377{\377o\335\314\362\361\017\353L)m\t3Fv\024\261\232\344\300\304]\255\222>I\003\310\003\004\271\245\016X\"\005I\265\200;\004z\031\372b\250\006o\370w\033\261\316m\316T\343\016\351`\250\251\261\351\262\014\360)\302z\322\220\247\332\002\261]$f\275o\273Z\021\324\tHd\0049\263\200\257y|\0305\367F\212<\337|~\267\375\260\035\320\346\340i4\304\270\210\047\010\024\214\047-r2\261\030\335\36630M\262\025\223\276vD\001\342\302,2\264{\327\301vA\021\003\326\013\244\021rfVjE\321]\252N\343\214&y\000\336\373\047\226\030h2\302u\342RU\301\226F5\220f\005D\271\024Q\023Fr}\310\204\240\030\013\3202\361\376Z\231&\213\270\220\206E\t\200\362g\207KSIBiL:f.\261\204\322\034\204\343@)\021.\274\252\264\272\213$\034H\226\340-\227JZJ\221\026`i*{\367\270\316\341\236\365a\232Y\277\347B@\357\306\222Ds\344\220\260<g}\"\230e\315\377\270\255\312\341\371\254:\3014\327vv\236\375N\237l=\335\330]\333]\337\332\332L\022\231\031i\202f\027\366\035(\016/^\370H\341h\316 \363PBJ\247j$\326 \237\357_\360.\360\275JD\252L%\371N1\3301\251\357\376\346\333A\240\364y\277\207\337\r\354\002\372\024zv\007bJ\317*\205,\241\234c\024\312\317(\361\232P\335\267B\007\254\264\020n\204\217\202\237\330)\356\177;S\204\370\221i\206\r\353\245\224I\025~\265pI\270S,\255~= J\221h\032\2620.\255\376\235E\361\242\357\274Jr*\223|\017#l\252\251\335A\250\224\217\261\357X2\r;-\371\007L\316\024\320\363\177\220\320\031\024\363\016\364\017\210\246\324\202\361\271HC\261A\264\303\221\000l\300i\331i\344\342\030G\314\364\025\227\272931\314FLD\314@\004\035\251\"\264\336\213\264Nx\310\226\047hB\221\033,\026\207\210\241\006\047\277\232\206""\3524\\;e\205v\276\253\003\021\010\240\332w\220f\266\217\255\203\036\240\004 #a\304\001\253\227\307\t\353\2308\321\314\372\016\010\247\357\207\030\203\t\\\220)tXf\272\262\323\225R\340\222\202\236T\266\265\212\307\203\373x\254\266\361x\350Kl\252\343/\330C\253D\037\342\252\362{\312\357\047\245\250o6\317\036n\271Te\010 \353#4L<\303L2\235\345\230\262\301U\223\203\301I\364\326\006\222\030\271=\233\3150*>:r\235#\341\220\031\253\263\331$z\026\261\243qOB\376\2362\024\035u\216\333\252\376:\236\365\273\013\271\270\220\214\013\331\370\363!\366\016\242r\031\316-\340\342t`\016\273:\201\336\263\243\271\311\374G\307\267\213\355\243\2717\363W\216\277+\346\212k\305v!\312[\245\031\254\014ZGkoj\327\213\375I\355\363\362b\271]\2627\265z\261T\254\226\365\362f\311&\265/\313\375\311\307\237L\026\226\212\033\305Na\313\326d\021\255\313Ke<\330\030\326F\347G+\223\305/\312\225\262Un\014\346\007\277\0147F\027Fhs\255\330,\227K\206\316\327\274\371\205\362~\371rp{\270=\214G\233\343\372\270q\262|\302N\314\351\215\323\227\257wv_\357\276z\375\352\217\311\342g\005>\270p\374\004\035j\203\271\243\265\277/\235\273\274\024\300,\225\3552\037\\\037\316\017\177\034\242\315\225\343\325\242\3561\255L\026\2261\031\206\300\332\345\341@\014\277\032\376<j\215\326G\373\343\013\343\326\244v\365x\037\303,\236\273\\/\346|\350\315b9\030\337/\267\047\013\237\026\255I}\311?\2737\250#\025\355\201\035>\030\362Q}ts$\306+\343\366\330\235\254\235\2748\255\237\3423\213\305\371\342\026\002\273\350=\257\036\333\342\001\202]\364\217CY=\364\017f\022\376\230";
+    PyObject *data = __Pyx_DecompressString(cstring, 1207, 1);
     #define __Pyx_DecompressString_LZSS_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (1546 bytes) */
-static const char cstring[] = "\377 at 0x o\377bject>(t\377ree frag\377ment).: \377<MemoryV\377iew of <\377contiguo\377us and d\263ir4\001\007\rin\021\005s\277trided\"\010 7or \004\031><(\tA\006\377>?Cannot\377 assign \377to read-\277only m\240\002v\376\242\000Invalid\377 mode, esxp\324\000|\000\047c\047t\001\377\047fortran\317\047, gH\000%\005sh\367ape\222\000 axi\377s Note t\375h\226 Cython\375 \021\000delibe\317ratek\000\320\001ct\373er!\001n PEPo-484\212\"re\303!\177s subcl\246\000\373es\261!built\375i\260\000ypes. \377If you n\311e\224 \303\000p\316\000%\tth\277en set\200\000e\373 \047\357\002ation\377_typing\047\366\355$iv\242\000o Fa\377lse.a co\357lumn\261\003isn\377\047t one n\373um\263\000 a ro_wadd_\275 e\047\000\371l\351@O\000s.abc\377disablee\275n\002\001gcis\004\003d\377no defau\377lt __red\377uce__ du\336q\002non-\326@vi\373al\033\000cinit\373__\350@eammi\377x/core/t>S\001.pyxuV\002\255A\337alloc\301  a\377rray dat\303a.\013\020\211C\333a\270cs.\377ARROW_KI\377NDSASCII\377Ellipsis\377SequenceSTT\300\001\000\002.\245\006c\271B\263__\017\005\321 st\277@_>\013\013check5\003\243 \375s?\003take_l\353og\364\204\001.\371\204\007__P\373yx\001\000Dict_\377NextRef_\321_\235D\235 \t\000r\350 _c\236\206$____\204b\000\006_\177getitem\026\001ydB\001 \000func&\001\370\030\000\233\0034\000impor~\322 __mainD\001\337modul_\002naMm\002\003ew]\001\340 _\300\002\003suT\000\n\001?\004\025\001\262`\265@~\037\001unpick?\000\313En \005v\237B\241\001qu\303alO\005\345E\270.\377Fex\036\325\001set_\203\005\323&\357\000\276\327.__tes\310\001i\373s_\230`outin\371e\370`\207e_buff\377erasynci\373o.\032\006satba\377dbasebeg\367inb\272`kboo[lc\256BclC\000_\231 \377tracebac\371k\376\204\003\204\205\003scoun\377tdoubled\370\200\"z\000\340\210\003empty\376\263`odeende\327num\324\206\002e\267@rf\377lagsfloa\237tform\001\002\254\207\001f\356J\000dfr\365 gap\377shighiid\375i:\000xint16\266\002\00032\007\00064\014\0008\372\333As\000\002izelo\317wmem\226\210\001\216\210\001nn\371_\340a\275Andimn\377pnumpyob\365j\221 p\277""\000popr\366\350\000st\212\000esul\375t\216\204\001selfse\351t\207\206\004\247\210\002sW\000sta\373rt\047\000pstop\354\363\205\006\272!e.\367\205\002str\267uct\335Cof\312\204\005ul\255\002\002\00132\010\00164\016\001\3718\233`\277 updat\377evaluesw\377holexO\200\001\377\330\004\n\210+\220Q\200\377\001\340\004\013\2105\220\001\377\220\024\220Q\220d\230%\377\230s\240!\2401\200A\377\340\010\027\220q\340\010\021\377\220\022\2206\230\021\230$\377\230a\330\010\037\230q\330\377\r\016\330\014\022\220#\220\177R\220t\2301\330\020\"\000\377\230\006\230f\240D\250\010\377\260\002\260!\330\020\032\230\377!\2301\230D\240\004\240\277H\250D\260\003\260!\000\024\277\220E\230\025\230a:\000\024\376+\001\003\2302\230U\240#\377\240Q\240e\2501\250G\377\2605\270\001\270\023\270C\377\270u\300A\300X\310Q\357\330\020\026\220i\000\014\210K\377\220q\230\010\240\001\200A\337\360\006\000\t\022\203\002\022\230\3774\230r\240\027\250\004\250\373B\250\215\000\013\2106\220\021^\213\001!\330\014\025\274\000a\221\000\1774\230w\240d\250\"U\000\3771\260C\260q\270\003\270\2771\330\010\017\210qD\000\020\377\000\t\021\220\001\330\010\014\337\210E\220\025\220)\0012\230\377Q\330\014\023\2201\330\021\335\022s\001k\240\021\372\0004\240\377t\2503\250c\260\021\260\177$\260d\270!\2704\225\002\357T\310\021\310d\000\020\220\002\353\220%\226\000\0056\001\017\210tk\2203\252\000\020y\001e\230c\003";
-    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 1546, 1916);
+    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (1582 bytes) */
+static const char cstring[] = "\377 at 0x o\377bject>(t\377ree frag\377ment).: \377<MemoryV\377iew of <\377contiguo\377us and d\263ir4\001\007\rin\021\005s\277trided\"\010 7or \004\031><(\tA\006\377>?Cannot\377 assign \377to read-\277only m\240\002v\376\242\000Invalid\377 mode, esxp\324\000|\000\047c\047t\001\377\047fortran\317\047, gH\000%\005sh\367ape\222\000 axi\377s Note t\375h\226 Cython\375 \021\000delibe\317ratek\000\320\001ct\373er!\001n PEPo-484\212\"re\303!\177s subcl\246\000\373es\261!built\375i\260\000ypes. \377If you n\311e\224 \303\000p\316\000%\tth\277en set\200\000e\373 \047\357\002ation\377_typing\047\366\355$iv\242\000o Fa\377lse.a co\357lumn\261\003isn\377\047t one n\373um\263\000 a ro_wadd_\275 e\047\000\371l\351@O\000s.abc\377disablee\275n\002\001gcis\004\003d\377no defau\377lt __red\377uce__ du\336q\002non-\326@vi\373al\033\000cinit\373__\350@eammi\377x/core/t>S\001.pyxuV\002\255A\337alloc\301  a\377rray dat\303a.\013\020\211C\333a\270cs.\377ARROW_KI\377NDSASCII\377Ellipsis\376\r\002Sequenc\247eTT\305\001\000\002.\252\006cf\276B__\017\005\326 st\304@}_\013\013check5\003R\250 s?\003\246as\257`m\372\204\001}.\377\204\007__Pyx\001\000\377Dict_Nex?tRef__\243D\243 \332\t\000r\356 _c\214$__\363__\212b\000\006_get/item\026\001dB\001 \000\017func&\001\030\000\234\0034\000\337impor\330 __\357mainD\001mod\273ul_\002nam\002\003eiw]\001\346 _\301\002suT\000\300\n\001?\004\025\001\270`\273@\037\001unopick?\000En \005yv\245B\241\001qualO\005\330\353E\271.\205fex\325\001se\303t_\203\005\324&\357\000\330.__wtes\310\001is_\236`?outine\376`\215e\377_buffera\177syncio.\032\006\377satbadba\377sebeginb~\300`kboolc\257B\353clC\000_\231 tra\377cebackco\363de\210\205\003\216\205\003scou\377ntdouble\361d\204\"~\000\352\210\003empt\375y\270`odeend\257enum\336\206\002e\273@r\377flagsflo\243at\376A\001\002\266\207\001fJ\000d\373fr\371 gapsh\177ighiidi:\000\277xint16\002\0003\2552\007\00064\014\0008\337As\376\000\002izekind?lowmem\244\210\001\234\210\001\347nn_\351a\305Andi\377mnpnumpy\327obj\231 p\307""\000po\333pr\360\000st\216\000es\367ult\227\204\001self\247set\225\206\004\265\210\002s[\000s\357tart\047\000pst\263op\201\206\006\302!e.\244\211\001e\371r\006\014\232\206\002struc-t\372Cof\347\204\006u\307\002\002\001[32\010\00164\016\0018\271`\376\335 updatev\377alueswho\377lexO\200\001\330\004\377\n\210+\220Q\200\001\340\377\004\013\2105\220\001\220\024\377\220Q\220d\230%\230s\377\240!\2401\200A\340\010\377\027\220q\330\010\030\230\005\377\230Q\230a\340\010\021\220\377\022\2206\230\021\230$\230\377a\330\010\037\230q\330\r\377\016\330\014\022\220#\220R\277\220t\2301\330\020+\000\230\377\006\230f\240D\250\010\260\377\002\260!\330\020\032\230!\377\2301\230D\240\004\240H\337\250D\260\003\260!\000\024\220_E\230\025\230a:\000\024+\001\377\003\2302\230U\240+\250\377Q\250f\260E\270\021\270\377\047\300\025\300a\300s\310\377#\310U\320RS\320S\377[\320[\\\330\020\026\220\376n\000\014\210K\220q\230\010\377\240\001\200A\360\006\000\t\375\022\210\002\022\2304\230r\240\277\027\250\004\250B\250\222\000\013\357\2106\220\021\220\001!\330\014\365\025\312\000a\226\0004\230w\240\377d\250\"\250G\2601\260\377C\260q\270\003\2701\330\357\010\017\210qD\000\020\000\t\377\021\220\001\330\010\014\210E\367\220\025\220)\0012\230Q\330\177\014\023\2201\330\021\022s\001\367k\240\021\210 4\240t\250\3773\250c\260\021\260$\260\377d\270!\2704\270u\300\277A\300T\310\021\310d\000\020\317\220\002\220%\226\000\241 \330\014_\017\210t\2203\252\000\020y\001\003e\230c\003";
+    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 1582, 1966);
     #define __Pyx_DecompressString_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #else /* compression: none (1916 bytes) */
-static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <contiguous and direct><contiguous and indirect><strided and direct or indirect><strided and direct><strided and indirect>>?Cannot assign to read-only memoryviewInvalid mode, expected \047c\047 or \047fortran\047, got Invalid shape in axis Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.a column that isn\047t one number a rowadd_notecollections.abcdisableenablegcisenabledno default __reduce__ due to non-trivial __cinit__streammix/core/table.pyxunable to allocate array data.unable to allocate shape and strides.ARROW_KINDSASCIIEllipsisSequenceTTableTable.__reduce_cython__Table.__setstate_cython__Table.checkTable.rowsTable.take_logView.MemoryView__Pyx_PyDict_NextRef__annotate____arrow_c_stream____class____class_getitem____dict____func____getstate____import____main____module____name____new____pyx_checksum__pyx_state__pyx_type__pyx_unpickle_Enum__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___is_coroutineabcallocate_bufferasyncio.coroutinesatbadbasebeginblockboolccheckcline_in_tracebackcolumncolumnscountdoubledtype_is_objectemptyencodeendenumerateerrorflagsfloatformatfortranfoundframegapshighiidindexint16int32int64int8itemsitemsizelowmemviewmodenn_rowsnamendimnpnumpyobjoutpackpopregisterresultrowsselfsetdefaultshapesizestartstepstopstreammix.core.tablestructtable_oftake_loguint16uint32uint64uint8unpackupdatevalueswholexO\200\001\330\004\n\210+\220Q\200\001\340\004\013\2105\220\001\220\024\220Q\220d\230%\230s\240!\2401\200A\340\010\027\220q\340\010\021\220\022\2206\230\021\230$\230a\330\010\037\230q\330\r\016\330\014\022\220#\220R\220t\2301\330\020\027\220q\230\006\230f\240D\250\010\260\002\260!\330\020\032\230!\2301\230D\240\004\240H\250D\260\003\2601\330\020\024\220E\230\025\230a\230q\330\024\027\220q\230\003\2302\230U""\240#\240Q\240e\2501\250G\2605\270\001\270\023\270C\270u\300A\300X\310Q\330\020\026\220a\330\010\014\210K\220q\230\010\240\001\200A\360\006\000\t\022\220\022\2206\230\022\2304\230r\240\027\250\004\250B\250a\330\010\013\2106\220\021\330\014\022\220!\330\014\025\220Q\220a\220t\2304\230w\240d\250\"\250G\2601\260C\260q\270\003\2701\330\010\017\210q\200A\360\020\000\t\021\220\001\330\010\014\210E\220\025\220a\220t\2302\230Q\330\014\023\2201\330\021\022\330\020\026\220k\240\021\240!\2404\240t\2503\250c\260\021\260$\260d\270!\2704\270u\300A\300T\310\021\310!\330\014\020\220\002\220%\220q\230\005\230Q\330\014\017\210t\2203\220a\330\020\025\220Q\220e\2301\330\010\017\210q";
+    #else /* compression: none (1966 bytes) */
+static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <contiguous and direct><contiguous and indirect><strided and direct or indirect><strided and direct><strided and indirect>>?Cannot assign to read-only memoryviewInvalid mode, expected \047c\047 or \047fortran\047, got Invalid shape in axis Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.a column that isn\047t one number a rowadd_notecollections.abcdisableenablegcisenabledno default __reduce__ due to non-trivial __cinit__streammix/core/table.pyxunable to allocate array data.unable to allocate shape and strides.ARROW_KINDSASCIIEllipsisKINDSSequenceTTableTable.__reduce_cython__Table.__setstate_cython__Table.checkTable.rowsTable.transformView.MemoryView__Pyx_PyDict_NextRef__annotate____arrow_c_stream____class____class_getitem____dict____func____getstate____import____main____module____name____new____pyx_checksum__pyx_state__pyx_type__pyx_unpickle_Enum__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___is_coroutineabcallocate_bufferasyncio.coroutinesatbadbasebeginblockboolccheckcline_in_tracebackcodecolumncolumnscountdoubledtype_is_objectemptyencodeendenumerateerrorflagsfloatformatfortranfoundframegapshighiidindexint16int32int64int8itemsitemsizekindlowmemviewmodenn_rowsnamendimnpnumpyobjoutpackpopregisterresultrowsselfsetdefaultshapesizestartstepstopstreammix.core.readerstreammix.core.tablestructtable_oftransformuint16uint32uint64uint8unpackupdatevalueswholexO\200\001\330\004\n\210+\220Q\200\001\340\004\013\2105\220\001\220\024\220Q\220d\230%\230s\240!\2401\200A\340\010\027\220q\330\010\030\230\005\230Q\230a\340\010\021\220\022\2206\230\021\230$\230a\330\010\037\230q\330\r\016\330\014\022\220#\220R\220t\2301\330\020\027\220q\230\006\230f\240D\250\010\260\002\260!\330\020\032\230!\2301\230D\240\004\240H\250D\260\003\2601\330""\020\024\220E\230\025\230a\230q\330\024\027\220q\230\003\2302\230U\240+\250Q\250f\260E\270\021\270\047\300\025\300a\300s\310#\310U\320RS\320S[\320[\\\330\020\026\220a\330\010\014\210K\220q\230\010\240\001\200A\360\006\000\t\022\220\022\2206\230\022\2304\230r\240\027\250\004\250B\250a\330\010\013\2106\220\021\330\014\022\220!\330\014\025\220Q\220a\220t\2304\230w\240d\250\"\250G\2601\260C\260q\270\003\2701\330\010\017\210q\200A\360\020\000\t\021\220\001\330\010\014\210E\220\025\220a\220t\2302\230Q\330\014\023\2201\330\021\022\330\020\026\220k\240\021\240!\2404\240t\2503\250c\260\021\260$\260d\270!\2704\270u\300A\300T\310\021\310!\330\014\020\220\002\220%\220q\230\005\230Q\330\014\017\210t\2203\220a\330\020\025\220Q\220e\2301\330\010\017\210q";
     PyObject *data = NULL;
     #define __Pyx_DecompressString_UNUSED
     #define __Pyx_DecompressString_LZSS_UNUSED
     #endif
     PyObject **stringtab = __pyx_mstate->__pyx_string_tab;
     Py_ssize_t pos = 0;
-    for (int i = 0; i < 142; i++) {
+    for (int i = 0; i < 146; i++) {
       Py_ssize_t bytes_length = str_length_index[i].length;
       PyObject *string = PyUnicode_DecodeUTF8(bytes + pos, bytes_length, NULL);
       if (likely(string) && i >= 28) PyUnicode_InternInPlace(&string);
@@ -24068,8 +24284,8 @@ static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <con
       stringtab[i] = string;
       pos += bytes_length;
     }
-    for (int i = 142; i < 148; i++) {
-      Py_ssize_t bytes_length = bytes_length_index[i-142].length;
+    for (int i = 146; i < 152; i++) {
+      Py_ssize_t bytes_length = bytes_length_index[i-146].length;
       PyObject *string = PyBytes_FromStringAndSize(bytes + pos, bytes_length);
       stringtab[i] = string;
       pos += bytes_length;
@@ -24079,14 +24295,14 @@ static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <con
       }
     }
     Py_XDECREF(data);
-    for (Py_ssize_t i = 0; i < 148; i++) {
+    for (Py_ssize_t i = 0; i < 152; i++) {
       if (unlikely(PyObject_Hash(stringtab[i]) == -1)) {
         __PYX_ERR(0, 1, __pyx_L1_error)
       }
     }
     #if CYTHON_IMMORTAL_CONSTANTS
     {
-      PyObject **table = stringtab + 142;
+      PyObject **table = stringtab + 146;
       for (Py_ssize_t i=0; i<6; ++i) {
         #if PY_VERSION_HEX >= 0x030F0000
         PyUnstable_SetImmortal(table[i]);
@@ -24174,17 +24390,17 @@ static int __Pyx_CreateCodeObjects(__pyx_mstatetype *__pyx_mstate) {
   PyObject* tuple_dedup_map = PyDict_New();
   if (unlikely(!tuple_dedup_map)) return -1;
   {
-    const __Pyx_PyCode_New_function_description descr = {4, 0, 0, 8, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 134};
+    const __Pyx_PyCode_New_function_description descr = {4, 0, 0, 8, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 138};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_low, __pyx_mstate->__pyx_n_u_high, __pyx_mstate->__pyx_n_u_whole, __pyx_mstate->__pyx_n_u_c, __pyx_mstate->__pyx_n_u_bad, __pyx_mstate->__pyx_n_u_gaps, __pyx_mstate->__pyx_n_u_found};
     __pyx_mstate_global->__pyx_codeobj_tab[0] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_streammix_core_table_pyx, __pyx_mstate->__pyx_n_u_check, __pyx_mstate->__pyx_kp_b_iso88591_A_E_at2Q_1_k_4t3c_d_4uAT_q_Q_t3a, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[0])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 8, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 152};
-    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_column, __pyx_mstate->__pyx_n_u_at, __pyx_mstate->__pyx_n_u_n, __pyx_mstate->__pyx_n_u_i, __pyx_mstate->__pyx_n_u_block, __pyx_mstate->__pyx_n_u_values, __pyx_mstate->__pyx_n_u_out};
-    __pyx_mstate_global->__pyx_codeobj_tab[1] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_streammix_core_table_pyx, __pyx_mstate->__pyx_n_u_take_log, __pyx_mstate->__pyx_kp_b_iso88591_A_q_6_a_q_Rt1_q_fD_1D_HD_1_E_aq, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[1])) goto bad;
+    const __Pyx_PyCode_New_function_description descr = {3, 0, 0, 10, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 156};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_column, __pyx_mstate->__pyx_n_u_kind, __pyx_mstate->__pyx_n_u_at, __pyx_mstate->__pyx_n_u_n, __pyx_mstate->__pyx_n_u_i, __pyx_mstate->__pyx_n_u_code, __pyx_mstate->__pyx_n_u_block, __pyx_mstate->__pyx_n_u_values, __pyx_mstate->__pyx_n_u_out};
+    __pyx_mstate_global->__pyx_codeobj_tab[1] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_streammix_core_table_pyx, __pyx_mstate->__pyx_n_u_transform, __pyx_mstate->__pyx_kp_b_iso88591_A_q_Qa_6_a_q_Rt1_q_fD_1D_HD_1_E, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[1])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {3, 0, 0, 5, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 167};
+    const __Pyx_PyCode_New_function_description descr = {3, 0, 0, 5, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 172};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_begin, __pyx_mstate->__pyx_n_u_end, __pyx_mstate->__pyx_n_u_out, __pyx_mstate->__pyx_n_u_result};
     __pyx_mstate_global->__pyx_codeobj_tab[2] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_streammix_core_table_pyx, __pyx_mstate->__pyx_n_u_rows, __pyx_mstate->__pyx_kp_b_iso88591_A_6_4r_Ba_6_Qat4wd_G1Cq_1_q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[2])) goto bad;
   }
@@ -24199,7 +24415,7 @@ static int __Pyx_CreateCodeObjects(__pyx_mstatetype *__pyx_mstate) {
     __pyx_mstate_global->__pyx_codeobj_tab[4] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[4])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 192};
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 197};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_rows};
     __pyx_mstate_global->__pyx_codeobj_tab[5] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_streammix_core_table_pyx, __pyx_mstate->__pyx_n_u_table_of, __pyx_mstate->__pyx_kp_b_iso88591_5_Qd_s_1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[5])) goto bad;
   }
@@ -27523,6 +27739,25 @@ static CYTHON_INLINE PyObject* __Pyx_decode_c_string(
     }
 }
 
+/* DictGetItem */
+#if !CYTHON_COMPILING_IN_PYPY
+static PyObject *__Pyx_PyDict_GetItem(PyObject *d, PyObject* key) {
+    PyObject *value;
+    if (unlikely(__Pyx_PyDict_GetItemRef(d, key, &value) == 0)) { // no value, no error
+        if (unlikely(PyTuple_Check(key))) {
+            PyObject* args = PyTuple_Pack(1, key);
+            if (likely(args)) {
+                PyErr_SetObject(PyExc_KeyError, args);
+                Py_DECREF(args);
+            }
+        } else {
+            PyErr_SetObject(PyExc_KeyError, key);
+        }
+    }
+    return value;
+}
+#endif
+
 /* AllocateExtensionType */
 static PyObject *__Pyx_AllocateExtensionType(PyTypeObject *t, int is_final) {
     if (is_final || likely(!__Pyx_PyType_HasFeature(t, Py_TPFLAGS_IS_ABSTRACT))) {
@@ -28423,6 +28658,45 @@ bad:
     return NULL;
 }
 #endif
+
+/* ImportFrom */
+static PyObject* __Pyx_ImportFrom(PyObject* module, PyObject* name) {
+    PyObject* value = __Pyx_PyObject_GetAttrStr(module, name);
+    if (unlikely(!value) && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        const char* module_name_str = 0;
+        PyObject* module_name = 0;
+        PyObject* module_dot = 0;
+        PyObject* full_name = 0;
+        PyErr_Clear();
+        module_name_str = PyModule_GetName(module);
+        if (unlikely(!module_name_str)) { goto modbad; }
+        module_name = PyUnicode_FromString(module_name_str);
+        if (unlikely(!module_name)) { goto modbad; }
+        module_dot = PyUnicode_Concat(module_name, __pyx_mstate_global->__pyx_kp_u__3);
+        if (unlikely(!module_dot)) { goto modbad; }
+        full_name = PyUnicode_Concat(module_dot, name);
+        if (unlikely(!full_name)) { goto modbad; }
+        #if (CYTHON_COMPILING_IN_PYPY && PYPY_VERSION_NUM  < 0x07030400) ||\
+                CYTHON_COMPILING_IN_GRAAL
+        {
+            PyObject *modules = PyImport_GetModuleDict();
+            if (unlikely(!modules))
+                goto modbad;
+            value = PyObject_GetItem(modules, full_name);
+        }
+        #else
+        value = PyImport_GetModule(full_name);
+        #endif
+      modbad:
+        Py_XDECREF(full_name);
+        Py_XDECREF(module_dot);
+        Py_XDECREF(module_name);
+    }
+    if (unlikely(!value)) {
+        PyErr_Format(PyExc_ImportError, "cannot import name %S", name);
+    }
+    return value;
+}
 
 /* dict_setdefault (used by FetchCommonType) */
 static CYTHON_INLINE PyObject *__Pyx_PyDict_SetDefault(PyObject *d, PyObject *key, PyObject *default_value) {
