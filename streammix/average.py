@@ -6,7 +6,7 @@ The average takes the statistics in every 100 records with weight 4 / (t + 3) at
 import numpy as np
 from numpy.typing import NDArray
 
-from streammix.core.engine import Engine
+from streammix.core.engine import Engine, width_of
 from streammix.em import Layout
 from streammix.state import State
 
@@ -25,7 +25,7 @@ def take_in(engine: Engine, layout: Layout, average: State, state: State, times:
     row = n_masses
     for i, (kind, columns, size, is_fixed, _) in enumerate(layout):
         values, middle = state.statistics[i], average.statistics[i]
-        for unit in range(1 if kind == "mvn" else len(columns)):
+        for unit in range(len(columns) // width_of(kind, size)):
             mass = state.masses[state.mass_units[i][unit]]
             if kind == "external":
                 continue
@@ -56,4 +56,10 @@ def _moments(kind: str, size: int, values: FloatArray, middle: FloatArray) -> Fl
         return np.concatenate([shift, second[np.tril_indices(size)]])
     if kind == "categorical":
         return np.asarray(values[1 : 1 + size] / values[0])
+    if kind in ("gamma", "beta", "dirichlet", "negative_binomial"):
+        means, gaps = np.split(values, 2)
+        middles = middle[: len(means)]
+        ratio, excess = np.log(means / middles), (means - middles) / middles
+        excess -= np.log1p(excess)
+        return np.stack([means, gaps + excess, ratio - gaps], axis=1).reshape(-1, values.shape[1])
     return values[:1]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from streammix.core.reader import UNSEEN, log_column
+from streammix.core.reader import UNSEEN, explain_composition, fits_composition, transformed_column
 from streammix.core.table import ARROW_KINDS, Table
 from streammix.core.values import level_key, short
 from streammix.errors import RecordError
@@ -135,7 +135,7 @@ class _Plan:
     low, high, whole
         What is checked where columns lie.
     logs
-        The columns whose logarithm is taken.
+        The columns that hold functions of their values, and which.
     """
 
     key: pa.Schema | list[str]
@@ -145,7 +145,7 @@ class _Plan:
     low: FloatArray
     high: FloatArray
     whole: NDArray[np.uint8]
-    logs: list[int]
+    transforms: list[tuple[int, str]]
 
     def fits(self, frame: Frame) -> bool:
         """Tell whether it was made for such a frame."""
@@ -155,17 +155,19 @@ class _Plan:
 
 
 class Encoder:
-    """Reads frames as the reader of `rules` and `externals` reads records; `explain` words a refusal."""
+    """Reads frames as the reader of these rules, externals and compositions reads records."""
 
     def __init__(
         self,
         rules: Sequence[Rule],
         externals: Sequence[tuple[int, tuple[str, ...], Fixed]],
         explain: Callable[[int, Any], str],
+        compositions: Sequence[tuple[list[int], Sequence[str]]],
     ) -> None:
         self._rules = rules
         self._externals = externals
         self._explain = explain
+        self._compositions = compositions
         self._plan: _Plan | None = None
 
     def encode(self, frame: Frame) -> Encoded:
@@ -203,11 +205,13 @@ class Encoder:
             value = frame.column(name)[row].as_py()
             refusals.append((column, RecordError(self._explain(column, value), field=name, row=row)))
         self._check_shared(frame, made, refusals)
+        if not refusals:
+            self._check_compositions(n, made, refusals)
         if refusals:
             first = min(refusals, key=lambda refusal: (refusal[1].row or 0, refusal[0]))[1]
             raise RecordError(f"row {first.row}: {first}", field=first.field, row=first.row)
-        for column in plan.logs:
-            table.take_log(column)
+        for column, kind in plan.transforms:
+            table.transform(column, kind)
         unknown.sort(key=lambda found: (found[0], found[1]))
         return Encoded(table, made, unknown)
 
@@ -217,31 +221,32 @@ class Encoder:
         n = len(self._rules) + len(self._externals)
         columns: list[tuple[int, int] | None] = [None] * n
         low, high, whole = np.full(n, -np.inf), np.full(n, np.inf), np.zeros(n, dtype=np.uint8)
-        made, logs = [], []
+        made, transforms = [], []
+        shares = {column for own, _ in self._compositions for column in own}
         for column, (name, rule, least, most, codes, _, is_shared) in enumerate(self._rules):
             place = places.get(name)
             if place is None or (isinstance(frame, pa.Table) and pa.types.is_null(frame.schema.types[place])):
                 continue
             kind = 0 if isinstance(frame, Arrays) else ARROW_KINDS.get(str(frame.schema.types[place]))
-            if codes is not None or is_shared or kind is None:
+            if codes is not None or is_shared or kind is None or column in shares:
                 made.append(column)
                 continue
             columns[column] = (place, kind)
             low[column], high[column], whole[column] = least, most, rule == "whole"
-            if rule == "log":
-                logs.append(column)
+            if rule not in ("real", "whole"):
+                transforms.append((column, rule))
         made += [column for column, _, _ in self._externals]
         used = {rule[0] for rule in self._rules} | {name for _, names, _ in self._externals for name in names}
         if not used & set(places):
             known = ", ".join(sorted(map(repr, used)))
             raise RecordError(f"row 0: the frame has none of the model's fields: {known}", row=0)
         if isinstance(frame, Arrays):
-            return _Plan(frame.column_names, columns, None, made, low, high, whole, logs)
+            return _Plan(frame.column_names, columns, None, made, low, high, whole, transforms)
         read = sorted({column[0] for column in columns if column is not None})
         selection = read if 2 * len(read) < len(places) else None
         if selection is not None:
             columns = [None if column is None else (read.index(column[0]), column[1]) for column in columns]
-        return _Plan(frame.schema, columns, selection, made, low, high, whole, logs)
+        return _Plan(frame.schema, columns, selection, made, low, high, whole, transforms)
 
     def _make(self, column: int, frame: Frame, unknown: list[Unknown]) -> FloatArray:
         if column >= len(self._rules):
@@ -273,10 +278,9 @@ class Encoder:
             else:
                 row = int(np.argmax(bad))
                 raise RecordError(self._explain(column, source[row].as_py()), field=name, row=row)
-        if kind == "log":
+        if kind not in ("real", "whole"):
             inside = np.isfinite(values)
-            logs = log_column(np.where(inside, values, 1.0))
-            values = np.where(inside, logs, values)
+            values = np.where(inside, transformed_column(kind, np.where(inside, values, 0.5)), values)
         return values
 
     def _make_levels(self, column: int, source: pa.ChunkedArray, unknown: list[Unknown]) -> FloatArray:
@@ -310,6 +314,23 @@ class Encoder:
         found = np.flatnonzero(values == UNSEEN).tolist()
         unknown.extend((at, column, new[int(indices[at])]) for at in found)
         return np.asarray(values)
+
+    def _check_compositions(
+        self, n: int, made: Mapping[int, FloatArray], refusals: list[tuple[int, RecordError]]
+    ) -> None:
+        """Refuse shares that don't sum to 1, by the rule that single records are read by."""
+        for own, names in self._compositions:
+            total, gaps = np.zeros(n), np.zeros(n, dtype=np.int64)
+            for column in own:
+                values = made.get(column, np.full(n, np.nan))
+                gaps += np.isnan(values)
+                total += np.where(np.isnan(values), 0.0, values)
+            doubtful = np.flatnonzero((gaps < len(own)) & ~((gaps == 0) & (np.abs(total - 1.0) < 1e-7)))
+            for row in doubtful.tolist():
+                if not fits_composition(total[row], gaps[row], len(own)):
+                    text = explain_composition(names, float(total[row]), int(gaps[row]))
+                    refusals.append((own[0], RecordError(text, field=names[0], row=row)))
+                    break
 
     def _check_shared(
         self, frame: Frame, made: Mapping[int, FloatArray], refusals: list[tuple[int, RecordError]]

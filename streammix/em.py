@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from streammix.core.engine import CHUNK, Engine, aligned, rows_of
+from streammix.core.engine import CHUNK, Engine, aligned, rows_of, width_of
 from streammix.core.table import Table
 from streammix.state import State, padded
 
@@ -25,7 +25,7 @@ def blank(layout: Layout, n_components: int, prior_weight: float) -> State:
     counts[:] = 1.0
     statistics, priors, mass_units = [], [], []
     for kind, columns, size, _, _ in layout:
-        units = 1 if kind == "mvn" else len(columns)
+        units = len(columns) // width_of(kind, size)
         rows, _, prior_rows, _ = rows_of(kind, size)
         values, prior = aligned(units, rows, lanes), aligned(units, max(prior_rows, 1), lanes)
         prior[:] = 1.0

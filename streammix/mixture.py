@@ -15,6 +15,7 @@ from streammix.declaration import checked, from_json, to_json
 from streammix.errors import RecordError
 from streammix.families import Categorical, Family, Fixed
 from streammix.families.levels import Probabilities
+from streammix.gaps import GAPS, gap_parameters
 from streammix.learner import LARGEST_WEIGHT, Learner, check_weight
 from streammix.schema import OTHER, field_name
 from streammix.state import Snapshot
@@ -423,6 +424,8 @@ def _parameters(kind: str, size: int, statistics: FloatArray, theta: FloatArray)
     if kind == "categorical":
         shares = statistics[1 : 1 + size] * theta[0] + theta[1]
         return (shares / shares.sum(),)
+    if kind in GAPS:
+        return gap_parameters(kind, size, statistics, theta)
     return (float(theta[0]),)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from streammix.core.engine import aligned, rows_of
+from streammix.core.engine import aligned, rows_of, width_of
 from streammix.errors import CheckpointError
 from streammix.state import Snapshot, State, padded
 
@@ -144,7 +144,7 @@ def check_layout(snapshot: Snapshot, layout: Layout) -> None:
                 f"{len(layout)}"
             )
         for i, (kind, columns, size, _, _) in enumerate(layout):
-            units = 1 if kind == "mvn" else len(columns)
+            units = len(columns) // width_of(kind, size)
             rows, _, prior_rows, _ = rows_of(kind, size)
             found = state.statistics[i].shape[:2]
             if kind == "categorical":  # there may be room for levels that are yet to come
@@ -166,12 +166,25 @@ def _check_pending(pending: FloatArray, layout: Layout) -> None:
     if pending.shape[1] != n_columns:
         raise CheckpointError(f"the checkpoint's rows have {pending.shape[1]} columns; its model reads {n_columns}")
     for kind, columns, size, _, _ in layout:
-        highest = {"categorical": size - 1, "binomial": size, "poisson": math.inf}.get(kind)
+        _check_pairs(kind, size, pending[:, columns])
+        highest = {"categorical": size - 1, "binomial": size, "poisson": math.inf, "negative_binomial": math.inf}.get(
+            kind
+        )
         if highest is None:
             continue
         values = pending[:, columns]  # the core looks these up in tables; infinity says "of another family"
         if not (np.isnan(values) | np.isposinf(values) | ((values >= 0) & (values <= highest))).all():
             raise CheckpointError(f"a row that waits in the checkpoint holds a value that no {kind} field can have")
+
+
+def _check_pairs(kind: str, size: int, cells: FloatArray) -> None:
+    """Values that come with their logarithms: positive, and there or missing together."""
+    half = width_of(kind, size) // 2
+    if kind not in ("gamma", "beta", "dirichlet"):
+        return
+    values, logs = np.split(cells.reshape(-1, 2 * half), 2, axis=1)
+    if (values <= 0).any() or (np.isfinite(values) != np.isfinite(logs)).any():
+        raise CheckpointError(f"a row that waits in the checkpoint holds a value that no {kind} field can have")
 
 
 def _pack_fields(state: State, blocks: Sequence[BlockLabel]) -> pa.ListArray:
@@ -219,6 +232,8 @@ def _named(kind: str, rows: int, width: int) -> list[tuple[str, int]]:
         return [("anchor", width), ("offset", width), ("pivots", width), ("factor", rows - 3 * width)]
     if kind == "categorical":
         return [("total", 1), ("counts", rows - 1)]
+    if kind in ("gamma", "beta", "dirichlet", "negative_binomial"):
+        return [("mean", rows // 2), ("gap", rows // 2)]
     return [("mean", rows)] if rows else []
 
 

@@ -14,7 +14,7 @@ from streammix.columns import LARGEST, Encoded, Encoder
 from streammix.core.reader import Reader
 from streammix.core.values import level_key, level_of, short
 from streammix.errors import ConfigError
-from streammix.families import Binomial, Categorical, Family, Fixed, MultivariateNormal
+from streammix.families import Binomial, Categorical, Dirichlet, Family, Fixed, MultivariateNormal
 from streammix.families.base import Interval
 from streammix.frames import Frame
 
@@ -26,6 +26,15 @@ Names = tuple[str, ...]
 LARGEST_JOINT = 1e50  # products of several of them, where coordinates are missing
 MAX_LEVELS = 10_000  # levels of a field; later ones share one level, OTHER
 OTHER = ("other", None)
+
+#: What the columns of a unit hold of its value, where that is not the value alone; a group's fields come in turn.
+COLUMNS = {
+    "lognormal": ("log",),
+    "gamma": ("real", "log"),
+    "beta": ("real", "complement", "log", "log_complement"),
+    "dirichlet": ("real", "log"),
+}
+GROUPS = (MultivariateNormal, Dirichlet)
 
 
 @dataclass(frozen=True)
@@ -39,9 +48,9 @@ class Block:
     names
         The fields of each unit.
     columns
-        Which column of a row each unit reads; a MultivariateNormal reads all of them.
+        Which columns of a row the units read, one unit after the other.
     size
-        D, the number of levels, or n of a binomial.
+        D of a group, the number of levels, or n of a binomial.
     is_fixed
         Whether the statistics never move.
     lanes
@@ -91,8 +100,9 @@ class Schema:
             mask = tuple(k in lanes for k in range(len(self.components)))
             families: list[list[Family | None]] = [[distribution if on else None for on in mask]]
             self.blocks.append(Block("external", [names], [column], 0, True, mask, families))
-        self.reader = Reader(self._rules, self._externals, self._explain)
-        self._encoder = Encoder(self._rules, self._externals, self._explain)
+        compositions = [(b.columns[: b.size], b.names[0]) for b in self.blocks if b.kind == "dirichlet"]
+        self.reader = Reader(self._rules, self._externals, self._explain, compositions)
+        self._encoder = Encoder(self._rules, self._externals, self._explain, compositions)
 
     @cached_property
     def may_refuse(self) -> bool:
@@ -184,8 +194,8 @@ class Schema:
     def _add_columns(self, names: Names, kind: str, size: int, lanes: list[int], is_shared: int) -> list[int]:
         inner = [_inner(self.components[k][names]) for k in lanes]
         first = len(self._rules)
-        for name in names:
-            if kind == "categorical":
+        if kind == "categorical":
+            for name in names:
                 codes: dict[Any, int] = {}
                 for family in inner:
                     assert isinstance(family, Categorical)
@@ -194,22 +204,23 @@ class Schema:
                 is_open = not inner[0].is_given
                 self._rules.append((name, "level", 0.0, 0.0, codes, is_open, 0))
                 self._whats.append("a string, a whole number or a boolean" if is_open else f"one of {_levels(codes)}")
-                continue
-            support = inner[0].support
-            assert isinstance(support, Interval)
-            largest = {"lognormal": sys.float_info.max, "mvn": LARGEST_JOINT}.get(kind, LARGEST)
-            low = max(math.nextafter(support.low, math.inf) if support.low_open else support.low, -largest)
-            high = min(math.nextafter(support.high, -math.inf) if support.high_open else support.high, largest)
-            rule = "log" if kind == "lognormal" else "whole" if support.integer else "real"
-            self._rules.append((name, rule, low, high, None, False, is_shared))
-            self._whats.append(support.describe())
-        return list(range(first, first + len(names)))
+            return list(range(first, len(self._rules)))
+        support = inner[0].support
+        assert isinstance(support, Interval)
+        largest = {"lognormal": sys.float_info.max, "mvn": LARGEST_JOINT}.get(kind, LARGEST)
+        low = max(math.nextafter(support.low, math.inf) if support.low_open else support.low, -largest)
+        high = min(math.nextafter(support.high, -math.inf) if support.high_open else support.high, largest)
+        for rule in COLUMNS.get(kind, ("whole" if support.integer else "real",)):
+            for name in names:
+                self._rules.append((name, rule, low, high, None, False, is_shared))
+                self._whats.append(support.describe())
+        return list(range(first, len(self._rules)))
 
     def _place(self, names: Names, kind: str, size: int, is_fixed: bool, lanes: list[int], columns: list[int]) -> None:
         everyone = len(lanes) == len(self.components)
         mask = None if everyone else tuple(k in lanes for k in range(len(self.components)))
         families = [component[names] if k in lanes else None for k, component in enumerate(self.components)]
-        alone = kind in ("mvn", "categorical")
+        alone = kind in ("mvn", "dirichlet", "categorical")
         size = size if alone or kind == "binomial" else 1
         for block in self.blocks:
             if not alone and (block.kind, block.size, block.is_fixed, block.lanes) == (kind, size, is_fixed, mask):
@@ -265,11 +276,13 @@ def _check(components: list[dict[Names, Family]]) -> None:
                     f"field {field_name(names)!r}: expected a family such as Normal(), got {short(family)}"
                 )
             n_fields = family.n_fields
-            is_group = isinstance(_inner_or_self(family), MultivariateNormal)
+            is_group = isinstance(_inner_or_self(family), GROUPS)
             if (n_fields is not None and n_fields != len(names)) or (len(names) > 1 and n_fields == 1):
                 raise ConfigError(f"{family!r} spans {n_fields} fields, but {field_name(names)!r} names {len(names)}")
+            if len(names) == 1 and isinstance(_inner_or_self(family), Dirichlet):
+                raise ConfigError(f"{family!r} spans two fields or more, but {field_name(names)!r} names 1")
             kinds = {isinstance(_inner_or_self(c[names]), Categorical) for c in components}
-            groups = {isinstance(_inner_or_self(c[names]), MultivariateNormal) for c in components}
+            groups = {_group_of(c[names]) for c in components}
             if len(kinds) > 1 or (
                 is_group and len(groups) > 1 and len(names) > 1 and not _all_foreign(components, names)
             ):
@@ -278,9 +291,15 @@ def _check(components: list[dict[Names, Family]]) -> None:
 
 def _all_foreign(components: list[dict[Names, Family]], names: Names) -> bool:
     families = [component[names] for component in components]
-    return all(
-        isinstance(_inner_or_self(f), MultivariateNormal) or (isinstance(f, Fixed) and f.is_foreign) for f in families
+    return (
+        all(isinstance(_inner_or_self(f), GROUPS) or (isinstance(f, Fixed) and f.is_foreign) for f in families)
+        and len({_group_of(f) for f in families} - {None}) == 1
     )
+
+
+def _group_of(family: Family) -> type[Family] | None:
+    inner = _inner_or_self(family)
+    return type(inner) if isinstance(inner, GROUPS) else None
 
 
 def _inner_or_self(family: Family) -> Any:

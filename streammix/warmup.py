@@ -18,11 +18,13 @@ from streammix.errors import ConfigError
 from streammix.families import (
     Bernoulli,
     Categorical,
+    Dirichlet,
     Family,
     Fixed,
     MultivariateNormal,
     Normal,
 )
+from streammix.gaps import GAPS, check_given, fill_gaps, gap_priors, shrink_gaps, value_columns
 from streammix.schema import Names, Schema
 from streammix.state import State
 
@@ -87,6 +89,8 @@ def free_parameters(fields: Mapping[Names, Family], n_components: int, levels: M
             continue
         if isinstance(family, MultivariateNormal):
             each += len(names) * (len(names) + 3) // 2
+        elif isinstance(family, Dirichlet):
+            each += len(names)
         elif isinstance(family, Categorical):
             each += max(levels.get(names[0], 2) - 1, 1)
         else:
@@ -207,6 +211,11 @@ def _fill_given(schema: Schema, state: State) -> None:
                     for level, p in inner.probabilities.items():
                         values[unit, 1 + codes[level_key(level)], k] = p
                     prior[unit, 0, k] = 0.0
+                elif block.kind in GAPS:
+                    inner = family.distribution if isinstance(family, Fixed) else family
+                    check_given(block.kind, inner.parameters, given[0], block.names[unit])
+                    values[unit, :, k] = np.concatenate([np.ravel(part) for part in given])
+                    prior[unit, :, k] = gap_priors(block.kind, *given)
                 else:
                     values[unit, 0, k] = given[0]
                     prior[unit, 0, k] = given[0]
@@ -243,7 +252,8 @@ def _fill_scales(
     weights: FloatArray | None,
 ) -> None:
     """Write anchors at the fields' means, and priors at the scale that one of K components would have."""
-    gaussian = sum(len(own) for kind, own, *_ in layout if kind in ("normal", "lognormal", "mvn"))
+    spread = ("normal", "lognormal", "mvn", *GAPS)
+    gaussian = sum(len(value_columns(kind, own, size)) for kind, own, size, *_ in layout if kind in spread)
     shrinkage = state.n_components ** (2 / max(gaussian, 1))
     for i, (kind, own, size, is_fixed, _) in enumerate(layout):
         if is_fixed:
@@ -254,6 +264,9 @@ def _fill_scales(
             values[0, :size] = means[:, None]
             values[0, 2 * size : 3 * size] = pivots[:, None]
             prior[0, :size] = pivots[:, None] / shrinkage
+            continue
+        if kind in GAPS:
+            fill_gaps(kind, size, [columns[column] for column in own], values, prior, shrinkage)
             continue
         for unit, column in enumerate(own):
             seen = columns[column][~np.isnan(columns[column])]
@@ -285,7 +298,9 @@ def _shrink_scales(
     labels: NDArray[np.intp],
 ) -> None:
     """Let priors lie no higher than the spread within a start's clusters: distant ones must not blur one another."""
-    for i, (kind, own, _, is_fixed, _) in enumerate(layout):
+    for i, (kind, own, size, is_fixed, _) in enumerate(layout):
+        if not is_fixed and kind in GAPS:
+            shrink_gaps(kind, size, [columns[column] for column in own], labels, state.priors[i])
         if is_fixed or kind not in ("normal", "lognormal", "mvn"):
             continue
         centred = np.stack([_centred(columns[column], labels, state.n_components) for column in own])
@@ -335,7 +350,7 @@ def _standardised(layout: Sequence[tuple[str, list[int], int, bool, Any]], colum
     n = len(columns[0])
     points: list[FloatArray] = []
     for kind, own, size, *_ in layout:
-        for column in own:
+        for column in value_columns(kind, own, size):
             values = columns[column]
             if kind == "external":
                 continue
@@ -343,7 +358,9 @@ def _standardised(layout: Sequence[tuple[str, list[int], int, bool, Any]], colum
                 common = np.argsort(-np.bincount(values[~np.isnan(values)].astype(int), minlength=size))[:20]
                 points.extend((values == level).astype(np.float64) for level in common)
                 continue
-            if kind in ("exponential", "poisson"):
+            if kind == "gamma":
+                values = np.cbrt(values)
+            elif kind in ("exponential", "poisson", "beta", "dirichlet", "negative_binomial"):
                 values = np.sqrt(values)
             finite = np.isfinite(values)
             mean, variance = _mean_variance(values[finite])

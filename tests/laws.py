@@ -74,6 +74,10 @@ FAMILIES: dict[str, Callable[..., Any]] = {
     "binomial": sm.Binomial,
     "categorical": sm.Categorical,
     "fixed": sm.Fixed,
+    "gamma": sm.Gamma,
+    "beta": sm.Beta,
+    "dirichlet": sm.Dirichlet,
+    "negative_binomial": sm.NegativeBinomial,
 }
 PARAMETERS = {
     "normal": ("mean", "variance"),
@@ -85,6 +89,10 @@ PARAMETERS = {
     "binomial": ("n", "p"),
     "categorical": ("probabilities",),
     "fixed": ("distribution",),
+    "gamma": ("shape", "scale"),
+    "beta": ("a", "b"),
+    "dirichlet": ("concentration",),
+    "negative_binomial": ("mean", "size"),
 }
 
 
@@ -210,6 +218,30 @@ BLOCKS = {
         lambda k: ("fixed", NOISE if k else stats.expon(scale=2.0)),
         lambda rng, z: (float(NOISE.rvs(random_state=rng)),),
         sm.Fixed(NOISE),
+    ),
+    "gamma": Block(
+        ("seconds",),
+        lambda k: ("gamma", 2.0 + k, 0.5 + k),
+        lambda rng, z: (float(rng.gamma(1.5 + 2.0 * z, 1.0 + z)),),
+        sm.Gamma(),
+    ),
+    "beta": Block(
+        ("share",),
+        lambda k: ("beta", 1.5 + k, 3.0 - 0.5 * k),
+        lambda rng, z: (float(rng.beta(1.0 + 2.0 * z, 4.0)),),
+        sm.Beta(),
+    ),
+    "dirichlet": Block(
+        ("food", "rent", "fun"),
+        lambda k: ("dirichlet", (1.0 + k, 2.0, 3.0 - 0.5 * k)),
+        lambda rng, z: tuple(float(v) for v in rng.dirichlet([1.0 + 3.0 * z, 3.0, 2.0])),
+        sm.Dirichlet(),
+    ),
+    "negative_binomial": Block(
+        ("visits",),
+        lambda k: ("negative_binomial", 2.0 + 4.0 * k, 1.5 + k),
+        lambda rng, z: (int(rng.negative_binomial(2.0, 0.5 / (1.0 + z))),),
+        sm.NegativeBinomial(),
     ),
 }
 

@@ -7,6 +7,7 @@ A *component* is a dict from a field, or a tuple of fields, to its distribution 
     ("normal", mean, variance)      ("mvn", mean, covariance)       ("lognormal", mean, variance)
     ("exponential", rate)           ("poisson", rate)               ("bernoulli", p)
     ("binomial", n, p)              ("categorical", {level: p})     ("fixed", frozen scipy distribution)
+    and those of oracle_gamma
 
 A *record* is a dict from field to value; one that is absent, None or NaN is missing and is integrated out.
 Statistics are raw sums (``sum r``, ``sum r x``, ``sum r x x'``): nothing is centred, nothing is regularised.
@@ -17,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import oracle_gamma
 from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import logsumexp
@@ -74,6 +76,8 @@ def scipy_log_density(distribution: tuple[Any, ...], x: Array) -> Any:
             return stats.binom.logpmf(x, n, p)
         case ("fixed", other):
             return other.logpdf(x) if hasattr(other, "logpdf") else other.logpmf(x)
+    if distribution[0] in oracle_gamma.KINDS:
+        return oracle_gamma.log_density(distribution, x)
     raise ValueError(f"no such distribution: {distribution!r}")
 
 
@@ -82,6 +86,9 @@ def block_log_density(field: Field, distribution: tuple[Any, ...], records: Sequ
     if distribution[0] == "mvn":
         assert isinstance(field, tuple)
         return mvn_log_density(matrix(records, field), *distribution[1:])
+    if distribution[0] == "dirichlet":
+        assert isinstance(field, tuple)
+        return np.asarray(oracle_gamma.log_density(distribution, matrix(records, field)))
     assert isinstance(field, str)
     result = np.zeros(len(records))
     seen = is_observed(records, field)
@@ -163,11 +170,16 @@ def sums(field: Field, distribution: tuple[Any, ...], records: Sequence[Record],
         first = sum((r_i * m for r_i, (m, _) in zip(r[seen], moments, strict=True)), np.zeros(len(field)))
         second = sum((r_i * s for r_i, (_, s) in zip(r[seen], moments, strict=True)), np.zeros((len(field),) * 2))
         return [mass, first, second]
+    if kind == "dirichlet":
+        assert isinstance(field, tuple)
+        return [mass, *oracle_gamma.sums(distribution, matrix(records, field)[seen], r[seen])]
     assert isinstance(field, str)
     if kind == "categorical":
         levels = np.array([str(level) for level in column(records, field)])
         return [mass, *(float(r[seen & (levels == level)].sum()) for level in distribution[1])]
     x = number_column(records, field)[seen]
+    if kind in oracle_gamma.KINDS:
+        return [mass, *oracle_gamma.sums(distribution, x, r[seen])]
     if kind == "lognormal":
         x = np.log(x)
     powers = [x, x * x] if kind in ("normal", "lognormal") else [x]
@@ -192,6 +204,8 @@ def statistics_of(distribution: tuple[Any, ...], mass: float) -> list[Any]:
             return [mass, *(mass * p for p in probabilities.values())]
         case ("fixed", _):
             return [mass]
+    if distribution[0] in oracle_gamma.KINDS:
+        return [mass, *(mass * value for value in oracle_gamma.statistics_of(distribution))]
     raise ValueError(f"no such distribution: {distribution!r}")
 
 
@@ -214,6 +228,8 @@ def maximize(distribution: tuple[Any, ...], statistics: Sequence[Any]) -> tuple[
             return ("binomial", distribution[1], means[0] / distribution[1])
         case "categorical":
             return ("categorical", dict(zip(distribution[1], means, strict=True)))
+    if distribution[0] in oracle_gamma.KINDS:
+        return oracle_gamma.maximize(distribution[0], means)
     return distribution
 
 

@@ -201,6 +201,9 @@ CONSTANTS: dict[str, Any] = {
     "bernoulli": False,
     "binomial": 10,
     "categorical": "de",
+    "gamma": 3.5,
+    "beta": 0.25,
+    "negative_binomial": 0,
 }
 
 
@@ -284,7 +287,7 @@ def test_a_component_that_nobody_needs_stays_alive(step_size: Any, batch_size: i
 
 
 @pytest.mark.parametrize("x", [1e150, -1e200, 1e300, 1.7976931348623157e308, 5e-324])
-@pytest.mark.parametrize("name", ["normal", "mvn", "lognormal", "exponential", "poisson"])
+@pytest.mark.parametrize("name", ["normal", "mvn", "lognormal", "exponential", "poisson", "gamma", "negative_binomial"])
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_a_huge_value_breaks_nothing(name: str, x: float, batch_size: int) -> None:
     """Finite values of any size: learnt without NaN, or refused like any other value outside the support."""
@@ -324,6 +327,9 @@ ENDS: dict[str, list[Any]] = {
     "bernoulli": [True, False],
     "binomial": [0, 10, 5],
     "categorical": ["de", "fr", "it"],
+    "gamma": [1.0, 2.0, 1e-10, 5e-324, 1e70, 1e-300],
+    "beta": [0.5, 1e-10, 5e-324, 1 - 2**-53, 0.25],
+    "negative_binomial": [0, 1, 3, 10**9, 10**15, 2**53],
 }
 
 

@@ -19,14 +19,18 @@ from streammix.errors import ConfigError, RecordError
 from streammix.families import (
     FAMILIES,
     Bernoulli,
+    Beta,
     Binomial,
     Categorical,
+    Dirichlet,
     Exponential,
     Family,
     Fixed,
+    Gamma,
     Interval,
     LogNormal,
     MultivariateNormal,
+    NegativeBinomial,
     Normal,
     Poisson,
     from_json,
@@ -43,6 +47,9 @@ GIVEN: list[tuple[Family, Any]] = [
     (Poisson(3.5), scipy.stats.poisson(3.5)),
     (Bernoulli(0.8), scipy.stats.bernoulli(0.8)),
     (Binomial(10, 0.4), scipy.stats.binom(10, 0.4)),
+    (Gamma(2.5, 3), scipy.stats.gamma(2.5, scale=3)),
+    (Beta(2, 0.7), scipy.stats.beta(2, 0.7)),
+    (NegativeBinomial(3, 2), scipy.stats.nbinom(2, 0.4)),
 ]
 LEARNT: list[Family] = [
     Normal(),
@@ -53,6 +60,10 @@ LEARNT: list[Family] = [
     Binomial(7),
     MultivariateNormal(),
     Categorical(),
+    Gamma(),
+    Beta(),
+    Dirichlet(),
+    NegativeBinomial(),
 ]
 
 REALS = st.floats(allow_nan=False, allow_infinity=False)
@@ -92,6 +103,10 @@ SIMPLE = st.one_of(
     st.builds(Binomial, st.integers(1, 2**53), SHARES),
     covariances(),
     categoricals(),
+    st.builds(Gamma, POSITIVES, POSITIVES),
+    st.builds(Beta, POSITIVES, POSITIVES),
+    st.builds(Dirichlet, st.lists(POSITIVES, min_size=2, max_size=5)),
+    st.builds(NegativeBinomial, POSITIVES, POSITIVES),
 )
 ANY = st.one_of(SIMPLE, st.builds(Fixed, SIMPLE.filter(lambda family: family.is_given)), st.builds(Fixed, FROZEN))
 
@@ -169,7 +184,7 @@ def test_expectation_and_sample_agree_with_scipy(family: Family, known: Any) -> 
 
 def test_the_same_seed_draws_the_same() -> None:
     everything = [family for family, _ in GIVEN]
-    everything += [MultivariateNormal([0, 1], COVARIANCE), Categorical({"a": 0.5, None: 0.5})]
+    everything += [MultivariateNormal([0, 1], COVARIANCE), Dirichlet([1, 2]), Categorical({"a": 0.5, None: 0.5})]
     for family in [*everything, *map(Fixed, everything), Fixed(scipy.stats.gamma(2))]:
         first, second = (family.sample(50, np.random.default_rng(3)) for _ in range(2))
         assert list(map(str, first)) == list(map(str, second))
@@ -247,6 +262,10 @@ INSIDE_OUTSIDE: list[tuple[Family, list[Any], list[Any]]] = [
         ["", "a", 0, 10**400, True, None, np.str_("b"), np.bool_(False)],
         [0.5, math.nan, [], {}, b"a"],
     ),
+    (Gamma(), [5e-324, 1e300], [0, -1, math.inf, math.nan]),
+    (Beta(), [5e-324, 0.5, 1 - 2**-53], [0, 1, math.nan]),
+    (Dirichlet(), [5e-324, 0.5, 1 - 2**-53], [0, 1, math.nan]),
+    (NegativeBinomial(), [0, 1, 10**15], [-1, 0.5, math.inf, math.nan]),
     (Fixed(Bernoulli(0.5)), [0, 1], [2]),
     (Fixed(scipy.stats.norm()), [0, -1], [math.nan, math.inf]),
 ]
@@ -342,7 +361,7 @@ def test_wrong_parameters_are_refused(declare: Callable[[], Family], message: st
     [
         ("Norml", "unknown family 'Norml': did you mean Normal?"),
         ("normal", "did you mean Normal?"),
-        ("zzz", "expected one of Bernoulli, Binomial"),
+        ("zzz", "expected one of Bernoulli, Beta, Binomial"),
         (3, "a family is declared by its name or by a table"),
         (None, "a family is declared by its name or by a table"),
         ({"mean": 0}, "a family is declared by its name or by a table"),

@@ -11,7 +11,7 @@ FLOORS = [
     ["errors"],
     ["stepsize", "core"],
     ["families", "state", "frames"],
-    ["declaration", "columns", "em", "packing"],
+    ["declaration", "columns", "em", "gaps", "packing"],
     ["schema"],
     ["warmup", "average", "checkpoint"],
     ["running"],

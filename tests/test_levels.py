@@ -16,15 +16,20 @@ from streammix.core.engine import level_name
 rng = np.random.default_rng(5)
 n = 3_000
 z = rng.integers(3, size=n)
+shares = np.stack([rng.dirichlet([1.0 + 4 * k, 2.0, 3.0]) for k in z])
 gap = lambda values: [None if g else v for v, g in zip(values.tolist(), rng.random(n) < 0.05)]
 table = pa.table({
     "a": gap(rng.normal(5.0 * z)), "b": gap(rng.lognormal(z / 2)), "c": gap(rng.poisson(1 + 4 * z)),
     "d": gap(rng.random(n) < 0.2 + 0.3 * z), "e": gap(rng.exponential(1.0 + z)),
     "g": gap(np.array(list("xyzw"))[rng.integers(4, size=n)]), "h": gap(rng.binomial(10, 0.2 + 0.3 * z)),
+    "k": gap(rng.gamma(0.7 + 2 * z, 2.0)), "l": gap(rng.beta(1.0 + z, 3.0)),
+    "m": gap(rng.negative_binomial(2, 0.5 / (1 + z))),
+    "p": gap(shares[:, 0]), "q": gap(shares[:, 1]), "r": gap(shares[:, 2]),
     "u": gap(rng.normal(size=n)), "v": gap(rng.normal(3.0 * z)), "w": rng.normal(size=n),
 })
 fields = {"a": sm.Normal(), "b": sm.LogNormal(), "c": sm.Poisson(), "d": sm.Bernoulli(), "e": sm.Exponential(),
-          "g": sm.Categorical(), "h": sm.Binomial(10), ("u", "v", "w"): sm.MultivariateNormal()}
+          "g": sm.Categorical(), "h": sm.Binomial(10), "k": sm.Gamma(), "l": sm.Beta(), "m": sm.NegativeBinomial(),
+          ("p", "q", "r"): sm.Dirichlet(), ("u", "v", "w"): sm.MultivariateNormal()}
 print(level_name(sys.argv[1]))
 for k, batch_size in ((3, 1), (3, 100), (11, 1), (9, 64)):
     model = sm.Mixture(n_components=k, fields=fields, batch_size=batch_size, warm_up=500, seed=2)

@@ -51,6 +51,15 @@ static void block_blend(engine *e, const block *b, int k, const double *acc, con
             }
             AT(s) = select_(moved, all(1.0), AT(s));
             break;
+        case GAMMA:
+        case DIRICHLET:
+        case NEGATIVE_BINOMIAL:
+            for (long j = 0; j < b->size; j++) {
+                const double *own = acc + 3 * j * kpad;
+                gap_blend(CONST_AT(own) / n, CONST_AT(own + kpad) / n, CONST_AT(own + 2 * kpad) / n, rho, s + j * kpad,
+                          s + (b->size + j) * kpad);
+            }
+            break;
         default: AT(s) = (1.0 - rho) * AT(s) + rho * (CONST_AT(acc) / n);
         }
     }

@@ -51,6 +51,11 @@ double log_choose(double n, double x) {
            stirling_error(n) - stirling_error(x) - stirling_error(n - x);
 }
 
+/* log of Gamma(x)^-1 x^x e^-x / x: what a count adds to a density of Gamma functions; nothing where it is 0 */
+double log_count_constant(double x) {
+    return x > 0.0 ? -0.91893853320467274178 - 0.5 * log(x) - stirling_error(x) : 0.0;
+}
+
 /* called once, when the module is imported */
 void fill_tables(void) {
     int sign;

@@ -18,7 +18,8 @@
 #define SMALLEST 1e-300
 #define LARGEST 1e75 /* of a deviation and of a factor's entry: their products stay finite */
 
-enum { NORMAL, LOGNORMAL, MVN, EXPONENTIAL, POISSON, BERNOULLI, BINOMIAL, CATEGORICAL, EXTERNAL };
+enum { NORMAL, LOGNORMAL, MVN, EXPONENTIAL, POISSON, BERNOULLI, BINOMIAL, CATEGORICAL, EXTERNAL, GAMMA, DIRICHLET,
+       NEGATIVE_BINOMIAL };
 enum { FULL, PARTIAL, ABSENT, OUTSIDE };
 enum { LEARNT = 0, IMPOSSIBLE = 1, FORK = 2 };
 
@@ -36,12 +37,22 @@ enum { LEARNT = 0, IMPOSSIBLE = 1, FORK = 2 };
  * BINOMIAL    mean                          p, log p, log 1-p  mean    S1
  * CATEGORICAL total, counts[V]              slope, floor       beta    counts[V]
  * EXTERNAL    none: the column holds log densities
+ * GAMMA       mean, gap                     shape, 1/mean,  gap     S1, excess, log
+ *                                           log mean, c
+ * DIRICHLET   mean[D], gap[D]               concentration[D], gap   those, of each
+ *                                           1/mean[D], log mean[D],
+ *                                           tilt[D], c
+ * NEGATIVE_   mean, gap, of the latent      size, mean,     mean,   those of the
+ *   BINOMIAL  rate                          1/(.+.), c      gap     latent rate
+ *
+ * A GAMMA reads x and log x; a DIRICHLET its D coordinates, then their logarithms. A Beta is a DIRICHLET of x and 1 - x.
  */
 typedef struct {
     int kind, units;
-    long size;             /* D of an MVN, V of a categorical, n of a binomial */
+    int width;             /* columns that a unit reads */
+    long size;             /* D of an MVN or a Dirichlet, V of a categorical, n of a binomial */
     int fixed;             /* the statistics never move */
-    const int *column;     /* units x (D for an MVN, else 1) */
+    const int *column;     /* units x width */
     const int *mass;       /* units: which mass each unit is weighed by */
     const int64_t *lanes;  /* kpad of 0 or -1: the components it serves; NULL: all */
     double *stat, *theta;
@@ -73,7 +84,7 @@ typedef struct {
     double *y;                    /* rows x kpad */
     int *active;                  /* kpad / LANES: first lanes of the groups that respond */
     double *common;               /* n_blocks: what a record adds to every component's log density */
-    int *pattern;                 /* n_blocks: of an MVN's coordinates, which are missing: FULL, PARTIAL, ABSENT */
+    int *pattern;                 /* n_blocks: of a group's coordinates, which are missing: FULL, PARTIAL, ABSENT */
     double *dense;                /* work of the scalar Gaussian paths: 4 D^2 + 4 D */
     double *matrix;               /* work of blend: rows x kpad */
     double *row;                  /* n_columns */
@@ -114,11 +125,13 @@ typedef struct {
                          double *acc, double *work, double *out_r, double *out_lp, long *bad);
     /* one step towards an accumulator: gamma and the total weight of the records, one a mass */
     void (*blend)(engine *e, const double *acc, const double *gamma, const double *total);
+    double (*gap)(double a); /* log a - digamma(a) */
 } kernels;
 
 double step_size(const engine *e, double n, double start);
 double log_factorial(double x);
 double log_choose(double n, double x);
+double log_count_constant(double x);
 const kernels *kernels_for(const char *level);
 long accumulator_rows(const engine *e); /* of kpad doubles: one a mass, then the blocks' */
 long work_doubles(const engine *e);
@@ -158,8 +171,18 @@ static inline int mass_observed(const engine *e, int m, const double *row) {
     return e->mass_width[m] == 0;
 }
 
+/* whether a unit's coordinates are all there */
+static inline int unit_pattern(const block *b, int u, const double *row) {
+    const int *column = b->column + u * b->width;
+    int present = 0;
+    for (int i = 0; i < b->size; i++) {
+        if (row[column[i]] == INFINITY) return OUTSIDE;
+        present += row[column[i]] == row[column[i]];
+    }
+    return present == b->size ? FULL : present ? PARTIAL : ABSENT;
+}
+
 /* Gaussian records with some coordinates missing, one component at a time (missing.c) */
-int mvn_pattern(const block *b, const double *row);
 double mvn_partial(const engine *e, const block *b, int lane, const double *row, double *dense, double *filled,
                    double *cond);
 /* the same in two steps: the first, of a component, serves any number of records */

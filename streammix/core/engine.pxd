@@ -14,8 +14,11 @@ cdef extern from "engine.h":
     enum: BINOMIAL
     enum: CATEGORICAL
     enum: EXTERNAL
+    enum: GAMMA
+    enum: DIRICHLET
+    enum: NEGATIVE_BINOMIAL
     ctypedef struct block:
-        int kind, units, fixed
+        int kind, units, width, fixed
         long size
         const int *column
         const int *mass
@@ -82,6 +85,7 @@ cdef extern from "engine.h":
         double (*accumulate)(const engine *, const table *, long, long, const double *, const double *, double *,
                              double *, double *, double *, long *) noexcept nogil
         void (*blend)(engine *, const double *, const double *, const double *) noexcept nogil
+        double (*gap)(double) noexcept nogil
     const kernels *kernels_for(const char *level) noexcept
     long accumulator_rows(const engine *) noexcept nogil
     long work_doubles(const engine *) noexcept nogil

@@ -24,6 +24,7 @@ fill_tables()
 KINDS = {
     "normal": NORMAL, "lognormal": LOGNORMAL, "mvn": MVN, "exponential": EXPONENTIAL, "poisson": POISSON,
     "bernoulli": BERNOULLI, "binomial": BINOMIAL, "categorical": CATEGORICAL, "external": EXTERNAL,
+    "gamma": GAMMA, "beta": DIRICHLET, "dirichlet": DIRICHLET, "negative_binomial": NEGATIVE_BINOMIAL,
 }
 GROUP = 8  # components come in groups of this many lanes
 CHUNK = 4096  # rows whose sums are taken together, whatever the number of threads
@@ -43,7 +44,21 @@ def rows_of(str kind, long size):
         "binomial": (1, 3, 1, 1),
         "categorical": (1 + size, 2, 1, size),
         "external": (0, 0, 0, 0),
+        "gamma": (2, 4, 1, 3),
+        "beta": (4, 9, 1, 6),
+        "dirichlet": (2 * size, 4 * size + 1, 1, 3 * size),
+        "negative_binomial": (2, 4, 2, 3),
     }[kind]
+
+
+def width_of(str kind, long size):
+    """How many columns a unit of a family reads."""
+    return {"mvn": size, "gamma": 2, "beta": 4, "dirichlet": 2 * size}.get(kind, 1)
+
+
+def digamma_gap(double a):
+    """log a - digamma(a) of a positive number, without loss where it is large."""
+    return kernels_for(NULL).gap(a)
 
 
 def aligned(*shape, dtype=np.float64):
@@ -112,17 +127,18 @@ cdef class Engine:
         mass_width = np.zeros(e.n_masses, dtype=np.intc)
         for i in range(n):
             kind, columns, size, fixed, lanes = layout[i]
-            units = 1 if kind == "mvn" else len(columns)
+            width = width_of(kind, size)
+            units = len(columns) // width
             stat, theta, prior, accumulated = rows_of(kind, size)
             masses = state.mass_units[i]
-            width = size if kind == "mvn" else 1
             for u in range(units):
                 if masses[u]:
                     mass_column[masses[u]] = columns[u * width]
                     mass_width[masses[u]] = width
             e.blocks[i].kind = KINDS[kind]
             e.blocks[i].units = units
-            e.blocks[i].size = size
+            e.blocks[i].width = width
+            e.blocks[i].size = 2 if kind == "beta" else size
             e.blocks[i].fixed = fixed
             e.blocks[i].column = self.bind_ints(np.array(columns, dtype=np.intc))
             e.blocks[i].mass = self.bind_ints(np.array(masses, dtype=np.intc))

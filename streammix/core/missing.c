@@ -2,15 +2,6 @@
  * enter the statistics by their conditional expectation and conditional covariance. One component at a time. */
 #include "engine.h"
 
-int mvn_pattern(const block *b, const double *row) {
-    int present = 0;
-    for (int i = 0; i < b->size; i++) {
-        if (row[b->column[i]] == INFINITY) return OUTSIDE;
-        present += row[b->column[i]] == row[b->column[i]];
-    }
-    return present == b->size ? FULL : present ? PARTIAL : ABSENT;
-}
-
 static double bounded(double x, double bound) { return x > bound ? bound : x < -bound ? -bound : x; }
 
 static double factor_entry(const block *b, int kpad, int lane, int i, int j) {

@@ -17,7 +17,7 @@ cdef class Reader:
     cdef list keys
     cdef int n_places, n_out_of_order
     cdef place *places
-    cdef bint is_out_of_order, has_externals
+    cdef bint is_out_of_order, has_more
     cdef int *next_column
     cdef int *kind
     cdef double *low
@@ -26,6 +26,8 @@ cdef class Reader:
     cdef list codes
     cdef list externals
     cdef readonly list unseen
+    cdef list compositions
+    cdef int check_compositions(self, double *row) except -1
     cdef int read(self, dict x, double *row) except -1
     cdef int fill(self, int column, object value, double *row) except -1
     cdef int read_shared(self, int column, object value, double *row) except -1

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,18 @@ class Reader:
     n_columns: int
     rules: list[tuple[Any, ...]]
     unseen: list[tuple[int, Any]]
-    def __init__(self, rules: list[Any], externals: list[Any], explain: Callable[[int, Any], str]) -> None: ...
+    def __init__(
+        self,
+        rules: list[Any],
+        externals: list[Any],
+        explain: Callable[[int, Any], str],
+        compositions: list[Any] = ...,
+    ) -> None: ...
     def row(self, x: dict[Any, Any]) -> tuple[_Floats, list[tuple[int, Any]]]: ...
     def rows(
         self, records: list[Any]
     ) -> tuple[_Floats, list[int], list[tuple[int, int, Any]], list[tuple[int, RecordError]]]: ...
 
-def log_column(values: _Floats) -> _Floats: ...
+def transformed_column(kind: str, values: _Floats) -> _Floats: ...
+def fits_composition(total: float, gaps: int, size: int) -> bool: ...
+def explain_composition(names: Sequence[str], total: float, gaps: int) -> str: ...

@@ -12,10 +12,11 @@ from cpython.dict cimport PyDict_Next
 from cpython.exc cimport PyErr_Clear, PyErr_Occurred
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.unicode cimport PyUnicode_CheckExact
-from libc.math cimport INFINITY, NAN, floor, isnan, log
+from libc.math cimport INFINITY, NAN, floor, isnan
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp
 
+from streammix.core.transforms cimport COMPLEMENT, LEVEL, LOG, LOG_COMPLEMENT, REAL, SEVERAL, WHOLE, transformed
 from streammix.core.values cimport is_missing, level_key
 
 from streammix.core.values import as_record, is_sound_text, short
@@ -45,8 +46,9 @@ cdef enum: MOST_PLACES = 4096
 cdef enum: MOST_LOOKED_AT = 32  # places whose key may be the very object sought
 cdef enum: MOST_COMPARED = 4  # places whose key may be equal to it
 cdef enum: MOST_OUT_OF_ORDER = 8  # records in a row, after which their order is the one to expect
-cdef enum: REAL, WHOLE, LOG, LEVEL, SEVERAL
-KINDS = {"real": REAL, "whole": WHOLE, "log": LOG, "level": LEVEL}
+KINDS = {"real": REAL, "whole": WHOLE, "log": LOG, "level": LEVEL, "complement": COMPLEMENT,
+         "log_complement": LOG_COMPLEMENT}
+SLACK = 1e-6  # of the sum of a composition
 
 UNSEEN = 2**31 - 1  # the code of a level that the model doesn't know
 
@@ -135,15 +137,18 @@ cdef class Reader:
         (column, names of fields, distribution): columns that hold log densities of objects from elsewhere.
     explain
         Called as explain(column, value), returns the sentence for a value that the column refuses.
+    compositions
+        (columns, names of fields): shares that sum to 1.
     """
 
-    def __cinit__(self, list rules, list externals, object explain):
+    def __cinit__(self, list rules, list externals, object explain, list compositions=[]):
         cdef int n = len(rules), i
         self.n_columns = n + len(externals)
         self.rules = rules
         self.explain = explain
         self.externals = externals
-        self.has_externals = bool(externals)
+        self.compositions = compositions
+        self.has_more = bool(externals or compositions)
         self.first_column = {}
         self.keys = []
         self.n_places = 0
@@ -213,17 +218,34 @@ cdef class Reader:
             if expected < self.n_places:
                 expected += 1
                 here += 1
-        return self.finish(x, row, known) if self.has_externals or not known else 0
+        return self.finish(x, row, known) if self.has_more or not known else 0
 
     cdef int finish(self, dict x, double *row, int known) except -1:
-        """Read what takes objects from elsewhere; refuse a record that has none of the fields."""
-        if self.has_externals:
+        """Read what takes objects from elsewhere; refuse a record that has none of the fields, or no composition."""
+        if self.compositions:
+            self.check_compositions(row)
+        if self.externals:
             known += self.read_externals(x, <double[:self.n_columns]>row)
         if not x:
             raise RecordError("the record is empty")
         if not known:
             fields = ", ".join(map(repr, self.first_column))
             raise RecordError(f"the record {short(x)} has none of the model's fields: {fields}")
+        return 0
+
+    cdef int check_compositions(self, double *row) except -1:
+        """Refuse shares that don't sum to 1 or, where some are missing, leave nothing for those."""
+        cdef double total
+        cdef int gaps, i
+        for columns, names in self.compositions:
+            total, gaps = 0.0, 0
+            for i in columns:
+                if isnan(row[i]):
+                    gaps += 1
+                else:
+                    total += row[i]
+            if not fits_composition(total, gaps, len(names)):
+                raise RecordError(explain_composition(names, total, gaps), field=names[0])
         return 0
 
     cdef int fill(self, int column, object value, double *row) except -1:
@@ -324,7 +346,7 @@ cdef class Reader:
             return NAN
         if not (self.low[column] <= v <= self.high[column]) or (self.kind[column] == WHOLE and v != floor(v)):
             self.refuse(column, value)
-        return log(v) if self.kind[column] == LOG else v
+        return transformed(self.kind[column], v)
 
     cdef double number(self, int column, object value) except? -1.0:
         """A number of another type: Decimal, a 0-d array, …: whatever has __float__ and isn't text."""
@@ -420,11 +442,25 @@ cdef class Reader:
         return result, list(self.unseen)
 
 
-def log_column(const double[:] values):
-    """Logarithms, by the very function that reads single records."""
+def transformed_column(str kind, const double[:] values):
+    """What a column of a kind holds for values, by the very function that reads single records."""
     cdef Py_ssize_t i
+    cdef int code = KINDS[kind]
     result = np.empty(values.shape[0])
     cdef double[::1] out = result
     for i in range(values.shape[0]):
-        out[i] = log(values[i])
+        out[i] = transformed(code, values[i])
     return result
+
+
+cpdef bint fits_composition(double total, int gaps, int size):
+    """Whether positive shares may be a composition: they sum to 1, or leave something for those that are missing."""
+    if gaps == size:
+        return True
+    return total < 1.0 if gaps else abs(total - 1.0) <= SLACK
+
+
+def explain_composition(names, double total, int gaps):
+    """The sentence for shares that are no composition."""
+    expected = "less than 1 where some are missing" if gaps else f"1 within {SLACK:g}"
+    return f"fields {', '.join(map(repr, names))}: expected positive shares that sum to {expected}, got {total!r}"

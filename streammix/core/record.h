@@ -93,6 +93,33 @@ static inline __attribute__((always_inline)) void block_density(const engine *e,
         }
         break;
     }
+    case GAMMA:
+        for (int u = 0; u < b->units; u++) {
+            double x = row[b->column[2 * u]];
+            const double *t = b->theta + u * 4 * kpad + k;
+            if (x < INFINITY)
+                a->sum += gamma_exponent(all(x), all(row[b->column[2 * u + 1]]), CONST_AT(b->stat + u * 2 * kpad + k),
+                                         CONST_AT(t), CONST_AT(t + kpad), CONST_AT(t + 2 * kpad), CONST_AT(t + 3 * kpad));
+            else outside(x, dead);
+        }
+        break;
+    case DIRICHLET:
+        for (int u = 0; u < b->units; u++) {
+            const double *s = b->stat + u * b->stat_rows * kpad + k, *t = b->theta + u * b->theta_rows * kpad + k;
+            const int *column = b->column + u * b->width;
+            int pattern = e->whole ? FULL : unit_pattern(b, u, row);
+            if (pattern == FULL) a->sum += dirichlet_exponent(b->size, row + column[0], s, t, kpad);
+            if (pattern == PARTIAL) a->sum += dirichlet_partial(b->size, row + column[0], t, kpad);
+            if (pattern == OUTSIDE) *dead = all(-INFINITY);
+        }
+        break;
+    case NEGATIVE_BINOMIAL:
+        for (int u = 0; u < b->units; u++) {
+            double x = row[b->column[u]];
+            if (x < INFINITY) a->sum += negative_binomial_exponent(all(x), latent_of(b->theta + u * 4 * kpad + k, kpad));
+            else outside(x, dead);
+        }
+        break;
     case EXTERNAL:
         for (int u = 0; u < b->units; u++) {
             double x = row[b->column[u]];
@@ -110,6 +137,15 @@ static inline int is_whole(const double *row, int n) {
     return sum == sum;
 }
 
+/* sum of log x over a unit's coordinates; where some are missing, what they leave together is one */
+static double log_volume(const block *b, int u, const double *row) {
+    const double *x = row + b->column[u * b->width], *log_x = x + b->width / 2;
+    int pattern = b->kind == GAMMA ? (*x < INFINITY ? FULL : ABSENT) : unit_pattern(b, u, row);
+    double sum = pattern == PARTIAL ? log(rest_of(b->size, x)) : 0.0;
+    for (int j = 0; j < b->width / 2 && pattern <= PARTIAL; j++) sum += log_x[j] == log_x[j] ? log_x[j] : 0.0;
+    return sum;
+}
+
 /* what does not depend on the component, and what is computed for one component at a time */
 static inline void prepare(engine *e, const double *row) {
     e->whole = is_whole(row, e->n_columns);
@@ -117,16 +153,19 @@ static inline void prepare(engine *e, const double *row) {
         const block *b = e->blocks + i;
         double c = 0.0;
         if (b->kind == MVN) {
-            int pattern = e->whole ? FULL : mvn_pattern(b, row);
+            int pattern = e->whole ? FULL : unit_pattern(b, 0, row);
             e->pattern[i] = pattern;
             if (pattern == FULL) c = -HALF_LOG_2PI * b->size;
             if (pattern == PARTIAL)
                 for (int k = 0; k < e->kpad; k++)
                     e->y[b->y * e->kpad + k] = k < e->k ? mvn_partial(e, b, k, row, e->dense, 0, 0) : 0.0;
-        } else if (b->kind == LOGNORMAL || b->kind == POISSON || b->kind == BINOMIAL) {
+        } else if (b->kind == GAMMA || b->kind == DIRICHLET) {
+            for (int u = 0; u < b->units; u++) c -= log_volume(b, u, row);
+        } else if (b->kind == LOGNORMAL || b->kind == POISSON || b->kind == BINOMIAL || b->kind == NEGATIVE_BINOMIAL) {
             for (int u = 0; u < b->units; u++) {
                 double x = row[b->column[u]];
                 if (!(x < INFINITY)) continue;
+                if (b->kind == NEGATIVE_BINOMIAL) c += log_count_constant(x);
                 if (b->kind == LOGNORMAL) c -= x;
                 if (b->kind == POISSON) c -= log_factorial(x);
                 if (b->kind == BINOMIAL) c += log_choose(b->size, x);
@@ -317,6 +356,9 @@ static inline void block_maximize(const engine *e, const block *b, int k) {
         vd kappa = unit_kappa(e, b, u, k);
         switch (b->kind) {
         case MVN: mvn_maximize(b->size, s, p, kappa, t, kpad); break;
+        case GAMMA: gamma_maximize(s, p, kappa, t, kpad); break;
+        case DIRICHLET: dirichlet_maximize(b->size, s, p, kappa, t, kpad); break;
+        case NEGATIVE_BINOMIAL: negative_binomial_maximize(s, p, kappa, t, kpad); break;
         case EXPONENTIAL: exponential_maximize(CONST_AT(s), CONST_AT(p), kappa, t); break;
         case POISSON: poisson_maximize(CONST_AT(s), CONST_AT(p), kappa, t, kpad); break;
         case BERNOULLI: bernoulli_maximize(CONST_AT(s), CONST_AT(p), kappa, t, kpad); break;
@@ -347,7 +389,7 @@ static inline void block_step(const engine *e, const block *b, int k, const doub
     const int kpad = e->kpad;
     for (int u = 0; u < b->units; u++) {
         double *s = b->stat + u * b->stat_rows * kpad + k;
-        double x = row[b->column[u]];
+        double x = row[b->column[u * b->width]];
         const double *p = b->prior + u * b->prior_rows * kpad + k;
         vd rho = CONST_AT(e->rho + b->mass[u] * kpad + k);
         if (b->lanes) rho = (vd)((vi)rho & *(const vi *)(b->lanes + k));
@@ -360,7 +402,22 @@ static inline void block_step(const engine *e, const block *b, int k, const doub
                     if (rho[j] > 0.0) mvn_partial_update(e, b, k + j, row, rho[j]);
             continue;
         }
+        if (b->kind == DIRICHLET) {
+            int pattern = unit_pattern(b, u, row);
+            const double *t = b->theta + u * b->theta_rows * kpad + k;
+            if (pattern == FULL) dirichlet_step(b->size, row + b->column[u * b->width], rho, s, t, kpad);
+            if (pattern == PARTIAL) dirichlet_partial_step(b->size, row + b->column[u * b->width], rho, s, t, kpad);
+            continue;
+        }
         if (!(x < INFINITY)) continue;
+        if (b->kind == GAMMA) {
+            gamma_step(all(x), all(row[b->column[2 * u + 1]]), rho, s, b->theta + u * 4 * kpad + k, kpad);
+            continue;
+        }
+        if (b->kind == NEGATIVE_BINOMIAL) {
+            negative_binomial_step(all(x), rho, s, b->theta + u * 4 * kpad + k, kpad);
+            continue;
+        }
         if (b->kind != CATEGORICAL) {
             mean_step(all(x), rho, s);
             continue;
@@ -394,7 +451,9 @@ static int needs_fork(const engine *e, const double *row) {
         if (b->fixed) continue;
         for (int u = 0; u < b->units; u++) {
             if (b->mass[u] != 0) continue;
-            if (b->kind == MVN ? mvn_pattern(b, row) == ABSENT : row[b->column[u]] != row[b->column[u]]) return 1;
+            int present = 0;
+            for (int j = 0; j < b->width; j++) present |= row[b->column[u * b->width + j]] == row[b->column[u * b->width + j]];
+            if (!present) return 1;
         }
     }
     return 0;

@@ -36,7 +36,7 @@ static int is_always_observed(const table *t, int column, int width) {
 
 int unit_is_missing(const engine *e, int i, int u, const table *t, long begin, long end) {
     const block *b = e->blocks + i;
-    int width = b->kind == MVN ? b->size : 1, column = b->column[u * width];
+    int width = b->width, column = b->column[u * width];
     double x[TILE];
     if (b->fixed || b->mass[u] != 0 || is_always_observed(t, column, width)) return 0;
     for (long at = begin; at < end; at += TILE) {

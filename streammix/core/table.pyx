@@ -6,13 +6,17 @@ import numpy as np
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.math cimport NAN, log
+from libc.math cimport NAN
 from libc.stdint cimport uint8_t
 
 from streammix.core.engine cimport (
     BIT, FLOAT32, FLOAT64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64,
     cells, read_cells, read_rows, scan_column, table,
 )
+
+from streammix.core.transforms cimport transformed
+
+from streammix.core.reader import KINDS
 
 # the kinds of cells by the names of Arrow's types, and by their size and NumPy's (buffers') codes
 ARROW_KINDS = {
@@ -149,9 +153,10 @@ cdef class Table:
                 found[c] = bad
         return found
 
-    def take_log(self, int column):
-        """Replace a column by its logarithms, made by the very function that reads single records."""
+    def transform(self, int column, str kind):
+        """Replace a column's values by what such a column holds of them, by the function that reads single records."""
         cdef long at = 0, n, i
+        cdef int code = KINDS[kind]
         cdef double[SOME] block
         values = np.empty(self.n_rows)
         cdef double[::1] out = values
@@ -160,7 +165,7 @@ cdef class Table:
                 n = min(<long>SOME, self.n_rows - at)
                 read_cells(&self.t, column, at, n, block)
                 for i in range(n):
-                    out[at + i] = log(block[i]) if block[i] == block[i] else NAN
+                    out[at + i] = transformed(code, block[i]) if block[i] == block[i] else NAN
                 at += n
         self.bind_array(column, values)
 

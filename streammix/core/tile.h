@@ -25,21 +25,6 @@ typedef struct {
     int missing, outside;         /* some cell of the tile is missing or outside; outside */
 } tile;
 
-/* a bit a lane */
-static inline unsigned lanes_of(vi mask) {
-#if W == 8
-    return _mm512_movepi64_mask((__m512i)mask);
-#elif W == 4
-    return _mm256_movemask_pd((__m256d)mask);
-#elif defined(__SSE2__)
-    return _mm_movemask_pd((__m128d)mask);
-#else
-    return (mask[0] & 1) | (mask[1] & 2);
-#endif
-}
-
-static inline int some(vi mask) { return lanes_of(mask) != 0; }
-
 static double *take(double **work, long n) {
     double *p = *work;
     *work += (n + LANES - 1) / LANES * LANES;

@@ -3,7 +3,7 @@
 static void block_rows_density(const engine *e, const block *b, const double *c, int k, tile *t, double *lp) {
     const int kpad = e->kpad;
     for (int u = 0; u < b->units; u++, c += 2 * kpad) {
-        const int column = b->column[u];
+        const int column = b->column[u * b->width];
         const double *x = t->x + column * TILE, *theta = b->theta + u * b->theta_rows * kpad + k;
         const double *s = b->stat + u * b->stat_rows * kpad + k;
         switch (b->kind) {
@@ -24,6 +24,9 @@ static void block_rows_density(const engine *e, const block *b, const double *c,
                 add_density(lp + i, where_seen(t, column, i, v));
             }
             break;
+        case GAMMA:
+        case DIRICHLET:
+        case NEGATIVE_BINOMIAL: gamma_rows_density(e, b, u, k, t, lp); break;
         case CATEGORICAL:
             for (int i = 0; i < TILE; i++) t->top[i] = x[i] < b->size ? s[(1 + (long)x[i]) * kpad] : 0.0;
             ROWS {
@@ -36,12 +39,13 @@ static void block_rows_density(const engine *e, const block *b, const double *c,
 }
 
 /* what a record adds to every component, or NULL: log factorials; of log-Normals, log x again */
-static const double *rows_common(const block *b, tile *t) {
-    if (b->kind != POISSON && b->kind != BINOMIAL && b->kind != LOGNORMAL) return NULL;
+static const double *rows_common(const engine *e, const block *b, tile *t) {
+    if (b->kind != POISSON && b->kind != BINOMIAL && b->kind != LOGNORMAL && !has_gap(b)) return NULL;
     memset(t->common, 0, sizeof(double) * TILE);
     for (int u = 0; u < b->units; u++) {
         const double *x = t->x + b->column[u] * TILE, *seen = t->seen + b->column[u] * TILE;
-        if (b->kind == LOGNORMAL)
+        if (has_gap(b)) gamma_rows_common(e, b, u, t);
+        else if (b->kind == LOGNORMAL)
             ROWS AT(t->common + i) -= CONST_AT(x + i); /* 0 where missing */
         else
             for (int i = 0; i < TILE; i++)
@@ -52,7 +56,7 @@ static const double *rows_common(const block *b, tile *t) {
 }
 
 static void rows_outside(const block *b, int n_components, tile *t) {
-    for (int u = 0; u < (b->kind == MVN ? b->size : b->units); u++)
+    for (int u = 0; u < b->units * b->width; u++)
         for (int k = 0; k < n_components; k++)
             if (!b->lanes || b->lanes[k])
                 for (int i = 0; i < TILE; i++)
@@ -63,7 +67,7 @@ static void rows_outside(const block *b, int n_components, tile *t) {
 static void block_rows(const engine *e, const block *b, const double *c, const double *factor, const double *centred,
                        tile *t) {
     double before[TILE] __attribute__((aligned(64)));
-    const double *common = rows_common(b, t);
+    const double *common = rows_common(e, b, t);
     for (int k = 0; k < e->k; k++) {
         double *lp = t->r + k * TILE;
         if (b->lanes && !b->lanes[k]) continue;

@@ -5,15 +5,17 @@ static inline vd row_weight(const tile *t, const double *r, int column, int i) {
     return where_seen(t, column, i, CONST_AT(r + i));
 }
 
-static void block_rows_sums(const engine *e, const block *b, int k, const tile *t, double *sum, double *acc) {
+static void block_rows_sums(const engine *e, const block *b, int k, tile *t, double *sum, double *acc) {
     const int kpad = e->kpad;
     const double *r = t->r + k * TILE;
-    for (int u = 0; u < b->units; u++, sum++) {
-        const int column = b->column[u];
+    for (int u = 0; u < b->units; u++, sum += b->acc_rows) {
+        const int column = b->column[u * b->width];
         const double *x = t->x + column * TILE;
         if (b->kind == CATEGORICAL) {
             for (int i = 0; i < TILE; i++)
                 if (t->seen[column * TILE + i] > 0.0) acc[(long)x[i] * kpad + k] += r[i];
+        } else if (has_gap(b)) {
+            gamma_rows_sums(e, b, u, k, t, sum);
         } else if (b->kind != EXTERNAL) {
             vd parts[LANES / W] = {all(0.0)};
             ROWS parts[PART(i)] += row_weight(t, r, column, i) * CONST_AT(x + i);

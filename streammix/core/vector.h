@@ -37,8 +37,8 @@ static inline vd vmax(vd a, vd b) { return (vd)_mm_max_pd((__m128d)a, (__m128d)b
 static inline vd vmin(vd a, vd b) { return (vd)_mm_min_pd((__m128d)a, (__m128d)b); }
 static inline vd vsqrt(vd x) { return (vd)_mm_sqrt_pd((__m128d)x); }
 #else
-static inline vd vmax(vd a, vd b) { return (vd){a[0] > b[0] ? a[0] : b[0], a[1] > b[1] ? a[1] : b[1]}; }
-static inline vd vmin(vd a, vd b) { return (vd){a[0] < b[0] ? a[0] : b[0], a[1] < b[1] ? a[1] : b[1]}; }
+static inline vd vmax(vd a, vd b) { return select_(a > b, a, b); }
+static inline vd vmin(vd a, vd b) { return select_(a < b, a, b); }
 static inline vd vsqrt(vd x) { return (vd){sqrt(x[0]), sqrt(x[1])}; }
 #endif
 #endif
@@ -89,6 +89,21 @@ static inline vd vexp(vd x) {
     vexps(&x, 1);
     return x;
 }
+
+/* a bit a lane */
+static inline unsigned lanes_of(vi mask) {
+#if W == 8
+    return _mm512_movepi64_mask((__m512i)mask);
+#elif W == 4
+    return _mm256_movemask_pd((__m256d)mask);
+#elif defined(__SSE2__)
+    return _mm_movemask_pd((__m128d)mask);
+#else
+    return (mask[0] & 1) | (mask[1] & 2);
+#endif
+}
+
+static inline int some(vi mask) { return lanes_of(mask) != 0; }
 
 /* lanes in halves, quarters and pairs changing places */
 #if W == 8

@@ -7,29 +7,37 @@ from typing import Any
 from streammix.errors import ConfigError
 from streammix.families.base import Family, Interval
 from streammix.families.bernoulli import Bernoulli
+from streammix.families.beta import Beta
 from streammix.families.binomial import Binomial
 from streammix.families.categorical import Categorical
+from streammix.families.dirichlet import Dirichlet
 from streammix.families.exponential import Exponential
 from streammix.families.fixed import Fixed
+from streammix.families.gamma import Gamma
 from streammix.families.levels import Level, Levels, Probabilities, as_level
 from streammix.families.lognormal import LogNormal
 from streammix.families.multivariate_normal import MultivariateNormal
+from streammix.families.negative_binomial import NegativeBinomial
 from streammix.families.normal import Normal
 from streammix.families.poisson import Poisson
 
 __all__ = [
     "FAMILIES",
     "Bernoulli",
+    "Beta",
     "Binomial",
     "Categorical",
+    "Dirichlet",
     "Exponential",
     "Family",
     "Fixed",
+    "Gamma",
     "Interval",
     "Level",
     "Levels",
     "LogNormal",
     "MultivariateNormal",
+    "NegativeBinomial",
     "Normal",
     "Poisson",
     "Probabilities",
@@ -42,12 +50,16 @@ FAMILIES: dict[str, type[Family]] = {
     family.__name__: family
     for family in (
         Bernoulli,
+        Beta,
         Binomial,
         Categorical,
+        Dirichlet,
         Exponential,
         Fixed,
+        Gamma,
         LogNormal,
         MultivariateNormal,
+        NegativeBinomial,
         Normal,
         Poisson,
     )

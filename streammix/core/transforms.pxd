@@ -1,0 +1,20 @@
+"""What the columns of a row hold of a field's value."""
+
+from libc.math cimport log, log1p
+
+cdef enum:
+    REAL
+    WHOLE
+    LOG
+    LEVEL
+    COMPLEMENT
+    LOG_COMPLEMENT
+    SEVERAL
+
+
+cdef inline double transformed(int kind, double v) noexcept nogil:
+    if kind == LOG:
+        return log(v)
+    if kind == COMPLEMENT:
+        return 1.0 - v
+    return log1p(-v) if kind == LOG_COMPLEMENT else v
