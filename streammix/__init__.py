@@ -17,6 +17,10 @@ if TYPE_CHECKING:
         MultivariateNormal,
         Normal,
         Poisson,
+        StudentT,
+        Uniform,
+        VonMises,
+        ZeroInflated,
     )
     from streammix.mixture import Ingested, Mixture
     from streammix.stepsize import HalfLife, PowerDecay, RunningMean
@@ -47,6 +51,10 @@ __all__ = [
     "RecordError",
     "RunningMean",
     "StreammixError",
+    "StudentT",
+    "Uniform",
+    "VonMises",
+    "ZeroInflated",
     "batch",
     "load",
     "save",
@@ -67,6 +75,10 @@ _HOMES = {
         "MultivariateNormal",
         "Normal",
         "Poisson",
+        "StudentT",
+        "Uniform",
+        "VonMises",
+        "ZeroInflated",
     ),
     "streammix.mixture": ("Ingested", "Mixture"),
     "streammix.stepsize": ("HalfLife", "PowerDecay", "RunningMean"),

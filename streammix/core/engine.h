@@ -18,7 +18,8 @@
 #define SMALLEST 1e-300
 #define LARGEST 1e75 /* of a deviation and of a factor's entry: their products stay finite */
 
-enum { NORMAL, LOGNORMAL, MVN, EXPONENTIAL, POISSON, BERNOULLI, BINOMIAL, CATEGORICAL, EXTERNAL };
+enum { NORMAL, LOGNORMAL, MVN, EXPONENTIAL, POISSON, BERNOULLI, BINOMIAL, CATEGORICAL, EXTERNAL,
+       VONMISES, STUDENT, UNIFORM, INFLATED };
 enum { FULL, PARTIAL, ABSENT, OUTSIDE };
 enum { LEARNT = 0, IMPOSSIBLE = 1, FORK = 2 };
 
@@ -36,10 +37,22 @@ enum { LEARNT = 0, IMPOSSIBLE = 1, FORK = 2 };
  * BINOMIAL    mean                          p, log p, log 1-p  mean    S1
  * CATEGORICAL total, counts[V]              slope, floor       beta    counts[V]
  * EXTERNAL    none: the column holds log densities
+ * VONMISES    anchor's cos, sin,            mean's cos, sin,   spread  S1, S2
+ *             mean 1 - cos d, mean sin d    kappa, density^2
+ * STUDENT     anchor, offset, mean u d^2,   df, scale^2, ...   scale   S0, S1, S2, S3
+ *             mean u, mean u - 1 - log u
+ * UNIFORM     width                         1/width            -       -
+ * INFLATED    the inner's, kept,            the inner's,       inner's, inner's,
+ *             structural                    five shares        shares   shares
+ *
+ * A von Mises's cos and sin are of half the angle; d is the angle from the anchor. A Student's u is the latent scale
+ * of its precision, d the deviation from its location (circle.h).
  */
 typedef struct {
     int kind, units;
+    int inner;             /* the family inside an INFLATED one */
     long size;             /* D of an MVN, V of a categorical, n of a binomial */
+    double constant;       /* the period of a von Mises; the df of a Student where it is held, else 0 */
     int fixed;             /* the statistics never move */
     const int *column;     /* units x (D for an MVN, else 1) */
     const int *mass;       /* units: which mass each unit is weighed by */
@@ -48,7 +61,8 @@ typedef struct {
     const double *prior;
     long stat_rows, theta_rows, prior_rows, acc_rows; /* per unit */
     long acc;              /* first row in an accumulator */
-    long y;                /* first row of an MVN's forward substitution in engine.y */
+    long y;                /* first row in engine.y: an MVN's forward substitution; a row each von Mises (the record's
+                            * cos, sin) and Student (log(1 + z^2 / df)) */
 } block;
 
 typedef struct {

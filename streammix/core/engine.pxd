@@ -14,9 +14,14 @@ cdef extern from "engine.h":
     enum: BINOMIAL
     enum: CATEGORICAL
     enum: EXTERNAL
+    enum: VONMISES
+    enum: STUDENT
+    enum: UNIFORM
+    enum: INFLATED
     ctypedef struct block:
-        int kind, units, fixed
+        int kind, units, inner, fixed
         long size
+        double constant
         const int *column
         const int *mass
         const int64_t *lanes

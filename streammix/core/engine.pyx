@@ -24,15 +24,20 @@ fill_tables()
 KINDS = {
     "normal": NORMAL, "lognormal": LOGNORMAL, "mvn": MVN, "exponential": EXPONENTIAL, "poisson": POISSON,
     "bernoulli": BERNOULLI, "binomial": BINOMIAL, "categorical": CATEGORICAL, "external": EXTERNAL,
+    "vonmises": VONMISES, "student": STUDENT, "uniform": UNIFORM,
 }
+INFLATING = "inflated "  # before the name of the family inside
 GROUP = 8  # components come in groups of this many lanes
 CHUNK = 4096  # rows whose sums are taken together, whatever the number of threads
 cdef long ROWS_OF_A_CHUNK = CHUNK
 cdef long GROUP_SIZE = GROUP
 
 
-def rows_of(str kind, long size):
+def rows_of(str kind, size):
     """(statistics, theta, prior, accumulator): how many rows a unit of a family has in each."""
+    if kind.startswith(INFLATING):
+        stat, theta, prior, accumulated = rows_of(kind.removeprefix(INFLATING), size)
+        return stat + 2, theta + 5, prior + 2, accumulated + 2
     return {
         "normal": (3, 2, 1, 2),
         "lognormal": (3, 2, 1, 2),
@@ -43,6 +48,9 @@ def rows_of(str kind, long size):
         "binomial": (1, 3, 1, 1),
         "categorical": (1 + size, 2, 1, size),
         "external": (0, 0, 0, 0),
+        "vonmises": (4, 4, 1, 2),
+        "student": (5, 6, 1, 4),
+        "uniform": (1, 1, 1, 0),
     }[kind]
 
 
@@ -120,9 +128,18 @@ cdef class Engine:
                 if masses[u]:
                     mass_column[masses[u]] = columns[u * width]
                     mass_width[masses[u]] = width
-            e.blocks[i].kind = KINDS[kind]
+            if kind.startswith(INFLATING):
+                e.blocks[i].kind = INFLATED
+                e.blocks[i].inner = KINDS[kind.removeprefix(INFLATING)]
+            else:
+                e.blocks[i].kind = KINDS[kind]
             e.blocks[i].units = units
-            e.blocks[i].size = size
+            if kind in ("vonmises", "student"):
+                e.blocks[i].constant = size
+                e.blocks[i].y = y
+                y += units
+            else:
+                e.blocks[i].size = size
             e.blocks[i].fixed = fixed
             e.blocks[i].column = self.bind_ints(np.array(columns, dtype=np.intc))
             e.blocks[i].mass = self.bind_ints(np.array(masses, dtype=np.intc))
