@@ -29,6 +29,10 @@ from streammix.families import (
     MultivariateNormal,
     Normal,
     Poisson,
+    StudentT,
+    Uniform,
+    VonMises,
+    ZeroInflated,
     from_json,
     to_json,
 )
@@ -43,6 +47,9 @@ GIVEN: list[tuple[Family, Any]] = [
     (Poisson(3.5), scipy.stats.poisson(3.5)),
     (Bernoulli(0.8), scipy.stats.bernoulli(0.8)),
     (Binomial(10, 0.4), scipy.stats.binom(10, 0.4)),
+    (StudentT(30, 1, 2), scipy.stats.t(30, 1, 2)),
+    (Uniform(2, 5), scipy.stats.uniform(2, 3)),
+    (VonMises(3, 2), scipy.stats.vonmises(2, loc=3)),
 ]
 LEARNT: list[Family] = [
     Normal(),
@@ -53,6 +60,10 @@ LEARNT: list[Family] = [
     Binomial(7),
     MultivariateNormal(),
     Categorical(),
+    StudentT(),
+    StudentT(df=4),
+    VonMises(period=24),
+    ZeroInflated(family=Poisson()),
 ]
 
 REALS = st.floats(allow_nan=False, allow_infinity=False)
@@ -92,6 +103,10 @@ SIMPLE = st.one_of(
     st.builds(Binomial, st.integers(1, 2**53), SHARES),
     covariances(),
     categoricals(),
+    st.builds(StudentT, st.floats(0.1, 1e6), REALS, POSITIVES),
+    st.builds(VonMises, REALS, st.floats(0, 1e12), st.floats(1e-50, 1e50)),
+    st.builds(Uniform, st.floats(-1e70, 0), st.floats(1, 1e70)),
+    st.builds(ZeroInflated, SHARES, st.builds(LogNormal, REALS, POSITIVES)),
 )
 ANY = st.one_of(SIMPLE, st.builds(Fixed, SIMPLE.filter(lambda family: family.is_given)), st.builds(Fixed, FROZEN))
 
@@ -112,11 +127,14 @@ def test_every_family_comes_back_from_repr_json_pickle_and_copy(family: Family) 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_name_alone_declares_a_family_to_be_learnt(name: str) -> None:
-    if name in ("Binomial", "Fixed"):
+    if name == "ZeroInflated":
+        with pytest.raises(ConfigError, match="ZeroInflated: family must be"):
+            from_json(name)
+    elif name in ("Binomial", "Fixed", "Uniform"):
         with pytest.raises(ConfigError, match=f"{name} needs"):
             from_json(name)
     else:
-        assert repr(from_json(name)) == f"{name}()"
+        assert repr(from_json(name)) == repr(FAMILIES[name]())
         assert not from_json(name).is_given
 
 
@@ -248,6 +266,11 @@ INSIDE_OUTSIDE: list[tuple[Family, list[Any], list[Any]]] = [
         [0.5, math.nan, [], {}, b"a"],
     ),
     (Fixed(Bernoulli(0.5)), [0, 1], [2]),
+    (StudentT(), [0, -1e300], [math.nan, math.inf]),
+    (VonMises(), [0, -1e300, 7], [math.nan, math.inf]),
+    (Uniform(2, 5), [2, 5, 3.5], [1.999, 5.001, math.nan]),
+    (ZeroInflated(family=LogNormal()), [0, -0.0, 5e-324, 3], [-1, math.inf, math.nan]),
+    (ZeroInflated(family=Binomial(4)), [0, 4], [5, 2.5]),
     (Fixed(scipy.stats.norm()), [0, -1], [math.nan, math.inf]),
 ]
 

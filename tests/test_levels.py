@@ -22,9 +22,13 @@ table = pa.table({
     "d": gap(rng.random(n) < 0.2 + 0.3 * z), "e": gap(rng.exponential(1.0 + z)),
     "g": gap(np.array(list("xyzw"))[rng.integers(4, size=n)]), "h": gap(rng.binomial(10, 0.2 + 0.3 * z)),
     "u": gap(rng.normal(size=n)), "v": gap(rng.normal(3.0 * z)), "w": rng.normal(size=n),
+    "i": gap(rng.vonmises(z, 2.0) * 360), "j": gap(3.0 * z + rng.standard_t(3, n)), "k": gap(rng.uniform(size=n)),
+    "l": gap(rng.poisson(1 + 4 * z) * (rng.random(n) < 0.7)), "m": gap(rng.lognormal(z) * (rng.random(n) < 0.7)),
 })
 fields = {"a": sm.Normal(), "b": sm.LogNormal(), "c": sm.Poisson(), "d": sm.Bernoulli(), "e": sm.Exponential(),
-          "g": sm.Categorical(), "h": sm.Binomial(10), ("u", "v", "w"): sm.MultivariateNormal()}
+          "g": sm.Categorical(), "h": sm.Binomial(10), ("u", "v", "w"): sm.MultivariateNormal(),
+          "i": sm.VonMises(period=360), "j": sm.StudentT(), "k": sm.Uniform(0, 1),
+          "l": sm.ZeroInflated(family=sm.Poisson()), "m": sm.ZeroInflated(family=sm.LogNormal())}
 print(level_name(sys.argv[1]))
 for k, batch_size in ((3, 1), (3, 100), (11, 1), (9, 64)):
     model = sm.Mixture(n_components=k, fields=fields, batch_size=batch_size, warm_up=500, seed=2)
