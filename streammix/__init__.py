@@ -21,6 +21,10 @@ if TYPE_CHECKING:
         NegativeBinomial,
         Normal,
         Poisson,
+        StudentT,
+        Uniform,
+        VonMises,
+        ZeroInflated,
     )
     from streammix.mixture import Ingested, Mixture
     from streammix.stepsize import HalfLife, PowerDecay, RunningMean
@@ -55,6 +59,10 @@ __all__ = [
     "RecordError",
     "RunningMean",
     "StreammixError",
+    "StudentT",
+    "Uniform",
+    "VonMises",
+    "ZeroInflated",
     "batch",
     "load",
     "save",
@@ -79,6 +87,10 @@ _HOMES = {
         "NegativeBinomial",
         "Normal",
         "Poisson",
+        "StudentT",
+        "Uniform",
+        "VonMises",
+        "ZeroInflated",
     ),
     "streammix.mixture": ("Ingested", "Mixture"),
     "streammix.stepsize": ("HalfLife", "PowerDecay", "RunningMean"),

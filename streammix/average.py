@@ -3,10 +3,12 @@
 The average takes the statistics in every 100 records with weight 4 / (t + 3) at the t-th time: later ones count more.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from streammix.core.engine import Engine, width_of
+from streammix.core.engine import INFLATING, Engine, width_of
 from streammix.em import Layout
 from streammix.state import State
 
@@ -40,8 +42,11 @@ def take_in(engine: Engine, layout: Layout, average: State, state: State, times:
     engine.maximize()
 
 
-def _moments(kind: str, size: int, values: FloatArray, middle: FloatArray) -> FloatArray:
+def _moments(kind: str, size: Any, values: FloatArray, middle: FloatArray) -> FloatArray:
     """The mean statistics of one unit, in the accumulator's rows: about the average's mean for Gaussians."""
+    if kind.startswith(INFLATING):
+        inner = _moments(kind.removeprefix(INFLATING), size, values[:-2], middle[:-2])
+        return np.concatenate([inner * values[-2], values[-2:]])
     if kind in ("normal", "lognormal"):
         shift = (values[0] - middle[0]) + (values[1] - middle[1])
         return np.stack([shift, values[2] + shift**2])
@@ -62,4 +67,9 @@ def _moments(kind: str, size: int, values: FloatArray, middle: FloatArray) -> Fl
         ratio, excess = np.log(means / middles), (means - middles) / middles
         excess -= np.log1p(excess)
         return np.stack([means, gaps + excess, ratio - gaps], axis=1).reshape(-1, values.shape[1])
-    return values[:1]
+    if kind == "vonmises":
+        return values[2:4]
+    if kind == "student":
+        shift, weight = (values[0] - middle[0]) + (values[1] - middle[1]), values[3]
+        return np.stack([weight, weight * shift, values[2] + weight * shift**2, values[4]])
+    return values[:0] if kind == "uniform" else values[:1]

@@ -169,7 +169,7 @@ def _learnt(fields: Mapping[Any, Family] | None) -> dict[Names, Family] | None:
         return None
     result = _by_names(fields)
     for names, family in result.items():
-        if family.is_given and not isinstance(family, Fixed):
+        if family.is_given and family.parameter_names and not isinstance(family, Fixed):
             raise ConfigError(
                 f"field {', '.join(names)}: parameters in fields= come from the warm-up; give a start for each "
                 f"component by components=, or hold {family!r} still by Fixed({family!r})"

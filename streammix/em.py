@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streammix.core.engine import CHUNK, Engine, aligned, rows_of, width_of
+from streammix.angles import turn_anchors
+from streammix.core.engine import CHUNK, INFLATING, Engine, aligned, rows_of, width_of
 from streammix.core.table import Table
 from streammix.state import State, padded
 
 __all__ = ["blank", "collect", "iterate", "reanchor"]
 
 FloatArray = NDArray[np.float64]
-Layout = Sequence[tuple[str, list[int], int, bool, tuple[bool, ...] | None]]
+EXCESS = 0.1  # of a Student's t before anything is learnt: mean u - 1 - log u where df is about 10
+Layout = Sequence[tuple[str, list[int], Any, bool, tuple[bool, ...] | None]]
 
 
 def blank(layout: Layout, n_components: int, prior_weight: float) -> State:
@@ -29,12 +32,17 @@ def blank(layout: Layout, n_components: int, prior_weight: float) -> State:
         rows, _, prior_rows, _ = rows_of(kind, size)
         values, prior = aligned(units, rows, lanes), aligned(units, max(prior_rows, 1), lanes)
         prior[:] = 1.0
-        if kind in ("normal", "lognormal"):
+        if kind.removeprefix(INFLATING) in ("normal", "lognormal"):
             values[:, 2] = 1.0
+            values[:, 3:] = 0.5
         elif kind == "mvn":
             values[:, 2 * size : 3 * size] = 1.0
         elif kind == "categorical":
             values[:, 0] = 1.0
+        elif kind == "vonmises":
+            values[:, 0], values[:, 2] = 1.0, 0.5
+        elif kind == "student":
+            values[:, 2:4], values[:, 4] = 1.0, EXCESS
         elif kind != "external":
             values[:] = 0.5
         statistics.append(values)
@@ -82,9 +90,11 @@ def iterate(engine: Engine, state: State, acc: FloatArray, totals: FloatArray) -
 
 
 def reanchor(layout: Layout, state: State) -> None:
-    """Move each Gaussian's anchor to its mean, so that what is stored beside it is small."""
+    """Move each anchor to its component's mean, so that what is stored beside it is small."""
     for (kind, _, size, is_fixed, _), values in zip(layout, state.statistics, strict=True):
-        if is_fixed or kind not in ("normal", "lognormal", "mvn"):
+        if kind == "vonmises" and not is_fixed:
+            turn_anchors(values)
+        if is_fixed or kind.removeprefix(INFLATING) not in ("normal", "lognormal", "mvn", "student"):
             continue
         width = size if kind == "mvn" else 1
         anchor, offset = values[:, :width], values[:, width : 2 * width]

@@ -10,14 +10,12 @@ from river import base
 from streammix import frames
 from streammix.average import EVERY
 from streammix.core.records import Records
-from streammix.core.values import level_of
 from streammix.declaration import checked, from_json, to_json
 from streammix.errors import RecordError
-from streammix.families import Categorical, Family, Fixed
-from streammix.families.levels import Probabilities
-from streammix.gaps import GAPS, gap_parameters
+from streammix.families import Family, Fixed
 from streammix.learner import LARGEST_WEIGHT, Learner, check_weight
-from streammix.schema import OTHER, field_name
+from streammix.parameters import parameters_of, with_values
+from streammix.schema import field_name
 from streammix.state import Snapshot
 from streammix.stepsize import PowerDecay, StepSize
 
@@ -179,10 +177,10 @@ class Mixture(Records, base.Clusterer):
                         continue
                     if not isinstance(family, Fixed):
                         size = schema.size(block)
-                        values = _parameters(
+                        values = parameters_of(
                             block.kind, size, state.statistics[i][unit, :, k], engine.theta[i][unit, :, k]
                         )
-                        family = _with(family, values, list(schema.codes.get(names[0], ())))
+                        family = with_values(family, values, list(schema.codes.get(names[0], ())))
                     found[k][field_name(names)] = family
         order = [field_name(names) for names in schema.fields]
         return [{name: component[name] for name in order} for component in found]
@@ -409,39 +407,3 @@ def _revive(cls: type[Mixture], params: dict[str, Any], snapshot: Snapshot) -> M
 
 def _same(value: Any, default: Any) -> bool:
     return type(value) is type(default) and bool(value == default)
-
-
-def _parameters(kind: str, size: int, statistics: FloatArray, theta: FloatArray) -> Any:
-    """The parameters in people's order, from one component's statistics and theta."""
-    if kind in ("normal", "lognormal"):
-        return float(statistics[0] + statistics[1]), float(theta[0])
-    if kind == "mvn":
-        triangle = np.eye(size)
-        triangle[np.tril_indices(size, -1)] = statistics[3 * size :]
-        covariance = (triangle * theta[:size]) @ triangle.T
-        mean = statistics[:size] + statistics[size : 2 * size]
-        return tuple(mean.tolist()), tuple(tuple(row) for row in ((covariance + covariance.T) / 2).tolist())
-    if kind == "categorical":
-        shares = statistics[1 : 1 + size] * theta[0] + theta[1]
-        return (shares / shares.sum(),)
-    if kind in GAPS:
-        return gap_parameters(kind, size, statistics, theta)
-    return (float(theta[0]),)
-
-
-def _with(family: Family, values: Any, keys: list[Any]) -> Family:
-    """The family with learnt parameters. They are right by construction, so they are not checked anew."""
-    if isinstance(family, Categorical) and not keys:
-        return family  # no level was seen yet
-    if isinstance(family, Categorical):
-        other = "(other)"
-        while other in keys:
-            other = f"({other})"
-        levels = [other if key == OTHER else level_of(key) for key in keys]
-        return Categorical(Probabilities(zip(levels, map(float, values[0]), strict=True)))
-    learnt = object.__new__(type(family))
-    for name in family.__dataclass_fields__:
-        object.__setattr__(learnt, name, getattr(family, name))
-    for name, value in zip(family.parameter_names, values, strict=True):
-        object.__setattr__(learnt, name, value)
-    return learnt

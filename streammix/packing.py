@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from streammix.core.engine import aligned, rows_of, width_of
+from streammix.core.engine import INFLATING, aligned, rows_of, width_of
 from streammix.errors import CheckpointError
 from streammix.state import Snapshot, State, padded
 
@@ -24,7 +24,7 @@ IntArray = NDArray[np.int64]
 
 #: A block's kind in the core, the fields of each of its units, and which components it serves (None: all of them).
 BlockLabel = tuple[str, Sequence[tuple[str, ...]], Sequence[bool] | None]
-Layout = Sequence[tuple[str, list[int], int, bool, Sequence[bool] | None]]
+Layout = Sequence[tuple[str, list[int], Any, bool, Sequence[bool] | None]]
 
 _NUMBERS = pa.list_(pa.float64())
 _FIELD = pa.struct(
@@ -167,8 +167,9 @@ def _check_pending(pending: FloatArray, layout: Layout) -> None:
         raise CheckpointError(f"the checkpoint's rows have {pending.shape[1]} columns; its model reads {n_columns}")
     for kind, columns, size, _, _ in layout:
         _check_pairs(kind, size, pending[:, columns])
-        highest = {"categorical": size - 1, "binomial": size, "poisson": math.inf, "negative_binomial": math.inf}.get(
-            kind
+        bare = kind.removeprefix(INFLATING)
+        highest = {"categorical": size - 1 if kind == "categorical" else 0, "binomial": size}.get(
+            bare, math.inf if bare in ("poisson", "negative_binomial") else None
         )
         if highest is None:
             continue
@@ -226,6 +227,8 @@ def _pack_fields(state: State, blocks: Sequence[BlockLabel]) -> pa.ListArray:
 
 def _named(kind: str, rows: int, width: int) -> list[tuple[str, int]]:
     """Return the names of a unit's statistics and how many rows each has; see core/engine.h."""
+    if kind.startswith(INFLATING):
+        return [*_named(kind.removeprefix(INFLATING), rows - 2, width), ("kept", 1), ("structural", 1)]
     if kind in ("normal", "lognormal"):
         return [("anchor", 1), ("offset", 1), ("variance", 1)]
     if kind == "mvn":
@@ -234,6 +237,12 @@ def _named(kind: str, rows: int, width: int) -> list[tuple[str, int]]:
         return [("total", 1), ("counts", rows - 1)]
     if kind in ("gamma", "beta", "dirichlet", "negative_binomial"):
         return [("mean", rows // 2), ("gap", rows // 2)]
+    if kind == "vonmises":
+        return [("anchor", 2), ("spread", 1), ("across", 1)]
+    if kind == "student":
+        return [("anchor", 1), ("offset", 1), ("square", 1), ("weight", 1), ("excess", 1)]
+    if kind == "uniform":
+        return [("width", 1)]
     return [("mean", rows)] if rows else []
 
 

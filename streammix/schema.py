@@ -11,10 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammix.columns import LARGEST, Encoded, Encoder
+from streammix.core.engine import INFLATING
 from streammix.core.reader import Reader
 from streammix.core.values import level_key, level_of, short
 from streammix.errors import ConfigError
-from streammix.families import Binomial, Categorical, Dirichlet, Family, Fixed, MultivariateNormal
+from streammix.families import (
+    Binomial,
+    Categorical,
+    Dirichlet,
+    Family,
+    Fixed,
+    MultivariateNormal,
+    StudentT,
+    Uniform,
+    VonMises,
+    ZeroInflated,
+)
 from streammix.families.base import Interval
 from streammix.frames import Frame
 
@@ -24,6 +36,7 @@ FloatArray = NDArray[np.float64]
 Names = tuple[str, ...]
 
 LARGEST_JOINT = 1e50  # products of several of them, where coordinates are missing
+HUGE = sys.float_info.max
 MAX_LEVELS = 10_000  # levels of a field; later ones share one level, OTHER
 OTHER = ("other", None)
 
@@ -50,7 +63,8 @@ class Block:
     columns
         Which columns of a row the units read, one unit after the other.
     size
-        D of a group, the number of levels, or n of a binomial.
+        D of a group, the number of levels, n of a binomial, the period of a von Mises, the df of a Student's t (0:
+        learnt), the ends of a uniform.
     is_fixed
         Whether the statistics never move.
     lanes
@@ -62,7 +76,7 @@ class Block:
     kind: str
     names: list[Names]
     columns: list[int]
-    size: int
+    size: Any
     is_fixed: bool
     lanes: tuple[bool, ...] | None
     families: list[list[Family | None]]
@@ -127,11 +141,11 @@ class Schema:
                 dead |= np.array(block.lanes)
         return bool(dead.all())
 
-    def layout(self) -> list[tuple[str, list[int], int, bool, tuple[bool, ...] | None]]:
+    def layout(self) -> list[tuple[str, list[int], Any, bool, tuple[bool, ...] | None]]:
         """Return the blocks in the form of the core's Engine."""
         return [(b.kind, b.columns, self.size(b), b.is_fixed, b.lanes) for b in self.blocks]
 
-    def size(self, block: Block) -> int:
+    def size(self, block: Block) -> Any:
         """Return the number of levels of a categorical block as of now, the size of any other."""
         return len(self.codes[block.names[0][0]]) if block.kind == "categorical" else block.size
 
@@ -169,7 +183,7 @@ class Schema:
 
     def _add(self, names: Names, foreign: list[tuple[Names, list[int], Fixed]]) -> None:
         """Make the columns and the blocks of one field or group."""
-        kinds: dict[tuple[str, int, bool], list[int]] = {}
+        kinds: dict[tuple[str, Any, bool], list[int]] = {}
         for k, component in enumerate(self.components):
             family = component[names]
             if isinstance(family, Fixed) and family.is_foreign:
@@ -180,18 +194,18 @@ class Schema:
                     known[1].append(k)
                 continue
             inner = family.distribution if isinstance(family, Fixed) else family
-            size = inner.n if isinstance(inner, Binomial) else len(names)
-            kinds.setdefault((inner.core, size, isinstance(family, Fixed)), []).append(k)
+            is_fixed = isinstance(family, (Fixed, Uniform))
+            kinds.setdefault((_core(inner), _size(inner, len(names)), is_fixed), []).append(k)
         supports = {(kind, size) for kind, size, _ in kinds}
         # 1: other components' families may take what this one's support excludes; 2: an object from elsewhere may
         is_shared = 2 if kinds and any(f[0] == names for f in foreign) else int(len(supports) > 1)
-        columns: dict[tuple[str, int], list[int]] = {}
+        columns: dict[tuple[str, Any], list[int]] = {}
         for (kind, size, is_fixed), lanes in kinds.items():
             if (kind, size) not in columns:
                 columns[kind, size] = self._add_columns(names, kind, size, lanes, is_shared)
             self._place(names, kind, size, is_fixed, lanes, columns[kind, size])
 
-    def _add_columns(self, names: Names, kind: str, size: int, lanes: list[int], is_shared: int) -> list[int]:
+    def _add_columns(self, names: Names, kind: str, size: Any, lanes: list[int], is_shared: int) -> list[int]:
         inner = [_inner(self.components[k][names]) for k in lanes]
         first = len(self._rules)
         if kind == "categorical":
@@ -207,21 +221,22 @@ class Schema:
             return list(range(first, len(self._rules)))
         support = inner[0].support
         assert isinstance(support, Interval)
-        largest = {"lognormal": sys.float_info.max, "mvn": LARGEST_JOINT}.get(kind, LARGEST)
+        bare = kind.removeprefix(INFLATING)
+        largest = {"lognormal": HUGE, "vonmises": HUGE, "mvn": LARGEST_JOINT}.get(bare, LARGEST)
         low = max(math.nextafter(support.low, math.inf) if support.low_open else support.low, -largest)
         high = min(math.nextafter(support.high, -math.inf) if support.high_open else support.high, largest)
-        for rule in COLUMNS.get(kind, ("whole" if support.integer else "real",)):
+        for rule in COLUMNS.get(bare, ("whole" if support.integer else "real",)):
             for name in names:
                 self._rules.append((name, rule, low, high, None, False, is_shared))
                 self._whats.append(support.describe())
         return list(range(first, len(self._rules)))
 
-    def _place(self, names: Names, kind: str, size: int, is_fixed: bool, lanes: list[int], columns: list[int]) -> None:
+    def _place(self, names: Names, kind: str, size: Any, is_fixed: bool, lanes: list[int], columns: list[int]) -> None:
         everyone = len(lanes) == len(self.components)
         mask = None if everyone else tuple(k in lanes for k in range(len(self.components)))
         families = [component[names] if k in lanes else None for k, component in enumerate(self.components)]
         alone = kind in ("mvn", "dirichlet", "categorical")
-        size = size if alone or kind == "binomial" else 1
+        size = size if alone or kind.removeprefix(INFLATING) in ("binomial", "vonmises", "student") else 1
         for block in self.blocks:
             if not alone and (block.kind, block.size, block.is_fixed, block.lanes) == (kind, size, is_fixed, mask):
                 block.names.append(names)
@@ -245,6 +260,26 @@ class Schema:
 def field_name(names: Names) -> str | Names:
     """Return the key under which people know a field or a group."""
     return names[0] if len(names) == 1 else names
+
+
+def _core(family: Family) -> str:
+    return INFLATING + family.family.core if isinstance(family, ZeroInflated) else family.core
+
+
+def _size(family: Family, n_fields: int) -> Any:
+    """What a block's families have in common besides their kind."""
+    match family:
+        case Binomial():
+            return family.n
+        case VonMises():
+            return family.period
+        case StudentT():
+            return family.held_df
+        case ZeroInflated():
+            return _size(family.family, n_fields)
+        case Uniform():
+            return family.low, family.high
+    return n_fields
 
 
 def _inner(family: Family) -> Family:

@@ -4,16 +4,18 @@ Starts are k-means++ partitions in standardised space, with one or ten Lloyd ste
 the best few run to convergence, and the best of those by likelihood is the state that the stream goes on from.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streammix.core.engine import Engine
+from streammix.angles import mean_angle, on_circle, spread_within
+from streammix.core.engine import INFLATING, Engine
 from streammix.core.table import Table
 from streammix.core.values import level_key
-from streammix.em import blank, collect, iterate, reanchor
+from streammix.em import EXCESS, blank, collect, iterate, reanchor
 from streammix.errors import ConfigError
 from streammix.families import (
     Bernoulli,
@@ -23,8 +25,10 @@ from streammix.families import (
     Fixed,
     MultivariateNormal,
     Normal,
+    ZeroInflated,
 )
 from streammix.gaps import GAPS, check_given, fill_gaps, gap_priors, shrink_gaps, value_columns
+from streammix.kmeans import kmeans
 from streammix.schema import Names, Schema
 from streammix.state import State
 
@@ -36,6 +40,8 @@ STARTS = 10
 SHORT = 15  # iterations of each start
 FINALISTS = 3
 LONG = 200  # iterations of a finalist at the most
+SPREADING = ("normal", "lognormal", "mvn", "vonmises", "student")  # families whose prior is a scale
+COUNTS = ("poisson", "binomial")  # families that make zeros of their own
 PRIOR_WEIGHT = 0.01  # pseudo-observations a component and unit
 LEAST_RECORDS, MOST_RECORDS, RECORDS_PER_PARAMETER = 1_000, 4_000, 5
 
@@ -94,7 +100,8 @@ def free_parameters(fields: Mapping[Names, Family], n_components: int, levels: M
         elif isinstance(family, Categorical):
             each += max(levels.get(names[0], 2) - 1, 1)
         else:
-            each += len(family.parameter_names)
+            inner = family.family if isinstance(family, ZeroInflated) else family
+            each += len(inner.parameter_names) + isinstance(family, ZeroInflated)
     return n_components * each + n_components - 1
 
 
@@ -140,7 +147,7 @@ def warm_state(
     first = state.copy()
     for start in range(STARTS):
         state.assign(first)
-        labels = _kmeans(space, n_components, 1 if start % 2 else 10, rng)
+        labels = kmeans(space, n_components, 1 if start % 2 else 10, rng)
         _shrink_scales(layout, state, columns, labels)
         acc = engine.accumulator()
         engine.accumulate(table, 0, table.n_rows, weights, np.eye(n_components)[labels], acc)
@@ -199,11 +206,20 @@ def _fill_given(schema: Schema, state: State) -> None:
                     continue
                 given = family.statistics()
                 _check_scale(block.kind, given, block.names[unit])
-                if block.kind in ("normal", "lognormal"):
+                if block.kind.startswith(INFLATING):
+                    _fill_inflated(block.kind, given, values[unit, :, k], prior[unit, :, k])
+                elif block.kind in ("normal", "lognormal"):
                     values[unit, 0, k], values[unit, 2, k] = given[0], given[1]
                     prior[unit, 0, k] = given[1]
                 elif block.kind == "mvn":
                     _fill_factor(values[unit, :, k], prior[unit, :, k], given[0], given[1])
+                elif block.kind == "vonmises":
+                    half = math.pi * float(given[0]) / block.size
+                    values[unit, :, k] = math.cos(half), math.sin(half), given[1], 0.0
+                    prior[unit, 0, k] = given[1]
+                elif block.kind == "student":
+                    values[unit, :, k] = given[0], 0.0, given[1], 1.0, given[2]
+                    prior[unit, 0, k] = given[1]
                 elif block.kind == "categorical":
                     inner: Any = family.distribution if isinstance(family, Fixed) else family
                     codes = schema.codes[block.names[unit][0]]
@@ -226,8 +242,18 @@ def _fill_given(schema: Schema, state: State) -> None:
                     prior[unit, :, k] = prior[unit, :, served[0]]
 
 
+def _fill_inflated(kind: str, given: tuple[FloatArray, ...], values: FloatArray, prior: FloatArray) -> None:
+    """Write the inner statistics and, last, their share and that of structural zeros."""
+    prior[-2:] = values[-2:] = 1.0 - given[0], given[0]
+    values[0], prior[0] = given[1], given[-1]
+    if kind.removeprefix(INFLATING) in ("normal", "lognormal"):
+        values[2] = given[2]
+
+
 def _check_scale(kind: str, given: tuple[FloatArray, ...], names: Names) -> None:
-    if kind in ("normal", "lognormal", "mvn"):
+    if kind.startswith(INFLATING):
+        _check_scale(kind.removeprefix(INFLATING), given[1:], names)
+    if kind in ("normal", "lognormal", "mvn", "student"):
         variances = np.diag(given[1]) if kind == "mvn" else given[1]
         if not ((variances > 1e-120) & (variances < 1e140)).all():
             raise ConfigError(f"field {', '.join(names)}: a variance must lie between 1e-120 and 1e140, not {given[1]}")
@@ -252,7 +278,7 @@ def _fill_scales(
     weights: FloatArray | None,
 ) -> None:
     """Write anchors at the fields' means, and priors at the scale that one of K components would have."""
-    spread = ("normal", "lognormal", "mvn", *GAPS)
+    spread = (*SPREADING, *GAPS)
     gaussian = sum(len(value_columns(kind, own, size)) for kind, own, size, *_ in layout if kind in spread)
     shrinkage = state.n_components ** (2 / max(gaussian, 1))
     for i, (kind, own, size, is_fixed, _) in enumerate(layout):
@@ -270,25 +296,50 @@ def _fill_scales(
             continue
         for unit, column in enumerate(own):
             seen = columns[column][~np.isnan(columns[column])]
-            mean = float(seen.mean()) if seen.size else 0.0
-            if kind in ("normal", "lognormal"):
-                mean, variance = _mean_variance(seen)
-                values[unit, 0] = mean
-                values[unit, 2] = variance
-                prior[unit, 0] = variance / shrinkage
-            elif kind == "categorical":
-                values[unit, 0] = 1.0
-                values[unit, 1:] = 1 / max(size, 1)
-                prior[unit, 0] = PRIOR_WEIGHT
-            else:
-                least = 0.5 / (seen.size + 1)
-                if kind in ("bernoulli", "binomial"):
-                    top = size if kind == "binomial" else 1
-                    mean = min(max(mean, least), top - least)
-                elif mean <= 0.0:
-                    mean = least
-                values[unit, 0] = mean
-                prior[unit, 0] = mean
+            _fill_unit(kind, size, seen, values[unit], prior[unit], shrinkage)
+
+
+def _fill_unit(kind: str, size: Any, seen: FloatArray, values: FloatArray, prior: FloatArray, shrinkage: float) -> None:
+    """Write the statistics of what was seen of one field, and its prior."""
+    if kind.startswith(INFLATING):
+        inner = kind.removeprefix(INFLATING)
+        others = _without_zeros(kind, seen)
+        least = 0.5 / (seen.size + 1)
+        kept = min(max(others.size / max(seen.size, 1), least), 1.0 - least)
+        kept = (kept + 1.0) / 2 if inner in COUNTS else kept
+        values[-2], values[-1] = prior[-2], prior[-1] = kept, 1.0 - kept
+        _fill_unit(inner, size, others, values[:-2], prior[:-2], shrinkage)
+    elif kind == "vonmises":
+        angle, spread = mean_angle(seen, size)
+        values[:] = np.array([math.cos(angle / 2), math.sin(angle / 2), spread, 0.0])[:, None]
+        prior[0] = spread / shrinkage
+    elif kind == "student":
+        mean, variance = _middle(seen)
+        values[:] = np.array([mean, 0.0, variance, 1.0, EXCESS])[:, None]
+        prior[0] = variance / shrinkage
+    elif kind in ("normal", "lognormal"):
+        mean, variance = _mean_variance(seen)
+        values[0] = mean
+        values[2] = variance
+        prior[0] = variance / shrinkage
+    elif kind == "categorical":
+        values[0] = 1.0
+        values[1:] = 1 / max(size, 1)
+        prior[0] = PRIOR_WEIGHT
+    else:
+        mean = float(seen.mean()) if seen.size else 0.0
+        least = 0.5 / (seen.size + 1)
+        if kind in ("bernoulli", "binomial"):
+            top = size if kind == "binomial" else 1
+            mean = min(max(mean, least), top - least)
+        elif mean <= 0.0:
+            mean = least
+        values[0] = prior[0] = mean
+
+
+def _without_zeros(kind: str, values: FloatArray) -> FloatArray:
+    """The values that a zero-inflated family's inner one has made for sure; zeros of log x are infinite."""
+    return values[np.isfinite(values) if kind.endswith("lognormal") else values != 0.0]
 
 
 def _shrink_scales(
@@ -301,11 +352,20 @@ def _shrink_scales(
     for i, (kind, own, size, is_fixed, _) in enumerate(layout):
         if not is_fixed and kind in GAPS:
             shrink_gaps(kind, size, [columns[column] for column in own], labels, state.priors[i])
-        if is_fixed or kind not in ("normal", "lognormal", "mvn"):
+        bare = kind.removeprefix(INFLATING)
+        if is_fixed or bare not in SPREADING:
             continue
-        centred = np.stack([_centred(columns[column], labels, state.n_components) for column in own])
-        within = _pooled(centred)[1] if kind == "mvn" else [_mean_variance(row[~np.isnan(row)])[1] for row in centred]
-        prior = state.priors[i].reshape(len(own), -1)
+        prior = state.priors[i][0] if kind == "mvn" else state.priors[i][:, 0]
+        if kind == "vonmises":
+            for row, column in zip(prior, own, strict=True):
+                np.minimum(row, spread_within(columns[column], size, labels, state.n_components), out=row)
+            continue
+        cells = [columns[column] for column in own]
+        if kind != bare:
+            cells = [np.where(np.isin(values, (0.0, -np.inf)), np.nan, values) for values in cells]
+        centred = np.stack([_centred(values, labels, state.n_components) for values in cells])
+        moments = _middle if kind == "student" else _mean_variance
+        within = _pooled(centred)[1] if kind == "mvn" else [moments(row[~np.isnan(row)])[1] for row in centred]
         for row, spread in zip(prior, within, strict=True):
             if spread > 1e-14 * row[0]:  # a field that is constant within clusters says nothing of their spread
                 np.minimum(row, spread, out=row)
@@ -330,6 +390,15 @@ def _mean_variance(seen: FloatArray) -> tuple[float, float]:
     return mean, variance if variance > 0.0 else max((1e-6 * mean) ** 2, 1e-200 if mean else 1e-12)
 
 
+def _middle(seen: FloatArray) -> tuple[float, float]:
+    """Median, and the variance of a normal with the same quartiles: what lies far out does not move them."""
+    if not seen.size:
+        return 0.0, 1.0
+    low, middle, high = np.quantile(seen, [0.25, 0.5, 0.75])
+    variance = float(((high - low) / 1.349) ** 2)
+    return (float(middle), variance) if variance > 0.0 else _mean_variance(seen)
+
+
 def _pooled(cells: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Means, and the variance of each field given those before it."""
     moments = [_mean_variance(row[~np.isnan(row)]) for row in cells]
@@ -352,43 +421,30 @@ def _standardised(layout: Sequence[tuple[str, list[int], int, bool, Any]], colum
     for kind, own, size, *_ in layout:
         for column in value_columns(kind, own, size):
             values = columns[column]
-            if kind == "external":
+            if kind in ("external", "uniform"):
+                continue
+            if kind == "vonmises":
+                points.extend(on_circle(values, size))
                 continue
             if kind == "categorical":
                 common = np.argsort(-np.bincount(values[~np.isnan(values)].astype(int), minlength=size))[:20]
                 points.extend((values == level).astype(np.float64) for level in common)
                 continue
+            bare = kind.removeprefix(INFLATING)
             if kind == "gamma":
                 values = np.cbrt(values)
-            elif kind in ("exponential", "poisson", "beta", "dirichlet", "negative_binomial"):
+            elif kind in ("beta", "dirichlet", "negative_binomial"):
                 values = np.sqrt(values)
             finite = np.isfinite(values)
+            if bare != kind and bare not in COUNTS:  # zeros lie at the mean of the others, and say so
+                finite &= (values != 0.0) | (bare == "lognormal")
+                marks = np.isfinite(values) & ~finite if bare != "lognormal" else np.isneginf(values)
+                points.append((marks - marks.mean()) / max(marks.std(), 1e-6))
+            if bare in ("exponential", "poisson"):
+                values = np.sqrt(np.where(finite, values, 0.0))
+            if kind == "student":  # what lies far out must not have clusters of its own
+                mean, variance = _middle(values[finite])
+                values = np.arcsinh((values - mean) / math.sqrt(variance))
             mean, variance = _mean_variance(values[finite])
             points.append(np.where(finite, values - mean, 0.0) / np.sqrt(variance))
     return np.stack(points, axis=1) if points else np.zeros((n, 1))
-
-
-def _kmeans(space: FloatArray, k: int, lloyd_steps: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Labels of a k-means++ start after a few Lloyd steps."""
-    n = len(space)
-    centers = [space[rng.integers(n)]]
-    nearest = np.full(n, np.inf)
-    for _ in range(k - 1):
-        nearest = np.minimum(nearest, ((space - centers[-1]) ** 2).sum(axis=1))
-        total = nearest.sum()
-        chance = nearest / total if total > 0 else np.full(n, 1 / n)
-        centers.append(space[rng.choice(n, p=chance)])
-    places = np.array(centers)
-    squares = (space**2).sum(axis=1)
-    for _ in range(lloyd_steps):
-        labels = _nearest(space, squares, places)
-        sizes = np.bincount(labels, minlength=k)
-        for j in range(k):
-            if sizes[j]:
-                places[j] = space[labels == j].mean(axis=0)
-    return _nearest(space, squares, places)
-
-
-def _nearest(space: FloatArray, squares: FloatArray, places: FloatArray) -> NDArray[np.intp]:
-    distances = squares[:, None] - 2 * space @ places.T + (places**2).sum(axis=1)
-    return np.asarray(distances.argmin(axis=1))

@@ -78,6 +78,10 @@ FAMILIES: dict[str, Callable[..., Any]] = {
     "beta": sm.Beta,
     "dirichlet": sm.Dirichlet,
     "negative_binomial": sm.NegativeBinomial,
+    "vonmises": sm.VonMises,
+    "student": sm.StudentT,
+    "uniform": sm.Uniform,
+    "inflated": lambda zero, inner: sm.ZeroInflated(zero, FAMILIES[inner[0]](*inner[1:])),
 }
 PARAMETERS = {
     "normal": ("mean", "variance"),
@@ -93,6 +97,10 @@ PARAMETERS = {
     "beta": ("a", "b"),
     "dirichlet": ("concentration",),
     "negative_binomial": ("mean", "size"),
+    "vonmises": ("mean", "concentration", "period"),
+    "student": ("df", "location", "scale"),
+    "uniform": ("low", "high"),
+    "inflated": ("zero", "family"),
 }
 
 
@@ -112,8 +120,12 @@ def assert_close(
         for field, (kind, *values) in expected_k.items():
             if kind == "fixed":
                 continue
+            shown_family = shown_k[field]
+            if kind == "inflated":
+                np.testing.assert_allclose(shown_family.zero, values[0], rtol=tolerance, atol=tolerance)
+                shown_family, (kind, *values) = shown_family.family, values[1]
             for name, value in zip(PARAMETERS[kind], values, strict=True):
-                ours = getattr(shown_k[field], name)
+                ours = getattr(shown_family, name)
                 where = f"component {k}, {field}, {name}"
                 if isinstance(value, dict):
                     assert set(ours) == set(value), where
@@ -161,6 +173,7 @@ class Block:
         return self.fields if len(self.fields) > 1 else self.fields[0]
 
 
+STILL = ("fixed", "uniform")  # never learnt
 NOISE = stats.gamma(2.0, scale=1.5)
 SHARES = {"de": (0.6, 0.2, 0.1), "fr": (0.3, 0.2, 0.3), "it": (0.1, 0.6, 0.6)}
 
@@ -238,10 +251,40 @@ BLOCKS = {
         sm.Dirichlet(),
     ),
     "negative_binomial": Block(
-        ("visits",),
+        ("errors",),
         lambda k: ("negative_binomial", 2.0 + 4.0 * k, 1.5 + k),
         lambda rng, z: (int(rng.negative_binomial(2.0, 0.5 / (1.0 + z))),),
         sm.NegativeBinomial(),
+    ),
+    "vonmises": Block(
+        ("hour",),
+        lambda k: ("vonmises", 3.0 + 8.0 * k, 1.5 + k, 24.0),
+        lambda rng, z: (float((rng.vonmises(0.0, 3.0) / math.tau + z / 2) % 1.0 * 24.0),),
+        sm.VonMises(period=24),
+    ),
+    "student": Block(
+        ("delay",),
+        lambda k: ("student", 5.0 + k, 2.5 * k - 1.0, 1.5),
+        lambda rng, z: (float(3.0 * z + rng.standard_t(4)),),
+        sm.StudentT(),
+    ),
+    "uniform": Block(
+        ("phase",),
+        lambda k: ("uniform", 0.0, 10.0 + k),
+        lambda rng, z: (float(rng.uniform(0.0, 10.0)),),
+        sm.Uniform(0, 12),
+    ),
+    "inflated": Block(
+        ("visits",),
+        lambda k: ("inflated", 0.3, ("poisson", 2.0 + 4.0 * k)),
+        lambda rng, z: (int(rng.poisson(1.5 + 5.0 * z) * (rng.random() < 0.7)),),
+        sm.ZeroInflated(family=sm.Poisson()),
+    ),
+    "hurdle": Block(
+        ("spent",),
+        lambda k: ("inflated", 0.4 + 0.2 * k, ("lognormal", 0.8 * k, 0.7)),
+        lambda rng, z: (float(rng.lognormal(1.0 * z, 0.6) * (rng.random() < 0.5)),),
+        sm.ZeroInflated(family=sm.LogNormal()),
     ),
 }
 

@@ -7,6 +7,8 @@ A *component* is a dict from a field, or a tuple of fields, to its distribution 
     ("normal", mean, variance)      ("mvn", mean, covariance)       ("lognormal", mean, variance)
     ("exponential", rate)           ("poisson", rate)               ("bernoulli", p)
     ("binomial", n, p)              ("categorical", {level: p})     ("fixed", frozen scipy distribution)
+    ("vonmises", mean, concentration, period)                       ("student", df, location, scale)
+    ("uniform", low, high)         ("inflated", zero, distribution of the others)
     and those of oracle_gamma
 
 A *record* is a dict from field to value; one that is absent, None or NaN is missing and is integrated out.
@@ -20,7 +22,7 @@ from typing import Any
 import numpy as np
 import oracle_gamma
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, special, stats
 from scipy.special import logsumexp
 
 Field = str | tuple[str, ...]
@@ -74,6 +76,18 @@ def scipy_log_density(distribution: tuple[Any, ...], x: Array) -> Any:
             return stats.bernoulli.logpmf(x, p)
         case ("binomial", n, p):
             return stats.binom.logpmf(x, n, p)
+        case ("vonmises", mean, concentration, period):
+            return stats.vonmises.logpdf(x, concentration, loc=mean, scale=period / (2 * math.pi))
+        case ("student", df, location, scale):
+            return stats.t.logpdf(x, df, location, scale)
+        case ("uniform", low, high):
+            return stats.uniform.logpdf(x, low, high - low)
+        case ("inflated", zero, inner):
+            with np.errstate(divide="ignore"):
+                others = math.log1p(-zero) + scipy_log_density(inner, x)
+                if inner[0] in ("poisson", "binomial"):
+                    return np.where(x == 0, np.logaddexp(math.log(zero), others), others)
+                return np.where(x == 0, math.log(zero), others)
         case ("fixed", other):
             return other.logpdf(x) if hasattr(other, "logpdf") else other.logpmf(x)
     if distribution[0] in oracle_gamma.KINDS:
@@ -162,7 +176,7 @@ def sums(field: Field, distribution: tuple[Any, ...], records: Sequence[Record],
     seen = is_observed(records, field)
     mass = float(r[seen].sum())
     kind = distribution[0]
-    if kind == "fixed":
+    if kind in ("fixed", "uniform"):
         return [mass]
     if kind == "mvn":
         assert isinstance(field, tuple)
@@ -180,6 +194,22 @@ def sums(field: Field, distribution: tuple[Any, ...], records: Sequence[Record],
     x = number_column(records, field)[seen]
     if kind in oracle_gamma.KINDS:
         return [mass, *oracle_gamma.sums(distribution, x, r[seen])]
+    if kind == "inflated":  # some zeros are not the inner distribution's
+        zero, inner = distribution[1:]
+        kept = np.where(x == 0, 0.0, 1.0)
+        if inner[0] in ("poisson", "binomial"):
+            structural = zero / np.exp(scipy_log_density(distribution, np.zeros(1)))[0]
+            kept = np.where(x == 0, 1 - structural, 1.0)
+        whose = np.flatnonzero(seen)[kept > 0]
+        return [mass, *sums(field, inner, [records[i] for i in whose], r[whose] * kept[kept > 0])]
+    if kind == "vonmises":
+        angle = 2 * math.pi * x / distribution[3]
+        return [mass, float(r[seen] @ np.cos(angle)), float(r[seen] @ np.sin(angle))]
+    if kind == "student":  # the latent scale u of the precision, given x, is a gamma
+        df, location, scale = distribution[1:]
+        rate = (df + ((x - location) / scale) ** 2) / 2
+        u, log_u = (df + 1) / 2 / rate, special.digamma((df + 1) / 2) - np.log(rate)
+        return [mass, *(float(r[seen] @ moment) for moment in (u, u * x, u * x * x, log_u))]
     if kind == "lognormal":
         x = np.log(x)
     powers = [x, x * x] if kind in ("normal", "lognormal") else [x]
@@ -202,8 +232,17 @@ def statistics_of(distribution: tuple[Any, ...], mass: float) -> list[Any]:
             return [mass, mass * n * p]
         case ("categorical", probabilities):
             return [mass, *(mass * p for p in probabilities.values())]
-        case ("fixed", _):
+        case ("fixed", _) | ("uniform", _, _):
             return [mass]
+        case ("inflated", zero, inner):
+            return [mass, *statistics_of(inner, mass * (1 - zero))]
+        case ("vonmises", mean, concentration, period):
+            length = mass * special.i1e(concentration) / special.i0e(concentration)
+            angle = 2 * math.pi * mean / period
+            return [mass, length * math.cos(angle), length * math.sin(angle)]
+        case ("student", df, location, scale):
+            log_u = special.digamma(df / 2) - math.log(df / 2)
+            return [mass, mass, mass * location, mass * (location**2 + scale**2), mass * log_u]
     if distribution[0] in oracle_gamma.KINDS:
         return [mass, *(mass * value for value in oracle_gamma.statistics_of(distribution))]
     raise ValueError(f"no such distribution: {distribution!r}")
@@ -228,6 +267,24 @@ def maximize(distribution: tuple[Any, ...], statistics: Sequence[Any]) -> tuple[
             return ("binomial", distribution[1], means[0] / distribution[1])
         case "categorical":
             return ("categorical", dict(zip(distribution[1], means, strict=True)))
+        case "inflated":
+            return ("inflated", 1 - means[0], maximize(distribution[2], totals))
+        case "vonmises":
+            period, length = distribution[3], math.hypot(*means)
+            mean = math.atan2(means[1], means[0]) / (2 * math.pi) * period % period
+
+            def excess_length(k: float) -> float:
+                return float(special.i1e(k) / special.i0e(k)) - length
+
+            return ("vonmises", mean, optimize.brentq(excess_length, 0.0, 1e6, xtol=1e-15, rtol=1e-14), period)
+        case "student":
+            u, ux, uxx, log_u = means
+
+            def slope(df: float) -> float:
+                return math.log(df / 2) + 1 - float(special.digamma(df / 2)) + log_u - u
+
+            df = optimize.brentq(slope, 0.1, 1e6, xtol=1e-15, rtol=1e-14)
+            return ("student", df, ux / u, math.sqrt(uxx - ux * ux / u))
     if distribution[0] in oracle_gamma.KINDS:
         return oracle_gamma.maximize(distribution[0], means)
     return distribution

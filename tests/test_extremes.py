@@ -204,6 +204,10 @@ CONSTANTS: dict[str, Any] = {
     "gamma": 3.5,
     "beta": 0.25,
     "negative_binomial": 0,
+    "vonmises": 6.0,
+    "student": -2.5,
+    "inflated": 0,
+    "hurdle": 0.0,
 }
 
 
@@ -287,7 +291,10 @@ def test_a_component_that_nobody_needs_stays_alive(step_size: Any, batch_size: i
 
 
 @pytest.mark.parametrize("x", [1e150, -1e200, 1e300, 1.7976931348623157e308, 5e-324])
-@pytest.mark.parametrize("name", ["normal", "mvn", "lognormal", "exponential", "poisson", "gamma", "negative_binomial"])
+@pytest.mark.parametrize(
+    "name",
+    ["normal", "mvn", "lognormal", "exponential", "poisson", "gamma", "negative_binomial", "vonmises", "student"],
+)
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_a_huge_value_breaks_nothing(name: str, x: float, batch_size: int) -> None:
     """Finite values of any size: learnt without NaN, or refused like any other value outside the support."""
@@ -330,6 +337,11 @@ ENDS: dict[str, list[Any]] = {
     "gamma": [1.0, 2.0, 1e-10, 5e-324, 1e70, 1e-300],
     "beta": [0.5, 1e-10, 5e-324, 1 - 2**-53, 0.25],
     "negative_binomial": [0, 1, 3, 10**9, 10**15, 2**53],
+    "vonmises": [0.0, 24.0, -12.0, 12.0, 1e308, -1e70, 5e-324, 1e16],
+    "student": [0.0, 1.0, -1.0, 1e8, 1e8 + 1.0, 1e70, -1e70, 1e-300, 5e-324, -1e50],
+    "uniform": [0.0, 10.0, 5e-324, 3.0],
+    "inflated": [0, 0, 1, 3, 10**9, 10**15, 2**53],
+    "hurdle": [0.0, -0.0, 1.0, 1e-10, 5e-324, 1e308, 1e100],
 }
 
 

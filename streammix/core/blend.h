@@ -32,8 +32,15 @@ static void block_blend(engine *e, const block *b, int k, const double *acc, con
         vd rho = CONST_AT(e->rho + b->mass[u] * kpad + k);
         vd n = vmax(CONST_AT(n_of + b->mass[u] * kpad + k), all(SMALLEST));
         if (b->lanes) rho = (vd)((vi)rho & *(const vi *)(b->lanes + k));
+        int kind = b->kind;
+        if (kind == INFLATED) { /* its inner family moves by what is left of the zeros */
+            vd kept = CONST_AT(acc + (b->acc_rows - 2) * kpad), structural = CONST_AT(acc + (b->acc_rows - 1) * kpad);
+            rho = kept_step(kept / n, structural / n, rho, s + (b->stat_rows - 2) * kpad, kpad);
+            n = vmax(kept, all(SMALLEST));
+            kind = b->inner;
+        }
         vi moved = rho > 0.0;
-        switch (b->kind) {
+        switch (kind) {
         case NORMAL:
         case LOGNORMAL: {
             vd delta = rho * (CONST_AT(acc) / n);
@@ -60,6 +67,23 @@ static void block_blend(engine *e, const block *b, int k, const double *acc, con
                           s + (b->size + j) * kpad);
             }
             break;
+        case VONMISES:
+            for (int i = 0; i < 2; i++) {
+                double *mean = s + (2 + i) * kpad;
+                AT(mean) = (1.0 - rho) * AT(mean) + rho * (CONST_AT(acc + i * kpad) / n);
+            }
+            break;
+        case STUDENT: {
+            vd added = rho * (CONST_AT(acc) / n);
+            vd scales = vmax((1.0 - rho) * AT(s + 3 * kpad) + added, all(SMALLEST));
+            vd move = added * (CONST_AT(acc + kpad) / vmax(CONST_AT(acc), all(SMALLEST))), share = 1.0 / scales;
+            AT(s + kpad) += move * share;
+            AT(s + 2 * kpad) = vmax((1.0 - rho) * AT(s + 2 * kpad) + rho * (CONST_AT(acc + 2 * kpad) / n) -
+                                    move * move * share, all(0.0));
+            AT(s + 3 * kpad) = scales;
+            AT(s + 4 * kpad) = (1.0 - rho) * AT(s + 4 * kpad) + rho * (CONST_AT(acc + 3 * kpad) / n);
+            break;
+        }
         default: AT(s) = (1.0 - rho) * AT(s) + rho * (CONST_AT(acc) / n);
         }
     }

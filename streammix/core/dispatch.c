@@ -79,6 +79,7 @@ long work_doubles(const engine *e) {
         const block *b = e->blocks + i;
         n += (long)b->units * (2 * e->kpad + b->acc_rows * e->k * (b->kind != MVN && b->kind != CATEGORICAL));
         if (b->kind == NORMAL || b->kind == LOGNORMAL) n += b->units * (4L * e->k + TILE + 1) + 2 * e->k + 2 * LANES;
+        if (b->kind == VONMISES) n += 2L * TILE * b->units;
         if (b->kind != MVN) continue;
         n += e->k * (3 + padded(b->size)) * padded(b->size);
         n += e->k * ((long)b->size * (b->size - 1) / 2 + 3 * b->size) + LANES + TILE * padded(b->size);

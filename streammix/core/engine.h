@@ -19,7 +19,7 @@
 #define LARGEST 1e75 /* of a deviation and of a factor's entry: their products stay finite */
 
 enum { NORMAL, LOGNORMAL, MVN, EXPONENTIAL, POISSON, BERNOULLI, BINOMIAL, CATEGORICAL, EXTERNAL, GAMMA, DIRICHLET,
-       NEGATIVE_BINOMIAL };
+       NEGATIVE_BINOMIAL, VONMISES, STUDENT, UNIFORM, INFLATED };
 enum { FULL, PARTIAL, ABSENT, OUTSIDE };
 enum { LEARNT = 0, IMPOSSIBLE = 1, FORK = 2 };
 
@@ -44,13 +44,24 @@ enum { LEARNT = 0, IMPOSSIBLE = 1, FORK = 2 };
  *                                           tilt[D], c
  * NEGATIVE_   mean, gap, of the latent      size, mean,     mean,   those of the
  *   BINOMIAL  rate                          1/(.+.), c      gap     latent rate
+ * VONMISES    anchor's cos, sin,            mean's cos, sin,   spread  S1, S2
+ *             mean 1 - cos d, mean sin d    kappa, density^2
+ * STUDENT     anchor, offset, mean u d^2,   df, scale^2, ...   scale   S0, S1, S2, S3
+ *             mean u, mean u - 1 - log u
+ * UNIFORM     width                         1/width            -       -
+ * INFLATED    the inner's, kept,            the inner's,       inner's, inner's,
+ *             structural                    five shares        shares   shares
  *
  * A GAMMA reads x and log x; a DIRICHLET its D coordinates, then their logarithms. A Beta is a DIRICHLET of x and 1 - x.
+ * A von Mises's cos and sin are of half the angle; d is the angle from the anchor. A Student's u is the latent scale
+ * of its precision, d the deviation from its location (circle.h).
  */
 typedef struct {
     int kind, units;
     int width;             /* columns that a unit reads */
+    int inner;             /* the family inside an INFLATED one */
     long size;             /* D of an MVN or a Dirichlet, V of a categorical, n of a binomial */
+    double constant;       /* the period of a von Mises; the df of a Student where it is held, else 0 */
     int fixed;             /* the statistics never move */
     const int *column;     /* units x width */
     const int *mass;       /* units: which mass each unit is weighed by */
@@ -59,7 +70,8 @@ typedef struct {
     const double *prior;
     long stat_rows, theta_rows, prior_rows, acc_rows; /* per unit */
     long acc;              /* first row in an accumulator */
-    long y;                /* first row of an MVN's forward substitution in engine.y */
+    long y;                /* first row in engine.y: an MVN's forward substitution; a row each von Mises (the record's
+                            * cos, sin) and Student (log(1 + z^2 / df)) */
 } block;
 
 typedef struct {

@@ -17,9 +17,14 @@ cdef extern from "engine.h":
     enum: GAMMA
     enum: DIRICHLET
     enum: NEGATIVE_BINOMIAL
+    enum: VONMISES
+    enum: STUDENT
+    enum: UNIFORM
+    enum: INFLATED
     ctypedef struct block:
-        int kind, units, width, fixed
+        int kind, units, width, inner, fixed
         long size
+        double constant
         const int *column
         const int *mass
         const int64_t *lanes

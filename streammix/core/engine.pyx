@@ -25,15 +25,20 @@ KINDS = {
     "normal": NORMAL, "lognormal": LOGNORMAL, "mvn": MVN, "exponential": EXPONENTIAL, "poisson": POISSON,
     "bernoulli": BERNOULLI, "binomial": BINOMIAL, "categorical": CATEGORICAL, "external": EXTERNAL,
     "gamma": GAMMA, "beta": DIRICHLET, "dirichlet": DIRICHLET, "negative_binomial": NEGATIVE_BINOMIAL,
+    "vonmises": VONMISES, "student": STUDENT, "uniform": UNIFORM,
 }
+INFLATING = "inflated "  # before the name of the family inside
 GROUP = 8  # components come in groups of this many lanes
 CHUNK = 4096  # rows whose sums are taken together, whatever the number of threads
 cdef long ROWS_OF_A_CHUNK = CHUNK
 cdef long GROUP_SIZE = GROUP
 
 
-def rows_of(str kind, long size):
+def rows_of(str kind, size):
     """(statistics, theta, prior, accumulator): how many rows a unit of a family has in each."""
+    if kind.startswith(INFLATING):
+        stat, theta, prior, accumulated = rows_of(kind.removeprefix(INFLATING), size)
+        return stat + 2, theta + 5, prior + 2, accumulated + 2
     return {
         "normal": (3, 2, 1, 2),
         "lognormal": (3, 2, 1, 2),
@@ -48,6 +53,9 @@ def rows_of(str kind, long size):
         "beta": (4, 9, 1, 6),
         "dirichlet": (2 * size, 4 * size + 1, 1, 3 * size),
         "negative_binomial": (2, 4, 2, 3),
+        "vonmises": (4, 4, 1, 2),
+        "student": (5, 6, 1, 4),
+        "uniform": (1, 1, 1, 0),
     }[kind]
 
 
@@ -135,10 +143,19 @@ cdef class Engine:
                 if masses[u]:
                     mass_column[masses[u]] = columns[u * width]
                     mass_width[masses[u]] = width
-            e.blocks[i].kind = KINDS[kind]
+            if kind.startswith(INFLATING):
+                e.blocks[i].kind = INFLATED
+                e.blocks[i].inner = KINDS[kind.removeprefix(INFLATING)]
+            else:
+                e.blocks[i].kind = KINDS[kind]
             e.blocks[i].units = units
             e.blocks[i].width = width
-            e.blocks[i].size = 2 if kind == "beta" else size
+            if kind in ("vonmises", "student"):
+                e.blocks[i].constant = size
+                e.blocks[i].y = y
+                y += units
+            else:
+                e.blocks[i].size = 2 if kind == "beta" else size
             e.blocks[i].fixed = fixed
             e.blocks[i].column = self.bind_ints(np.array(columns, dtype=np.intc))
             e.blocks[i].mass = self.bind_ints(np.array(masses, dtype=np.intc))

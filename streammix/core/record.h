@@ -126,6 +126,49 @@ static inline __attribute__((always_inline)) void block_density(const engine *e,
             if (x == x) *dead += x;
         }
         break;
+    case VONMISES:
+        for (int u = 0; u < b->units; u++) {
+            const double *t = b->theta + u * 4 * kpad + k, *angle = e->y + (b->y + u) * kpad;
+            double x = row[b->column[u]];
+            if (x < INFINITY) {
+                a->sum += vonmises_exponent(all(angle[0]), all(angle[1]), t, kpad);
+                times_root(a, CONST_AT(t + 3 * kpad));
+            } else
+                outside(x, dead);
+            if ((u & 63) == 63) renormalise(a);
+        }
+        break;
+    case STUDENT:
+        for (int u = 0; u < b->units; u++) {
+            const double *s = b->stat + u * 5 * kpad + k, *t = b->theta + u * 6 * kpad + k;
+            double x = row[b->column[u]], *log_plus = e->y + (b->y + u) * kpad + k;
+            if (x < INFINITY) {
+                vd d = normal_deviation(all(x), CONST_AT(s), CONST_AT(s + kpad));
+                AT(log_plus) = vlog_plus(student_square(d, t, kpad));
+                a->sum += student_exponent(CONST_AT(log_plus), CONST_AT(t));
+                times_root(a, CONST_AT(t + 3 * kpad));
+            } else
+                outside(x, dead);
+            if ((u & 63) == 63) renormalise(a);
+        }
+        break;
+    case INFLATED:
+        for (int u = 0; u < b->units; u++) {
+            const double *s = b->stat + u * b->stat_rows * kpad + k, *t = b->theta + u * b->theta_rows * kpad + k;
+            double x = row[b->column[u]];
+            if (x < INFINITY) inflated_density(a, b, x, s, t, kpad);
+            else outside(x, dead);
+            if ((u & 63) == 63) renormalise(a);
+        }
+        break;
+    case UNIFORM:
+        for (int u = 0; u < b->units; u++) {
+            double x = row[b->column[u]];
+            if (x < INFINITY) times(a, CONST_AT(b->theta + u * kpad + k));
+            else outside(x, dead);
+            if ((u & 63) == 63) renormalise(a);
+        }
+        break;
     }
     renormalise(a);
 }
@@ -161,14 +204,25 @@ static inline void prepare(engine *e, const double *row) {
                     e->y[b->y * e->kpad + k] = k < e->k ? mvn_partial(e, b, k, row, e->dense, 0, 0) : 0.0;
         } else if (b->kind == GAMMA || b->kind == DIRICHLET) {
             for (int u = 0; u < b->units; u++) c -= log_volume(b, u, row);
-        } else if (b->kind == LOGNORMAL || b->kind == POISSON || b->kind == BINOMIAL || b->kind == NEGATIVE_BINOMIAL) {
+        } else if (b->kind == VONMISES) {
             for (int u = 0; u < b->units; u++) {
-                double x = row[b->column[u]];
+                double x = row[b->column[u]], *angle = e->y + (b->y + u) * e->kpad;
                 if (!(x < INFINITY)) continue;
-                if (b->kind == NEGATIVE_BINOMIAL) c += log_count_constant(x);
-                if (b->kind == LOGNORMAL) c -= x;
-                if (b->kind == POISSON) c -= log_factorial(x);
-                if (b->kind == BINOMIAL) c += log_choose(b->size, x);
+                vd cosine, sine;
+                half_angle(all(turns_of(x, b->constant)), &cosine, &sine);
+                angle[0] = cosine[0];
+                angle[1] = sine[0];
+            }
+        } else {
+            const int inflated = b->kind == INFLATED, kind = inflated ? b->inner : b->kind;
+            const int counts = kind == POISSON || kind == BINOMIAL || kind == NEGATIVE_BINOMIAL;
+            for (int u = 0; u < b->units && (counts || kind == LOGNORMAL); u++) {
+                double x = row[b->column[u]];
+                if (!(x < INFINITY) || (inflated && is_zero(b, x))) continue;
+                if (kind == NEGATIVE_BINOMIAL) c += log_count_constant(x);
+                if (kind == LOGNORMAL) c -= x;
+                if (kind == POISSON) c -= log_factorial(x);
+                if (kind == BINOMIAL) c += log_choose(b->size, x);
             }
         }
         e->common[i] = c;
@@ -368,6 +422,10 @@ static inline void block_maximize(const engine *e, const block *b, int k) {
             categorical_maximize(CONST_AT(s), CONST_AT(e->count + m), beta, b->size, t, kpad);
             break;
         }
+        case VONMISES: vonmises_maximize(s, CONST_AT(p), kappa, b->constant, t, kpad); break;
+        case STUDENT: student_maximize(s, CONST_AT(p), kappa, b->constant, t, kpad); break;
+        case UNIFORM: AT(t) = 1.0 / CONST_AT(s); break;
+        case INFLATED: inflated_maximize(b, s, p, kappa, t, kpad); break;
         }
     }
 }
@@ -416,6 +474,19 @@ static inline void block_step(const engine *e, const block *b, int k, const doub
         }
         if (b->kind == NEGATIVE_BINOMIAL) {
             negative_binomial_step(all(x), rho, s, b->theta + u * 4 * kpad + k, kpad);
+            continue;
+        }
+        const double *kept = e->y + (b->y + u) * kpad;
+        if (b->kind == VONMISES) {
+            vonmises_step(all(kept[0]), all(kept[1]), rho, s, kpad);
+            continue;
+        }
+        if (b->kind == INFLATED) {
+            inflated_step(b, x, rho, s, b->theta + u * b->theta_rows * kpad + k, kpad);
+            continue;
+        }
+        if (b->kind == STUDENT) {
+            student_step(all(x), CONST_AT(kept + k), rho, s, b->theta + u * 6 * kpad + k, kpad);
             continue;
         }
         if (b->kind != CATEGORICAL) {

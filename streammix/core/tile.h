@@ -14,6 +14,7 @@ typedef struct {
     double *constant;             /* units x 2 x kpad */
     double *factor;               /* the parameters of one component after the other. MVNs: anchor, offset, precision,
                                    * L; Normals: HEAD and FOUR a unit */
+    double *angle;                /* von Mises: units x (cos, sin of half the angle) x TILE */
     double *across;               /* MVNs: TILE x padded D: the tile with a record's fields together */
     double *single;               /* k x singles: masses, and the sums of all blocks but MVNs and categoricals */
     long singles;
@@ -50,11 +51,12 @@ static inline long factor_size(const block *b) {
 
 static tile carve(const engine *e, double *work) {
     tile t = {0};
-    long units = 0, normals = 0, singles = e->n_masses, scatter = 0, factor = 0, across = 0, deep = 0;
+    long units = 0, normals = 0, angles = 0, singles = e->n_masses, scatter = 0, factor = 0, across = 0, deep = 0;
     for (int i = 0; i < e->n_blocks; i++) {
         const block *b = e->blocks + i;
         units += b->units;
         if (is_normal(b)) normals += b->units;
+        if (b->kind == VONMISES) angles += b->units;
         factor += e->k * factor_size(b);
         if (b->kind == MVN) {
             scatter += e->k * (3 + round_up(b->size)) * round_up(b->size);
@@ -76,6 +78,7 @@ static tile carve(const engine *e, double *work) {
     t.scale = take(&work, TILE);
     t.constant = take(&work, units * 2 * e->kpad);
     t.factor = take(&work, factor);
+    t.angle = take(&work, angles * 2 * TILE);
     t.across = take(&work, across);
     t.singles = singles;
     t.single = take(&work, singles * e->k);
@@ -134,7 +137,15 @@ static void constants(const engine *e, tile *t) {
                 vd v = all(0.0);
                 if (b->kind == NORMAL || b->kind == LOGNORMAL)
                     v = 0.5 * vlog(CONST_AT(theta + kpad + k)) - HALF_LOG_2PI;
-                if (b->kind == EXPONENTIAL) v = vlog(CONST_AT(theta + k));
+                if (b->kind == EXPONENTIAL || b->kind == UNIFORM) v = vlog(CONST_AT(theta + k));
+                if (b->kind == VONMISES || b->kind == STUDENT) v = 0.5 * vlog(CONST_AT(theta + 3 * kpad + k));
+                if (b->kind == INFLATED) {
+                    v = vlog(CONST_AT(inflated_theta(b, theta, KEPT, kpad) + k));
+                    if (b->inner == EXPONENTIAL) v += vlog(CONST_AT(theta + k));
+                    if (b->inner == NORMAL || b->inner == LOGNORMAL)
+                        v += 0.5 * vlog(CONST_AT(theta + kpad + k)) - HALF_LOG_2PI;
+                    AT(c + kpad + k) = vlog(vmax(CONST_AT(inflated_theta(b, theta, AT_ZERO, kpad) + k), all(SMALLEST)));
+                }
                 if (b->kind == BERNOULLI) {
                     v = vlog(vmax(CONST_AT(theta + kpad + k), all(SMALLEST)));
                     AT(c + kpad + k) = vlog(vmax(CONST_AT(theta + k), all(SMALLEST)));
@@ -258,13 +269,19 @@ static void load(const engine *e, const table *in, long begin, int n, const doub
     t->missing = some(missing);
     t->outside = some(outside);
     for (int i = 0; i < TILE; i++) t->weight[i] = i >= n ? 0.0 : w ? w[begin + i] : 1.0;
-    double *across = t->across, *origin = t->origin, *centred = t->centred;
+    double *across = t->across, *origin = t->origin, *centred = t->centred, *angle = t->angle;
     for (int i = 0; i < e->n_blocks; i++) {
         const block *b = e->blocks + i;
         if (is_normal(b)) {
             centre(b, t, origin, centred);
             origin += b->units;
             centred += b->units * TILE;
+        }
+        for (int u = 0; b->kind == VONMISES && u < b->units; u++, angle += 2 * TILE) {
+            for (int row = 0; row < TILE; row++)
+                angle[row] = turns_of(t->x[b->column[u] * TILE + row], b->constant);
+            for (int row = 0; row < TILE; row += W)
+                half_angle(CONST_AT(angle + row), (vd *)(angle + row), (vd *)(angle + TILE + row));
         }
         if (b->kind == MVN) {
             if (sums) turn(t->x + b->column[0] * TILE, b->size, TILE, across, round_up(b->size));

@@ -34,13 +34,15 @@ static void block_rows_density(const engine *e, const block *b, const double *c,
                 add_density(lp + i, where_seen(t, column, i, v));
             }
             break;
+        case UNIFORM: ROWS add_density(lp + i, where_seen(t, column, i, all(c[k]))); break;
         }
     }
 }
 
 /* what a record adds to every component, or NULL: log factorials; of log-Normals, log x again */
 static const double *rows_common(const engine *e, const block *b, tile *t) {
-    if (b->kind != POISSON && b->kind != BINOMIAL && b->kind != LOGNORMAL && !has_gap(b)) return NULL;
+    const int kind = b->kind == INFLATED ? b->inner : b->kind;
+    if (kind != POISSON && kind != BINOMIAL && b->kind != LOGNORMAL && !has_gap(b)) return NULL;
     memset(t->common, 0, sizeof(double) * TILE);
     for (int u = 0; u < b->units; u++) {
         const double *x = t->x + b->column[u] * TILE, *seen = t->seen + b->column[u] * TILE;
@@ -50,7 +52,7 @@ static const double *rows_common(const engine *e, const block *b, tile *t) {
         else
             for (int i = 0; i < TILE; i++)
                 if (seen[i] > 0.0)
-                    t->common[i] += b->kind == POISSON ? -log_factorial(x[i]) : log_choose(b->size, x[i]);
+                    t->common[i] += kind == POISSON ? -log_factorial(x[i]) : log_choose(b->size, x[i]);
     }
     return t->common;
 }
@@ -65,7 +67,7 @@ static void rows_outside(const block *b, int n_components, tile *t) {
 
 /* adds the block's log densities to each component's */
 static void block_rows(const engine *e, const block *b, const double *c, const double *factor, const double *centred,
-                       tile *t) {
+                       const double *angle, tile *t) {
     double before[TILE] __attribute__((aligned(64)));
     const double *common = rows_common(e, b, t);
     for (int k = 0; k < e->k; k++) {
@@ -79,6 +81,12 @@ static void block_rows(const engine *e, const block *b, const double *c, const d
             if (t->missing) mvn_rows_missing(e, b, k, before, t, lp);
         } else if (is_normal(b))
             normal_rows_density(b, factor + k * factor_size(b), centred, t, lp);
+        else if (b->kind == VONMISES)
+            vonmises_rows_density(b, c, k, e->kpad, angle, t, lp);
+        else if (b->kind == STUDENT)
+            student_rows_density(b, c, k, e->kpad, t, lp);
+        else if (b->kind == INFLATED)
+            inflated_rows_density(b, c, k, e->kpad, t, lp);
         else
             block_rows_density(e, b, c, k, t, lp);
         if (common)
@@ -90,14 +98,15 @@ static void block_rows(const engine *e, const block *b, const double *c, const d
 static void tile_densities(const engine *e, tile *t) {
     memset(t->r, 0, sizeof(double) * e->k * TILE);
     for (int external = 0; external < 2; external++) {
-        const double *c = t->constant, *factor = t->factor, *centred = t->centred;
+        const double *c = t->constant, *factor = t->factor, *centred = t->centred, *angle = t->angle;
         for (int n = 0; n < e->n_blocks; n++) {
             const block *b = e->blocks + n;
             if (external && t->outside) rows_outside(b, e->k, t);
-            if ((b->kind == EXTERNAL) == external) block_rows(e, b, c, factor, centred, t);
+            if ((b->kind == EXTERNAL) == external) block_rows(e, b, c, factor, centred, angle, t);
             c += 2 * e->kpad * b->units;
             factor += e->k * factor_size(b);
             if (is_normal(b)) centred += b->units * TILE;
+            if (b->kind == VONMISES) angle += b->units * 2 * TILE;
         }
     }
 }

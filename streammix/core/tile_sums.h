@@ -58,7 +58,7 @@ static uint64_t rows_that_respond(const tile *t, double *r, double *mass) {
 static void tile_sums(const engine *e, tile *t, double *acc) {
     for (int k = 0; k < e->k; k++) {
         double *r = t->r + k * TILE, *single = t->single + k * t->singles, *scatter = t->scatter;
-        const double *across = t->across, *factor = t->factor, *centred = t->centred;
+        const double *across = t->across, *factor = t->factor, *centred = t->centred, *angle = t->angle;
         t->respond = rows_that_respond(t, r, single++);
         if (!t->respond) continue;
         for (int m = 1; m < e->n_masses; m++) *single++ += mass_of_rows(e, m, t, r);
@@ -72,8 +72,12 @@ static void tile_sums(const engine *e, tile *t, double *acc) {
                 scatter += (long)e->k * (3 + P) * P;
             } else {
                 if (serves && is_normal(b)) normal_rows_sums(b, factor + k * factor_size(b), centred, r, t, single);
+                else if (serves && b->kind == VONMISES) vonmises_rows_sums(b, k, e->kpad, angle, t, single);
+                else if (serves && b->kind == STUDENT) student_rows_sums(b, k, e->kpad, t, single);
+                else if (serves && b->kind == INFLATED) inflated_rows_sums(b, k, e->kpad, t, single);
                 else if (serves) block_rows_sums(e, b, k, t, single, acc + b->acc * e->kpad);
                 if (is_normal(b)) centred += b->units * TILE;
+                if (b->kind == VONMISES) angle += b->units * 2 * TILE;
                 if (b->kind != CATEGORICAL) single += b->units * b->acc_rows;
             }
         }

@@ -20,6 +20,10 @@ from streammix.families.multivariate_normal import MultivariateNormal
 from streammix.families.negative_binomial import NegativeBinomial
 from streammix.families.normal import Normal
 from streammix.families.poisson import Poisson
+from streammix.families.student_t import StudentT
+from streammix.families.uniform import Uniform
+from streammix.families.von_mises import VonMises
+from streammix.families.zero_inflated import ZeroInflated
 
 __all__ = [
     "FAMILIES",
@@ -41,6 +45,10 @@ __all__ = [
     "Normal",
     "Poisson",
     "Probabilities",
+    "StudentT",
+    "Uniform",
+    "VonMises",
+    "ZeroInflated",
     "as_level",
     "from_json",
     "to_json",
@@ -62,6 +70,10 @@ FAMILIES: dict[str, type[Family]] = {
         NegativeBinomial,
         Normal,
         Poisson,
+        StudentT,
+        Uniform,
+        VonMises,
+        ZeroInflated,
     )
 }
 
@@ -102,7 +114,10 @@ def from_json(declared: str | Mapping[str, Any]) -> Family:
         close = difflib.get_close_matches(str(name), FAMILIES, 1, 0.4)
         hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(FAMILIES)}"
         raise ConfigError(f"unknown family {name!r}: {hint}")
-    return FAMILIES[name].from_json_values({key: _value(x) for key, x in values.items() if key != "family"})
+    given = {key: _value(x) for key, x in values.items() if key != "family"}
+    if isinstance(given.get("of"), str):
+        given["of"] = from_json(given["of"])
+    return FAMILIES[name].from_json_values(given)
 
 
 def _value(declared: Any) -> Any:

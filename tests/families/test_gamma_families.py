@@ -8,6 +8,7 @@ import mpmath as mp
 import numpy as np
 import pyarrow as pa
 import pytest
+from names import name_of
 from scipy import stats
 
 import streammix as sm
@@ -88,7 +89,7 @@ def densities(family: Any, x: list[Any]) -> list[float]:
         (sm.NegativeBinomial(3.0, 2.0), stats.nbinom(2.0, 2.0 / 5.0)),
         (sm.NegativeBinomial(40.0, 0.2), stats.nbinom(0.2, 0.2 / 40.2)),
     ],
-    ids=repr,
+    ids=name_of,
 )
 def test_log_densities_are_scipys(family: Any, known: Any) -> None:
     x = known.rvs(size=1000, random_state=np.random.default_rng(1))
@@ -111,7 +112,7 @@ def test_log_densities_are_scipys(family: Any, known: Any) -> None:
             for m in (1e-9, 0.1, 7.0, 1e5)
         ),
     ],
-    ids=repr,
+    ids=name_of,
 )
 def test_log_densities_at_the_edges(family: Any, exactly: Callable[..., Any], x: list[Any]) -> None:
     """By forty digits: scipy loses some of its own where shapes are large."""
@@ -228,7 +229,7 @@ def test_negative_binomial_m_step(size: float) -> None:
         *(sm.Beta(*p) for p in PAIRS),
         *(sm.NegativeBinomial(7.0, s) for s in SHAPES),
     ],
-    ids=repr,
+    ids=name_of,
 )
 def test_statistics_are_the_inverse_of_the_m_step(family: Any) -> None:
     shown = sm.Mixture(components=[{"x": family}]).parameters[0]["x"]

@@ -1,0 +1,63 @@
+"""Statistics and theta of the core → families with their parameters, as people see them."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streammix.core.engine import INFLATING
+from streammix.core.values import level_of
+from streammix.families import Categorical, Family, ZeroInflated
+from streammix.families.levels import Probabilities
+from streammix.gaps import GAPS, gap_parameters
+from streammix.schema import OTHER
+
+__all__ = ["parameters_of", "with_values"]
+
+FloatArray = NDArray[np.float64]
+
+
+def parameters_of(kind: str, size: Any, statistics: FloatArray, theta: FloatArray) -> Any:
+    """The parameters in people's order, from one component's statistics and theta."""
+    if kind.startswith(INFLATING):
+        return float(theta[-4]), parameters_of(kind.removeprefix(INFLATING), size, statistics[:-2], theta[:-5])
+    if kind in ("normal", "lognormal"):
+        return float(statistics[0] + statistics[1]), float(theta[0])
+    if kind == "mvn":
+        triangle = np.eye(size)
+        triangle[np.tril_indices(size, -1)] = statistics[3 * size :]
+        covariance = (triangle * theta[:size]) @ triangle.T
+        mean = statistics[:size] + statistics[size : 2 * size]
+        return tuple(mean.tolist()), tuple(tuple(row) for row in ((covariance + covariance.T) / 2).tolist())
+    if kind == "categorical":
+        shares = statistics[1 : 1 + size] * theta[0] + theta[1]
+        return (shares / shares.sum(),)
+    if kind == "vonmises":
+        return math.atan2(theta[1], theta[0]) / math.pi * size % size, float(theta[2])
+    if kind == "student":
+        location, scale = float(statistics[0] + statistics[1]), math.sqrt(theta[1])
+        return (location, scale) if size else (float(theta[0]), location, scale)
+    if kind in GAPS:
+        return gap_parameters(kind, size, statistics, theta)
+    return () if kind == "uniform" else (float(theta[0]),)
+
+
+def with_values(family: Family, values: Any, keys: list[Any]) -> Family:
+    """The family with learnt parameters. They are right by construction, so they are not checked anew."""
+    if isinstance(family, Categorical) and not keys:
+        return family  # no level was seen yet
+    if isinstance(family, Categorical):
+        other = "(other)"
+        while other in keys:
+            other = f"({other})"
+        levels = [other if key == OTHER else level_of(key) for key in keys]
+        return Categorical(Probabilities(zip(levels, map(float, values[0]), strict=True)))
+    if isinstance(family, ZeroInflated):
+        values = values[0], with_values(family.family, values[1], keys)
+    learnt = object.__new__(type(family))
+    for name in family.__dataclass_fields__:
+        object.__setattr__(learnt, name, getattr(family, name))
+    for name, value in zip(family.parameter_names, values, strict=True):
+        object.__setattr__(learnt, name, value)
+    return learnt
