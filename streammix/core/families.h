@@ -89,9 +89,9 @@ static inline vd categorical_probability(vd count, vd slope, vd floor) {
 
 /* n records, V levels, beta pseudo-observations of each level and of an unseen one */
 static inline void categorical_maximize(vd total, vd n, vd beta, double levels, double *theta, int kpad) {
-    vd scale = 1.0 / (n + beta * (levels + 1.0));
-    AT(theta) = n / total * scale;
-    AT(theta + kpad) = beta * scale;
+    vd inverse = 1.0 / (total * (n + beta * (levels + 1.0)));
+    AT(theta) = n * inverse;
+    AT(theta + kpad) = beta * (total * inverse);
 }
 
 #define GROWN 1e100 /* a total beyond it is brought back to 1 */

@@ -34,6 +34,7 @@ cdef class Reader:
     cdef int find(self, int at, object key, Py_ssize_t n_fields) except -1
     cdef int forget(self) except -1
     cdef int finish(self, dict x, double *row, int known) except -1
+    cdef void write(self, int column, double v, double *row) noexcept
     cdef double convert(self, int column, object value) except? -1.0
     cdef double level(self, int column, object value) except? -1.0
     cdef double number(self, int column, object value) except? -1.0

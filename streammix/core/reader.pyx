@@ -16,7 +16,7 @@ from libc.math cimport INFINITY, NAN, floor, isnan
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp
 
-from streammix.core.transforms cimport COMPLEMENT, LEVEL, LOG, LOG_COMPLEMENT, REAL, SEVERAL, WHOLE, transformed
+from streammix.core.transforms cimport ALIKE, COMPLEMENT, LEVEL, LOG, LOG_COMPLEMENT, REAL, SHARED, WHOLE, transformed
 from streammix.core.values cimport is_missing, level_key
 
 from streammix.core.values import as_record, is_sound_text, short
@@ -211,6 +211,9 @@ cdef class Reader:
                     row[here.column] = v
                 elif here.kind == LEVEL and is_text(value) and find_code(here.codes, value, &v):
                     row[here.column] = v
+                elif here.kind < LEVEL and is_plain(value, &v) and here.low <= v <= here.high and (
+                        here.kind != WHOLE or v == floor(v)):
+                    self.write(here.column, v, row)
                 else:
                     self.fill(here.column, <object>value, row)
                     expected = min(expected, self.n_places)  # a value's own code may have read another record
@@ -219,6 +222,12 @@ cdef class Reader:
                 expected += 1
                 here += 1
         return self.finish(x, row, known) if self.has_more or not known else 0
+
+    cdef void write(self, int column, double v, double *row) noexcept:
+        """Write a number that is fit for a field into its columns."""
+        while column >= 0:
+            row[column] = transformed(self.kind[column], v)
+            column = self.next_column[column]
 
     cdef int finish(self, dict x, double *row, int known) except -1:
         """Read what takes objects from elsewhere; refuse a record that has none of the fields, or no composition."""
@@ -317,8 +326,7 @@ cdef class Reader:
         here.other = NULL
         here.column = column
         if column >= 0:
-            several = self.shared[column] or self.next_column[column] >= 0
-            here.kind = SEVERAL if several else self.kind[column]
+            here.kind = SHARED if self.shared[column] else ALIKE if self.next_column[column] >= 0 else self.kind[column]
             here.low = self.low[column]
             here.high = self.high[column]
             here.codes = <PyObject *>self.codes[column]

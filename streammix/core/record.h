@@ -494,7 +494,7 @@ static inline void block_step(const engine *e, const block *b, int k, const doub
             continue;
         }
         vd t = categorical_step(rho, s, s + (1 + (long)x) * kpad);
-        for (int j = 0; j < W; j++)
+        for (int j = 0; j < W && !every(t <= GROWN); j++)
             if (t[j] > GROWN)
                 for (long v = 0; v <= b->size; v++) s[v * kpad + j] /= t[j];
     }

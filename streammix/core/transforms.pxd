@@ -6,10 +6,11 @@ cdef enum:
     REAL
     WHOLE
     LOG
-    LEVEL
     COMPLEMENT
     LOG_COMPLEMENT
-    SEVERAL
+    ALIKE  # several columns of one family
+    LEVEL
+    SHARED  # columns of several families
 
 
 cdef inline double transformed(int kind, double v) noexcept nogil:

@@ -129,7 +129,7 @@ static inline vd largest(vd x) {
 }
 
 /* log(x * 2^extra) for positive normal x */
-static inline vd vlog_scaled(vd x, vi extra) {
+static inline __attribute__((always_inline)) vd vlog_scaled(vd x, vi extra) {
     vi bits = (vi)x;
     vi k = (vi)((vu)bits >> 52) - 1023 + extra;
     vd m = (vd)((bits & MANTISSA) | ONE_BITS);
