@@ -105,13 +105,13 @@ MIXED: dict[Any, Any] = {
     **{f"normal{i}": sm.Normal() for i in range(3)},
     **{f"size{i}": sm.LogNormal() for i in range(2)},
     **{f"count{i}": sm.Poisson() for i in range(2)},
-    "wait": sm.Exponential(),
+    "wait": sm.Gamma(),
     **{f"level{i}": sm.Categorical() for i in range(2)},
 }
 
 
 def mixed_records(K: int, n: int = N_RECORDS, n_levels: int = 50) -> list[Record]:
-    """Draw records of ten fields: 3 Normal, 2 LogNormal, 2 Poisson, 1 Exponential and 2 Categorical."""
+    """Draw records of ten fields: 3 Normal, 2 LogNormal, 2 Poisson, 1 Gamma and 2 Categorical."""
     rng = np.random.default_rng([10, K, n_levels])
     at = rng.integers(K, size=n)
     shares = rng.dirichlet(np.full(n_levels, 0.5), size=(2, K)).cumsum(axis=2)
@@ -122,7 +122,7 @@ def mixed_records(K: int, n: int = N_RECORDS, n_levels: int = 50) -> list[Record
         columns[f"size{i}"] = rng.lognormal(rng.normal(size=K)[at], 0.7).tolist()
     for i in range(2):
         columns[f"count{i}"] = rng.poisson(rng.uniform(1, 9, size=K)[at]).tolist()
-    columns["wait"] = rng.exponential(rng.uniform(0.5, 3, size=K)[at]).tolist()
+    columns["wait"] = rng.gamma(rng.uniform(0.5, 3, size=K)[at], 2.0).tolist()
     for i in range(2):
         codes = (rng.random(size=(n, 1)) > shares[i][at]).sum(axis=1).clip(max=n_levels - 1)
         columns[f"level{i}"] = [f"level {code}" for code in codes.tolist()]
