@@ -37,7 +37,9 @@ def _learn(shape: data.Shape, D: int, K: int, aim: float | None, budget: Budget)
 def _learn_mixed(budget: Budget) -> list[Row]:
     records, drawn = data.mixed_records(5), data.truth(10, 5)
     ours = Side("learn_one", each(data.mixed_model(5, records[:1_000]).learn_one, records))
-    normals = Side("learn_one, 10 Normal fields", each(data.model("diagonal", drawn).learn_one, data.records(drawn.rows)))
+    normals = Side(
+        "learn_one, 10 Normal fields", each(data.model("diagonal", drawn).learn_one, data.records(drawn.rows))
+    )
     return compare(budget, "learn_one, ten mixed fields, K=5", ours, [_floor(records), normals], aims=[5.0, 2.0])
 
 
