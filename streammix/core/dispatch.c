@@ -86,8 +86,8 @@ long work_doubles(const engine *e) {
         if (b->size > deep) deep = b->size;
     }
     n += (long)e->n_masses * e->k;
-    return n + 2 * TILE * padded(deep) + padded(4 * deep * deep + 4 * deep) + padded(deep * deep + deep) +
-           padded(e->n_columns) + 64;
+    if (deep) n += patterns_kept(deep, e->kpad) * (words_of_pattern(deep) + numbers_of_pattern(deep, e->kpad)) + LANES;
+    return n + 2 * TILE * padded(deep) + deep * LANES + 2 * padded(e->n_blocks) + padded(e->n_columns) + 64;
 }
 
 /* blend's work: a covariance and its new factor */

@@ -193,7 +193,7 @@ cdef class Engine:
         e.active = self.bind_ints(np.zeros(e.kpad // GROUP, dtype=np.intc))
         e.common = self.bind(aligned(n))
         e.pattern = self.bind_ints(np.zeros(n, dtype=np.intc))
-        e.dense = self.bind(aligned(4 * deep * deep + 4 * deep))
+        e.dense = self.bind(aligned(deep * deep + 3 * deep, GROUP))
         e.matrix = self.bind(aligned(matrix_rows(e), e.kpad))
         e.row = self.bind(aligned(n_columns))
         e.ahead = self.bind(aligned(e.n_masses, GROUP))

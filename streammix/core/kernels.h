@@ -7,6 +7,7 @@
 #include "families_gamma.h"
 #include "circle.h"
 #include "inflated.h"
+#include "missing.h"
 #include "record.h"
 #include "tile.h"
 #include "tile_gaussian.h"

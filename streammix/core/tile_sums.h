@@ -24,24 +24,48 @@ static void block_rows_sums(const engine *e, const block *b, int k, tile *t, dou
     }
 }
 
-static double mass_of_rows(const engine *e, int m, const tile *t, const double *r) {
-    vd parts[LANES / W] = {all(0.0)};
-    if (!t->missing || e->mass_width[m] == 0) {
-        ROWS parts[PART(i)] += CONST_AT(r + i);
-        return sum_of_lanes(parts);
-    }
+/* a mass's partial sums over the rows that have some value of its unit */
+static void mass_parts(const engine *e, int m, const tile *t, const double *r, vd *parts) {
+    const double *seen = t->seen + e->mass_column[m] * TILE;
+    for (int h = 0; h < LANES / W; h++) parts[h] = all(0.0);
     ROWS {
-        vi observed = (vi)all(0.0);
-        for (int j = 0; j < e->mass_width[m]; j++)
-            observed |= CONST_AT(t->seen + (e->mass_column[m] + j) * TILE + i) > 0.0;
+        vi observed = CONST_AT(seen + i) > 0.0;
+        for (int j = 1; j < e->mass_width[m]; j++) observed |= CONST_AT(seen + j * TILE + i) > 0.0;
         parts[PART(i)] += select_(observed, CONST_AT(r + i), all(0.0));
     }
-    return sum_of_lanes(parts);
 }
 
-/* Responsibilities times weights, without those that are negligible; returns a bit a row that keeps one. Their sum is
- * added to the component's own mass. */
-static uint64_t rows_that_respond(const tile *t, double *r, double *mass) {
+/* whether every row of the tile has some value of a mass's unit */
+static int is_observed(const engine *e, int m, const tile *t) {
+    for (int j = 0; j < e->mass_width[m]; j++)
+        if (!(t->gaps[e->mass_column[m] + j] > 0.0)) return 1;
+    return e->mass_width[m] == 0;
+}
+
+/* adds to the masses of units, given the sum of r; where a unit has gaps, eight at a time */
+static void unit_masses(const engine *e, const tile *t, const double *r, double whole, double *mass) {
+    vd parts[LANES][LANES / W];
+    double sums[LANES] __attribute__((aligned(64))) = {0.0};
+    int waiting[LANES], n = 0;
+    for (int m = 1; m < e->n_masses; m++) {
+        if (!t->missing || is_observed(e, m, t)) {
+            mass[m] += whole;
+            continue;
+        }
+        mass_parts(e, m, t, r, parts[n]);
+        waiting[n++] = m;
+        if (n < LANES) continue;
+        n = 0;
+        memset(sums, 0, sizeof sums);
+        add_sums_of_lanes((const vd(*)[LANES / W])parts, sums);
+        for (int j = 0; j < LANES; j++) mass[waiting[j]] += sums[j];
+    }
+    for (int j = 0; j < n; j++) mass[waiting[j]] += sum_of_lanes(parts[j]);
+}
+
+/* Responsibilities times weights, without those that are negligible, and their sum; returns a bit a row that keeps
+ * one. */
+static uint64_t rows_that_respond(const tile *t, double *r, double *sum) {
     uint64_t rows = 0;
     vd parts[LANES / W] = {all(0.0)};
     ROWS {
@@ -51,7 +75,7 @@ static uint64_t rows_that_respond(const tile *t, double *r, double *mass) {
         parts[PART(i)] += v;
         rows |= (uint64_t)lanes_of(v > 0.0) << i;
     }
-    *mass += sum_of_lanes(parts);
+    *sum = sum_of_lanes(parts);
     return rows;
 }
 
@@ -59,15 +83,19 @@ static void tile_sums(const engine *e, tile *t, double *acc) {
     for (int k = 0; k < e->k; k++) {
         double *r = t->r + k * TILE, *single = t->single + k * t->singles, *scatter = t->scatter;
         const double *across = t->across, *factor = t->factor, *centred = t->centred, *angle = t->angle;
-        t->respond = rows_that_respond(t, r, single++);
+        double sum;
+        t->respond = rows_that_respond(t, r, &sum);
         if (!t->respond) continue;
-        for (int m = 1; m < e->n_masses; m++) *single++ += mass_of_rows(e, m, t, r);
+        single[0] += sum;
+        unit_masses(e, t, r, sum, single);
+        single += e->n_masses;
         for (int n = 0; n < e->n_blocks; factor += e->k * factor_size(e->blocks + n), n++) {
             const block *b = e->blocks + n;
             const int P = round_up(b->size);
             int serves = !b->fixed && (!b->lanes || b->lanes[k]);
             if (b->kind == MVN) {
-                if (serves) mvn_rows_sums(e, b, k, t, across, scatter + k * (3 + P) * P);
+                const uint64_t rows = t->missing ? t->respond & t->full[n] : t->respond;
+                if (serves) mvn_rows_sums(b, rows, t->r + k * TILE, across, t->delta, scatter + k * (3 + P) * P);
                 across += TILE * P;
                 scatter += (long)e->k * (3 + P) * P;
             } else {
@@ -81,6 +109,16 @@ static void tile_sums(const engine *e, tile *t, double *acc) {
                 if (b->kind != CATEGORICAL) single += b->units * b->acc_rows;
             }
         }
+    }
+}
+
+/* and those of rows that have a part of an MVN */
+static void partial_sums(const engine *e, tile *t, double *acc) {
+    for (int n = 0; n < e->n_blocks; n++) {
+        const block *b = e->blocks + n;
+        if (b->kind != MVN || b->fixed) continue;
+        for (uint64_t left = t->partial[n]; left; left &= left - 1)
+            mvn_partial_sums(e, b, __builtin_ctzll(left), t, acc + b->acc * e->kpad);
     }
 }
 
@@ -126,7 +164,7 @@ static int add_likelihood(const tile *t, int n, vd *likelihood) {
 
 static double accumulate(const engine *e, const table *in, long begin, long end, const double *w, const double *resp,
                          double *acc, double *work, double *out_r, double *out_lp, long *bad) {
-    tile t = carve(e, work);
+    tile t = carve(e, acc == NULL, work);
     vd likelihood[LANES / W] = {all(0.0)};
     *bad = -1;
     constants(e, &t);
@@ -146,6 +184,7 @@ static double accumulate(const engine *e, const table *in, long begin, long end,
             }
         }
         if (acc) tile_sums(e, &t, acc);
+        if (acc && t.missing) partial_sums(e, &t, acc);
     }
     if (acc) gather_sums(e, &t, acc);
     return sum_of_lanes(likelihood);
