@@ -138,6 +138,8 @@ typedef struct {
                          double *acc, double *work, double *out_r, double *out_lp, long *bad);
     /* one step towards an accumulator: gamma and the total weight of the records, one a mass */
     void (*blend)(engine *e, const double *acc, const double *gamma, const double *total);
+    /* an MVN's coordinates, some of them NaN, to each component's conditional expectation of all of them, D x kpad */
+    void (*regress)(engine *e, int block, const double *x, double *out);
     double (*gap)(double a); /* log a - digamma(a) */
 } kernels;
 

@@ -17,4 +17,4 @@
 #include "tile_sums.h"
 #include "blend.h"
 
-const kernels TABLE = {LEVEL, W, expect, learn, maximize, accumulate, blend, gap_of};
+const kernels TABLE = {LEVEL, W, expect, learn, maximize, accumulate, blend, regress, gap_of};

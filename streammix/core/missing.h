@@ -177,3 +177,22 @@ static __attribute__((noinline)) void mvn_partial_step(const engine *e, const bl
         mvn_rank_one(D, i, rho * *entry(F, (long)D * D + i, W), v, d, L, kpad);
     }
 }
+
+/* ---- regression */
+
+static void regress(engine *e, int number, const double *x, double *out) {
+    const block *b = e->blocks + number;
+    const int D = b->size, kpad = e->kpad;
+    vd *filled = entry(e->dense, (long)D * D + 2 * D, W);
+    int order[D];
+    const int n = mvn_order(D, x, order);
+    for (int k = 0; k < kpad; k += W) {
+        const double *stat = b->stat + k;
+        mvn_reorder(D, n, order, 0, stat, b->theta + k, kpad, e->dense, W);
+        mvn_observed_squares(D, n, order, x, stat, kpad, e->dense, W, filled);
+        mvn_fill(D, n, order, x, stat, kpad, e->dense, W, filled);
+        for (int i = 0; i < D; i++)
+            AT(out + (long)i * kpad + k) =
+                CONST_AT(stat + (long)i * kpad) + (CONST_AT(stat + (long)(D + i) * kpad) + filled[i]);
+    }
+}
