@@ -1,4 +1,4 @@
-"""Some fields given the others: filled gaps, regression, marginal densities; weights and drawing where there are gaps."""
+"""Some fields given the others: filled gaps, regression, marginal densities; weights and drawing with gaps."""
 
 import math
 from typing import Any
