@@ -28,6 +28,8 @@ typedef struct {
     long n_patterns, n_made;      /* for how many there is room; how many were made: the oldest make room */
     int deep, density_only;       /* the largest MVN's D; whether no sums are wanted */
     double *deviations, *record;  /* of one record: deep x LANES; columns */
+    double *observed;             /* masses x TILE: of those of units with gaps, 1 where a row has some value */
+    int *gappy, n_gappy;          /* which those are */
     int missing, outside;         /* some cell of the tile is missing or outside; outside */
 } tile;
 
@@ -99,6 +101,8 @@ static tile carve(const engine *e, int density_only, double *work) {
     t.reordered = take(&work, t.n_patterns * numbers_of_pattern(deep, e->kpad));
     t.deviations = take(&work, deep * LANES);
     t.record = take(&work, e->n_columns);
+    t.observed = take(&work, (long)e->n_masses * TILE);
+    t.gappy = (int *)take(&work, e->n_masses);
     memset(t.across, 0, sizeof(double) * across);
     memset(t.single, 0, sizeof(double) * singles * e->k);
     for (int c = 0; c < e->n_columns; c++) t.gaps[c] = 1.0;

@@ -24,43 +24,58 @@ static void block_rows_sums(const engine *e, const block *b, int k, tile *t, dou
     }
 }
 
-/* a mass's partial sums over the rows that have some value of its unit */
-static void mass_parts(const engine *e, int m, const tile *t, const double *r, vd *parts) {
-    const double *seen = t->seen + e->mass_column[m] * TILE;
-    for (int h = 0; h < LANES / W; h++) parts[h] = all(0.0);
-    ROWS {
-        vi observed = CONST_AT(seen + i) > 0.0;
-        for (int j = 1; j < e->mass_width[m]; j++) observed |= CONST_AT(seen + j * TILE + i) > 0.0;
-        parts[PART(i)] += select_(observed, CONST_AT(r + i), all(0.0));
-    }
-}
-
-/* whether every row of the tile has some value of a mass's unit */
-static int is_observed(const engine *e, int m, const tile *t) {
-    for (int j = 0; j < e->mass_width[m]; j++)
-        if (!(t->gaps[e->mass_column[m] + j] > 0.0)) return 1;
-    return e->mass_width[m] == 0;
-}
-
-/* adds to the masses of units, given the sum of r; where a unit has gaps, eight at a time */
-static void unit_masses(const engine *e, const tile *t, const double *r, double whole, double *mass) {
-    vd parts[LANES][LANES / W];
-    double sums[LANES] __attribute__((aligned(64))) = {0.0};
-    int waiting[LANES], n = 0;
-    for (int m = 1; m < e->n_masses; m++) {
-        if (!t->missing || is_observed(e, m, t)) {
-            mass[m] += whole;
-            continue;
+/* Lists the masses of units that have gaps in this tile, with 1 for the rows that have some value of them; the others
+ * gain what the component's own mass does. */
+static void find_gappy_masses(const engine *e, tile *t) {
+    t->n_gappy = 0;
+    for (int m = 1; t->missing && m < e->n_masses; m++) {
+        int has_gaps = e->mass_width[m] > 0;
+        for (int j = 0; j < e->mass_width[m]; j++) has_gaps &= t->gaps[e->mass_column[m] + j] > 0.0;
+        if (!has_gaps) continue;
+        const double *seen = t->seen + e->mass_column[m] * TILE;
+        double *observed = t->observed + t->n_gappy * TILE;
+        ROWS {
+            vd some_value = CONST_AT(seen + i);
+            for (int j = 1; j < e->mass_width[m]; j++) some_value = vmax(some_value, CONST_AT(seen + j * TILE + i));
+            AT(observed + i) = some_value;
         }
-        mass_parts(e, m, t, r, parts[n]);
-        waiting[n++] = m;
-        if (n < LANES) continue;
-        n = 0;
-        memset(sums, 0, sizeof sums);
-        add_sums_of_lanes((const vd(*)[LANES / W])parts, sums);
-        for (int j = 0; j < LANES; j++) mass[waiting[j]] += sums[j];
+        t->gappy[t->n_gappy++] = m;
     }
-    for (int j = 0; j < n; j++) mass[waiting[j]] += sum_of_lanes(parts[j]);
+}
+
+/* adds to n <= LANES masses the rows that they observe */
+ALWAYS_INLINE void gappy_sums(const double *observed, const double *r, int n, double *sums) {
+    vd parts[LANES][LANES / W];
+    for (int h = 0; h < LANES; h += W) {
+        vd part[LANES];
+        for (int m = 0; m < n; m++) part[m] = all(0.0);
+#pragma GCC unroll 1 /* unrolled, it would not fit the registers */
+        for (int i = h; i < TILE; i += LANES) {
+            const vd weight = CONST_AT(r + i);
+            for (int m = 0; m < n; m++)
+                part[m] += select_(CONST_AT(observed + m * TILE + i) > 0.0, weight, all(0.0));
+        }
+        for (int m = 0; m < n; m++) parts[m][PART(h)] = part[m];
+    }
+    for (int m = 0; m < n && n < LANES; m++) sums[m] += sum_of_lanes(parts[m]);
+    if (n == LANES) add_sums_of_lanes((const vd(*)[LANES / W])parts, sums);
+}
+
+/* adds to the masses of units, given the sum of r */
+static void unit_masses(const engine *e, const tile *t, const double *r, double whole, double *mass) {
+    for (int at = 0; at < t->n_gappy;) {
+        double sums[LANES] __attribute__((aligned(64))) = {0.0};
+        const int left = t->n_gappy - at, n = left >= LANES ? LANES : left >= 3 ? 3 : 1;
+        const double *observed = t->observed + at * TILE;
+        if (n == LANES) gappy_sums(observed, r, LANES, sums);
+        else if (n == 3) gappy_sums(observed, r, 3, sums);
+        else gappy_sums(observed, r, 1, sums);
+        for (int j = 0; j < n; j++) mass[t->gappy[at + j]] += sums[j];
+        at += n;
+    }
+    for (int m = 1, next = 0; m < e->n_masses; m++)
+        if (next < t->n_gappy && t->gappy[next] == m) next++;
+        else mass[m] += whole;
 }
 
 /* Responsibilities times weights, without those that are negligible, and their sum; returns a bit a row that keeps
@@ -80,6 +95,7 @@ static uint64_t rows_that_respond(const tile *t, double *r, double *sum) {
 }
 
 static void tile_sums(const engine *e, tile *t, double *acc) {
+    find_gappy_masses(e, t);
     for (int k = 0; k < e->k; k++) {
         double *r = t->r + k * TILE, *single = t->single + k * t->singles, *scatter = t->scatter;
         const double *across = t->across, *factor = t->factor, *centred = t->centred, *angle = t->angle;
