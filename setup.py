@@ -3,7 +3,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 FLAGS = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
-KERNELS = ["level_v1.c", "level_v3.c", "level_v4.c", "dispatch.c", "cells.c", "stretch.c", "missing.c"]
+KERNELS = ["level_v1.c", "level_v3.c", "level_v4.c", "dispatch.c", "cells.c", "stretch.c"]
 
 
 def extension(name: str, sources: list[str]) -> Extension:

@@ -1,16 +1,17 @@
 """Frames of any kind in, the same kind out."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from streammix.errors import RecordError
 
-__all__ = ["Arrays", "Frame", "check_names", "column_like", "like", "to_frame"]
+__all__ = ["Arrays", "Fills", "Frame", "check_names", "column_like", "filled", "like", "missing_cells", "to_frame"]
 
 
 class Arrays:
@@ -54,6 +55,7 @@ class Arrays:
 
 
 Frame: TypeAlias = pa.Table | Arrays
+Fills: TypeAlias = Mapping[str, tuple[NDArray[np.bool_], list[Any]]]
 
 
 def to_frame(X: Any, names: Sequence[str] | None = None, is_declared: bool = False) -> Frame:
@@ -95,14 +97,14 @@ def check_names(names: Sequence[str]) -> None:
         raise RecordError(f"the frame names a column twice: {names}")
 
 
-def like(X: Any, columns: NDArray[Any]) -> Any:
-    """Return a matrix as a frame of X's kind, with its index where it has one; its columns are "0", "1", …"""
+def like(X: Any, columns: NDArray[Any], names: Sequence[str] | None = None) -> Any:
+    """Return a matrix as a frame of X's kind, with its index where it has one; its columns are "0", "1", … or named."""
     if isinstance(X, np.ndarray):
         return columns
     if _is_pandas(X):
-        return sys.modules["pandas"].DataFrame(columns, index=X.index)
+        return sys.modules["pandas"].DataFrame(columns, index=X.index, columns=names)
     (n, k), values = columns.shape, pa.array(columns.T.ravel())
-    table = pa.Table.from_arrays([values.slice(j * n, n) for j in range(k)], names=[str(j) for j in range(k)])
+    table = pa.Table.from_arrays([values.slice(j * n, n) for j in range(k)], names=names or [str(j) for j in range(k)])
     if _is_polars(X):
         return sys.modules["polars"].from_arrow(table)
     if isinstance(X, pa.RecordBatch):
@@ -119,6 +121,91 @@ def column_like(X: Any, values: NDArray[Any], name: str) -> Any:
     if _is_polars(X):
         return sys.modules["polars"].Series(name, values)
     return pa.array(values)
+
+
+def missing_cells(frame: Frame, name: str) -> NDArray[np.bool_]:
+    """Tell which cells of a column are null or NaN; all, where there is no such column."""
+    if name not in frame.column_names:
+        return np.ones(frame.num_rows, dtype=bool)
+    if isinstance(frame, Arrays):
+        column = frame.columns[frame.column_names.index(name)]
+        return np.asarray(column != column)
+    return np.asarray(pc.is_null(frame.column(name), nan_is_null=True).to_numpy())
+
+
+def filled(X: Any, names: Sequence[str], fills: Fills) -> Any:
+    """Return a copy of X with some cells filled.
+
+    Parameters
+    ----------
+    X
+        The frame.
+    names
+        The fields, in the order of an array's columns.
+    fills
+        For some fields, which cells are filled, and a value for each row. A field that X lacks is added, but for
+        arrays.
+
+    Raises
+    ------
+    RecordError
+        If a column can't hold a value.
+    """
+    if isinstance(X, np.ndarray):
+        copy = X.copy()
+        for name, (mask, values) in fills.items():
+            if name in names:
+                column = copy[name] if X.dtype.names is not None else copy[:, list(names).index(name)]
+                column[mask] = [value for value, chosen in zip(values, mask, strict=True) if chosen]
+        return copy
+    if _is_pandas(X):
+        copy = X.copy()
+        for name, (mask, values) in fills.items():
+            copy[name] = _filled_series(copy, name, mask, values)
+        return copy
+    if isinstance(X, pa.RecordBatch):
+        table = filled(pa.Table.from_batches([X]), names, fills)
+        return table.combine_chunks().to_batches()[0] if table.num_rows else X
+    if _is_polars(X):
+        return sys.modules["polars"].from_arrow(filled(X.to_arrow(), names, fills))
+    table = X if isinstance(X, pa.Table) else pa.table(X)
+    for name, (mask, values) in fills.items():
+        try:
+            column = _filled_column(table, name, mask, values)
+        except (pa.ArrowException, TypeError):
+            raise RecordError(f"field {name!r}: a column of {table.field(name).type} can't be filled", name) from None
+        place = table.column_names.index(name) if name in table.column_names else table.num_columns
+        table = table.remove_column(place) if place < table.num_columns else table
+        table = table.add_column(place, name, column)
+    return table
+
+
+def _filled_column(table: pa.Table, name: str, mask: NDArray[np.bool_], values: list[Any]) -> Any:
+    if name not in table.column_names or pa.types.is_null(table.field(name).type):
+        return pa.array(values)
+    source = table.column(name)
+    kind = source.type.value_type if pa.types.is_dictionary(source.type) else source.type
+    has_means = any(isinstance(value, float) for value in values) and not pa.types.is_floating(kind)
+    kind = pa.float64() if has_means else pa.large_string() if pa.types.is_string_view(kind) else kind
+    fill = pa.array(values).cast(kind, safe=False) if not pa.types.is_string(kind) else pa.array(values, kind)
+    result = pc.if_else(pa.array(mask), fill, source.cast(kind))
+    return result.dictionary_encode() if pa.types.is_dictionary(source.type) else result
+
+
+def _filled_series(frame: Any, name: str, mask: NDArray[np.bool_], values: list[Any]) -> Any:
+    pandas = sys.modules["pandas"]
+    if name not in frame.columns:
+        return pandas.Series(values, index=frame.index)
+    source = frame[name]
+    chosen = [value for value, is_chosen in zip(values, mask, strict=True) if is_chosen]
+    kind = source.dtype
+    if isinstance(kind, pandas.CategoricalDtype):
+        source = source.cat.add_categories([level for level in dict.fromkeys(chosen) if level not in kind.categories])
+    elif any(isinstance(value, float) for value in chosen) and str(kind).startswith(("Int", "UInt", "object")):
+        source = source.astype("Float64" if str(kind) != "object" else "float64")
+    result = source.copy()
+    result[mask] = chosen
+    return result
 
 
 def _is_pandas(X: Any) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from streammix import families
 from streammix.columns import Encoded
 from streammix.core.values import as_record, is_missing, is_sound_text, level_key, level_of, short
-from streammix.declaration import Declaration
+from streammix.declaration import Declaration, to_json
 from streammix.errors import RecordError
 from streammix.frames import Frame, check_names
 from streammix.packing import check_layout
@@ -176,6 +176,26 @@ class Learner:
         self.running.n_seen = len(records)
         self.buffer, self.buffer_weights = [], []
         return self.running
+
+    def snapshot(self, n_seen: int, seed: int | None) -> Snapshot:
+        """Everything that a mixture is, after so many records."""
+        running, waiting = self.running, self.running.waiting if self.running is not None else None
+        rows, weights = (np.empty((0, 0)), np.empty(0)) if waiting is None else (waiting.rows, waiting.weights)
+        n = 0 if waiting is None else waiting.n
+        chosen = self.chosen if running is not None else None
+        return Snapshot(
+            declaration=to_json(self.declaration, seed),
+            fields=None if chosen is None else [[list(names), family.to_json()] for names, family in chosen.items()],
+            levels={} if running is None else {name: list(codes) for name, codes in running.schema.codes.items()},
+            n_seen=n_seen,
+            random_state=dict(self.rng.bit_generator.state),
+            state=None if running is None else running.state.copy(),
+            average=None if running is None or running.average is None else running.average.copy(),
+            pending=rows[:n].copy(),
+            pending_weights=weights[:n].copy(),
+            buffer=[dict(record) for record in self.buffer],
+            buffer_weights=list(self.buffer_weights),
+        )
 
     def restore(self, snapshot: Snapshot) -> None:
         """Become what the snapshot was taken of; its arrays are copied."""

@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from river import base
 
-from streammix import frames
+from streammix import conditional, frames
 from streammix.average import EVERY
 from streammix.core.records import Records
-from streammix.declaration import checked, from_json, to_json
+from streammix.declaration import checked, from_json
 from streammix.errors import RecordError
-from streammix.families import Family, Fixed
+from streammix.families import Family
 from streammix.learner import LARGEST_WEIGHT, Learner, check_weight
-from streammix.parameters import parameters_of, with_values
+from streammix.parameters import center_of, draw, families_of
 from streammix.schema import field_name
 from streammix.state import Snapshot
 from streammix.stepsize import PowerDecay, StepSize
@@ -168,34 +168,14 @@ class Mixture(Records, base.Clusterer):
         running = self._learner.running
         if running is None:
             return [{} for _ in range(self.n_components)]
-        schema, engine, state = running.schema, running.published, running.published_state
-        found: list[dict[Field, Family]] = [{} for _ in range(self.n_components)]
-        for i, block in enumerate(schema.blocks):
-            for unit, names in enumerate(block.names):
-                for k, family in enumerate(block.families[unit]):
-                    if family is None:
-                        continue
-                    if not isinstance(family, Fixed):
-                        size = schema.size(block)
-                        values = parameters_of(
-                            block.kind, size, state.statistics[i][unit, :, k], engine.theta[i][unit, :, k]
-                        )
-                        family = with_values(family, values, list(schema.codes.get(names[0], ())))
-                    found[k][field_name(names)] = family
-        order = [field_name(names) for names in schema.fields]
-        return [{name: component[name] for name in order} for component in found]
+        schema = running.schema
+        found = families_of(schema, running.published, running.published_state, schema.fields)
+        return [{field_name(names): own[k] for names, own in found.items()} for k in range(self.n_components)]
 
     @property
     def centers(self) -> dict[int, dict[str, Any]]:
         """For each component, the mean of each field, or its most probable level."""
-        centers: dict[int, dict[str, Any]] = {}
-        for k, component in enumerate(self.parameters):
-            centers[k] = {}
-            for field, family in component.items():
-                values: Any = family.expectation() if family.is_given else None
-                for name, value in zip(field, values, strict=True) if isinstance(field, tuple) else [(field, values)]:
-                    centers[k][name] = value
-        return centers
+        return {k: center_of(component) for k, component in enumerate(self.parameters)}
 
     def infer_summary(self) -> dict[str, str]:
         """Return what each field was taken for, where families were inferred; empty until then."""
@@ -280,28 +260,118 @@ class Mixture(Records, base.Clusterer):
         """Return −log p(x) of each row: a column of X's kind."""
         return frames.column_like(X, -self._log_densities(X), "score")
 
+    def impute_one(self, x: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a new record in which the gaps of the model's fields are filled by what is expected of them.
+
+        Given what is there, a number is filled by its conditional expectation (a count's need not be whole), a field
+        of levels by the most probable level, a yes or no by the more probable answer, an angle by the mean direction.
+        What is there stays as it is, fields that the model doesn't know, too; so does a gap where an expectation does
+        not exist, and each gap while warming up.
+
+        Raises
+        ------
+        RecordError
+            If the record is refused.
+
+        Examples
+        --------
+        >>> import streammix as sm
+        >>> line = sm.MultivariateNormal([0, 0], [[1, 0.8], [0.8, 1]])
+        >>> model = sm.Mixture(components=[{("height", "weight"): line, "adult": sm.Bernoulli(0.7)}])
+        >>> model.impute_one({"height": 2.0, "weight": None, "name": "Ada"})
+        {'height': 2.0, 'weight': 1.6, 'name': 'Ada', 'adult': True}
+        """
+        responsibilities, running = self.predict_proba_one(dict(x)), self._learner.running
+        if running is None:
+            return dict(x)
+        shares = np.array(list(responsibilities.values()))
+        return conditional.impute_record(running, x, conditional.gaps_of(running.schema, x), shares)
+
+    def impute_many(self, X: Any) -> Any:
+        """Return a frame of X's kind with its gaps filled, as by `impute_one` of each row.
+
+        A column that X lacks is added where the kind of frame allows; a column of whole numbers becomes one of floats
+        where its gaps are filled by means. While warming up, the gaps stay.
+
+        Raises
+        ------
+        RecordError
+            For the first row that is refused.
+        """
+        running = self._learner.running
+        return X if running is None else conditional.impute_frame(running, X, self._frame(X), self._responsibilities(X))
+
+    def predict_mean_one(self, x: Mapping[str, Any], fields: str | Sequence[str]) -> dict[str, Any]:
+        """Return E[y | x] of some fields given the others: a mixture is a regressor, too. Empty while warming up.
+
+        Of a yes or no it is the probability, of an angle the mean direction, of a field of levels a mapping
+        level -> probability.
+
+        Parameters
+        ----------
+        x
+            The record. What it says of `fields` is ignored; what else it lacks is integrated out.
+        fields
+            The name of a field, or several.
+
+        Raises
+        ------
+        ConfigError
+            If the model has no such field.
+        RecordError
+            If the record is refused.
+
+        Examples
+        --------
+        >>> import streammix as sm
+        >>> line = sm.MultivariateNormal([0, 0], [[1, 0.8], [0.8, 1]])
+        >>> model = sm.Mixture(components=[{("height", "weight"): line, "adult": sm.Bernoulli(0.75)}])
+        >>> model.predict_mean_one({"height": 2.0, "weight": 9.9}, ["weight", "adult"])
+        {'weight': 1.6, 'adult': 0.75}
+        """
+        running = self._learner.running
+        if running is None:
+            return {}
+        wanted = conditional.checked_fields(running.schema, fields)
+        known = dict(x) | dict.fromkeys(wanted)
+        shares = np.array(list(self.predict_proba_one(known).values()))
+        return conditional.predict_record(running, known, wanted, shares)
+
+    def predict_mean_many(self, X: Any, fields: str | Sequence[str]) -> Any:
+        """Return E[y | x] of some fields for each row: a frame of X's kind with a column for each of them.
+
+        A field of levels has a column of probabilities for each level, named "field=level". While warming up, there
+        are no columns.
+
+        Raises
+        ------
+        ConfigError
+            If the model has no such field.
+        RecordError
+            For the first row that is refused.
+        """
+        frame, running = self._frame(X), self._learner.running
+        if running is None:
+            return frames.like(X, np.empty((frame.num_rows, 0)))
+        wanted = conditional.checked_fields(running.schema, fields)
+        known = conditional.as_unknown(frame, wanted)
+        shares = running.evaluate(running.schema.encode(known).table)[0]
+        columns = conditional.predict_frame(running, known, wanted, shares)
+        return frames.like(X, np.column_stack(list(columns.values())), list(columns))
+
     def sample(self, n: int) -> list[dict[str, Any]]:
         """Draw n records from the mixture.
 
         Raises
         ------
+        RecordError
+            While warming up.
         ConfigError
-            While warming up, and where a fixed distribution can't be sampled from.
+            Where a fixed distribution can't be sampled from.
         """
         if not self.is_warm:
             raise RecordError("there is nothing to sample from before the warm-up is over")
-        rng = self._learner.rng
-        labels = rng.choice(self.n_components, size=n, p=self.weights)
-        records: list[dict[str, Any]] = [{} for _ in range(n)]
-        for k, component in enumerate(self.parameters):
-            chosen = np.flatnonzero(labels == k)
-            for field, family in component.items():
-                drawn = family.sample(len(chosen), rng)
-                values = drawn.tolist() if isinstance(drawn, np.ndarray) else drawn
-                for i, value in zip(chosen, values, strict=True):
-                    pairs = zip(field, value, strict=True) if isinstance(field, tuple) else [(field, value)]
-                    records[i].update(pairs)
-        return records
+        return draw(self.weights, self.parameters, n, self._learner.rng)
 
     @classmethod
     def _unit_test_params(cls) -> Any:
@@ -353,36 +423,7 @@ class Mixture(Records, base.Clusterer):
 
     def _snapshot(self) -> Snapshot:
         """Everything that the model is."""
-        learner, running = self._learner, self._learner.running
-        declaration = to_json(learner.declaration, self.seed)
-        random_state = dict(learner.rng.bit_generator.state)
-        if running is None:
-            nothing = np.empty((0, 0)), np.empty(0)
-            buffer = [dict(record) for record in learner.buffer]
-            return Snapshot(
-                declaration,
-                None,
-                {},
-                self._n_seen,
-                random_state,
-                None,
-                None,
-                *nothing,
-                buffer,
-                list(learner.buffer_weights),
-            )
-        chosen, waiting = learner.chosen, running.waiting
-        return Snapshot(
-            declaration=declaration,
-            fields=None if chosen is None else [[list(names), family.to_json()] for names, family in chosen.items()],
-            levels={name: list(codes) for name, codes in running.schema.codes.items()},
-            n_seen=self._n_seen,
-            random_state=random_state,
-            state=running.state.copy(),
-            average=running.average.copy() if running.average is not None else None,
-            pending=waiting.rows[: waiting.n].copy() if waiting is not None else np.empty((0, 0)),
-            pending_weights=waiting.weights[: waiting.n].copy() if waiting is not None else np.empty(0),
-        )
+        return self._learner.snapshot(self._n_seen, self.seed)
 
     def _adopt(self, snapshot: Snapshot) -> None:
         """Become what a snapshot of a model of the same declaration was."""

@@ -1,21 +1,65 @@
 """Statistics and theta of the core → families with their parameters, as people see them."""
 
 import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streammix.core.engine import INFLATING
+from streammix.core.engine import INFLATING, Engine
 from streammix.core.values import level_of
-from streammix.families import Categorical, Family, ZeroInflated
+from streammix.families import Categorical, Family, Fixed, ZeroInflated
 from streammix.families.levels import Probabilities
 from streammix.gaps import GAPS, gap_parameters
-from streammix.schema import OTHER
+from streammix.schema import OTHER, Schema
+from streammix.state import State
 
-__all__ = ["parameters_of", "with_values"]
+__all__ = ["center_of", "draw", "families_of", "parameters_of", "with_values"]
 
 FloatArray = NDArray[np.float64]
+Names = tuple[str, ...]
+
+
+def center_of(component: Mapping[Any, Family]) -> dict[str, Any]:
+    """Return the mean of each field of a component, or its most probable level."""
+    center: dict[str, Any] = {}
+    for field, family in component.items():
+        values: Any = family.expectation() if family.is_given else None
+        center |= zip(field, values, strict=True) if isinstance(field, tuple) else [(field, values)]
+    return center
+
+
+def draw(
+    weights: FloatArray, components: Sequence[Mapping[Any, Family]], n: int, rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Draw n records from a mixture of these components."""
+    labels = rng.choice(len(weights), size=n, p=weights)
+    records: list[dict[str, Any]] = [{} for _ in range(n)]
+    for k, component in enumerate(components):
+        chosen = np.flatnonzero(labels == k)
+        for field, family in component.items():
+            drawn = family.sample(len(chosen), rng)
+            values = drawn.tolist() if isinstance(drawn, np.ndarray) else drawn
+            for i, value in zip(chosen, values, strict=True):
+                pairs = zip(field, value, strict=True) if isinstance(field, tuple) else [(field, value)]
+                records[i].update(pairs)
+    return records
+
+
+def families_of(schema: Schema, engine: Engine, state: State, wanted: Collection[Names]) -> dict[Names, list[Family]]:
+    """Return, for fields and groups of fields, each component's family with its current parameters."""
+    found: dict[Names, list[Any]] = {names: [None] * engine.n_components for names in wanted}
+    for i, block in enumerate(schema.blocks):
+        for unit, names in enumerate(block.names):
+            for k, family in enumerate(block.families[unit] if names in found else ()):
+                if family is not None and not isinstance(family, Fixed):
+                    statistics, theta = state.statistics[i][unit, :, k], engine.theta[i][unit, :, k]
+                    values = parameters_of(block.kind, schema.size(block), statistics, theta)
+                    family = with_values(family, values, list(schema.codes.get(names[0], ())))
+                if family is not None:
+                    found[names][k] = family
+    return found
 
 
 def parameters_of(kind: str, size: Any, statistics: FloatArray, theta: FloatArray) -> Any:

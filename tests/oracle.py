@@ -30,7 +30,16 @@ Component = Mapping[Field, tuple[Any, ...]]
 Record = Mapping[str, Any]
 Array = NDArray[np.float64]
 
-__all__ = ["em", "em_iteration", "log_density", "log_joint", "log_likelihood", "responsibilities", "stepwise"]
+__all__ = [
+    "conditional_expectation",
+    "em",
+    "em_iteration",
+    "log_density",
+    "log_joint",
+    "log_likelihood",
+    "responsibilities",
+    "stepwise",
+]
 
 
 def is_missing(value: Any) -> bool:
@@ -381,3 +390,65 @@ def stepwise(
             for k, component in enumerate(theta)
         ]
     return s0 / s0.sum(), theta
+
+
+# --- conditional expectations ---
+
+
+def expectation(distribution: tuple[Any, ...]) -> Any:
+    """E[x]; of levels their probabilities; of an angle its mean resultant, a complex number."""
+    match distribution:
+        case ("normal" | "student", *_):
+            return distribution[-2]
+        case ("lognormal", mean, variance):
+            return stats.lognorm.mean(math.sqrt(variance), scale=math.exp(mean))
+        case ("exponential", rate):
+            return 1 / rate
+        case ("poisson" | "bernoulli", value):
+            return value
+        case ("binomial", n, p):
+            return n * p
+        case ("categorical", probabilities):
+            return np.array(list(probabilities.values()))
+        case ("vonmises", mean, concentration, period):
+            return special.ive(1, concentration) / special.ive(0, concentration) * np.exp(2j * math.pi * mean / period)
+        case ("uniform", low, high):
+            return (low + high) / 2
+        case ("inflated", zero, inner):
+            return (1 - zero) * expectation(inner)
+        case ("fixed", other):
+            return other.mean()
+        case ("gamma", shape, scale):
+            return shape * scale
+        case ("beta", a, b):
+            return a / (a + b)
+        case ("negative_binomial", mean, _):
+            return mean
+    raise ValueError(f"no such distribution: {distribution!r}")
+
+
+def group_expectation(distribution: tuple[Any, ...], row: Array) -> Array:
+    """E[x | what is known of x] of a group of fields."""
+    if distribution[0] == "mvn":
+        mean, covariance = (np.asarray(value, float) for value in distribution[1:])
+        seen = ~np.isnan(row)
+        slope = np.linalg.solve(covariance[np.ix_(seen, seen)], covariance[seen]).T
+        return np.asarray(mean + slope @ (row[seen] - mean[seen]))
+    assert distribution[0] == "dirichlet"
+    concentration = np.where(np.isnan(row), np.asarray(distribution[1], float), 0.0)
+    return np.where(np.isnan(row), (1 - np.nansum(row)) * concentration / max(concentration.sum(), 1e-300), row)
+
+
+def conditional_expectation(weights: Any, components: Sequence[Component], record: Record, name: str) -> Any:
+    """E[x_name | the record's other fields] under the mixture."""
+    others = {field: value for field, value in record.items() if field != name}
+    [r] = responsibilities(weights, components, [others])
+    field = next(key for key in components[0] if key == name or (isinstance(key, tuple) and name in key))
+    if isinstance(field, tuple):
+        [row] = matrix([others], field)
+        each = [group_expectation(component[field], row)[field.index(name)] for component in components]
+        return float(r @ np.array(each))
+    mixed = sum(r_k * expectation(component[field]) for r_k, component in zip(r, components, strict=True))
+    if components[0][field][0] == "vonmises":
+        return float(np.angle(mixed) / (2 * math.pi) * components[0][field][3]) % components[0][field][3]
+    return mixed

@@ -16,7 +16,7 @@ FLOORS = [
     ["schema"],
     ["warmup", "average", "checkpoint", "parameters"],
     ["running"],
-    ["learner"],
+    ["learner", "conditional"],
     ["mixture"],
     ["adapters", "batch", "store"],
     ["pipeline"],

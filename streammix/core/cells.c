@@ -56,8 +56,10 @@ static void read_segment(const cells *c, long begin, long n, double *out) {
     for (long i = 0; i < n; i += 8) {
         const int some = n - i < 8 ? (int)(n - i) : 8, all = (1 << some) - 1;
         const int bits = bits_at(c->valid, c->valid_bit + begin + i, some) & all;
-        for (int j = 0; bits != all && j < some; j++)
-            if (!(bits >> j & 1)) out[i + j] = NAN;
+        for (int j = 0; bits != all && j < some; j++) { /* no branch: which cells are null can't be foreseen */
+            const double choice[2] = {NAN, out[i + j]};
+            out[i + j] = choice[bits >> j & 1];
+        }
     }
 }
 

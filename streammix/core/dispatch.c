@@ -85,9 +85,9 @@ long work_doubles(const engine *e) {
         n += e->k * ((long)b->size * (b->size - 1) / 2 + 3 * b->size) + LANES + TILE * padded(b->size);
         if (b->size > deep) deep = b->size;
     }
-    n += (long)e->n_masses * e->k;
-    return n + 2 * TILE * padded(deep) + padded(4 * deep * deep + 4 * deep) + padded(deep * deep + deep) +
-           padded(e->n_columns) + 64;
+    n += (long)e->n_masses * (e->k + TILE + 1) + 2 * LANES;
+    if (deep) n += patterns_kept(deep, e->kpad) * (words_of_pattern(deep) + numbers_of_pattern(deep, e->kpad)) + LANES;
+    return n + 2 * TILE * padded(deep) + deep * LANES + 2 * padded(e->n_blocks) + padded(e->n_columns) + 64;
 }
 
 /* blend's work: a covariance and its new factor */

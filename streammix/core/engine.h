@@ -16,6 +16,7 @@
 #define NEGLIGIBLE 1e-17 /* a responsibility at or below it moves no statistic */
 #define PIVOT_FLOOR 1e-10 /* of the prior scale */
 #define SMALLEST 1e-300
+#define PATTERN_NUMBERS (1L << 18) /* for the factors of patterns of gaps: as much as a cache holds */
 #define LARGEST 1e75 /* of a deviation and of a factor's entry: their products stay finite */
 
 enum { NORMAL, LOGNORMAL, MVN, EXPONENTIAL, POISSON, BERNOULLI, BINOMIAL, CATEGORICAL, EXTERNAL, GAMMA, DIRICHLET,
@@ -97,7 +98,7 @@ typedef struct {
     int *active;                  /* kpad / LANES: first lanes of the groups that respond */
     double *common;               /* n_blocks: what a record adds to every component's log density */
     int *pattern;                 /* n_blocks: of a group's coordinates, which are missing: FULL, PARTIAL, ABSENT */
-    double *dense;                /* work of the scalar Gaussian paths: 4 D^2 + 4 D */
+    double *dense;                /* work of Gaussians with gaps: (D^2 + 3 D) x LANES */
     double *matrix;               /* work of blend: rows x kpad */
     double *row;                  /* n_columns */
     double *ahead, *ahead_from;   /* n_masses x LANES: the steps of records to come; n_masses: of which the first */
@@ -137,6 +138,8 @@ typedef struct {
                          double *acc, double *work, double *out_r, double *out_lp, long *bad);
     /* one step towards an accumulator: gamma and the total weight of the records, one a mass */
     void (*blend)(engine *e, const double *acc, const double *gamma, const double *total);
+    /* an MVN's coordinates, some of them NaN, to each component's conditional expectation of all of them, D x kpad */
+    void (*regress)(engine *e, int block, const double *x, double *out);
     double (*gap)(double a); /* log a - digamma(a) */
 } kernels;
 
@@ -194,13 +197,14 @@ static inline int unit_pattern(const block *b, int u, const double *row) {
     return present == b->size ? FULL : present ? PARTIAL : ABSENT;
 }
 
-/* Gaussian records with some coordinates missing, one component at a time (missing.c) */
-double mvn_partial(const engine *e, const block *b, int lane, const double *row, double *dense, double *filled,
-                   double *cond);
-/* the same in two steps: the first, of a component, serves any number of records */
-void mvn_covariance_of(const engine *e, const block *b, int lane, double *dense);
-double mvn_partial_given(const engine *e, const block *b, int lane, const double *row, double *dense, double *filled,
-                         double *cond);
-void mvn_partial_update(const engine *e, const block *b, int lane, const double *row, double rho);
+/* How many patterns of gaps a block of records remembers the factors of, and the numbers that each takes. */
+static inline long numbers_of_pattern(long deep, int kpad) { return (deep * deep + 2 * deep + 1) * kpad; }
+
+static inline long words_of_pattern(long deep) { return 1 + (deep + 63) / 64; }
+
+static inline long patterns_kept(long deep, int kpad) {
+    long n = PATTERN_NUMBERS / numbers_of_pattern(deep, kpad);
+    return n > TILE ? TILE : n < 1 ? 1 : n;
+}
 
 #endif

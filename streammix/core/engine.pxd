@@ -90,6 +90,7 @@ cdef extern from "engine.h":
         double (*accumulate)(const engine *, const table *, long, long, const double *, const double *, double *,
                              double *, double *, double *, long *) noexcept nogil
         void (*blend)(engine *, const double *, const double *, const double *) noexcept nogil
+        void (*regress)(engine *, int, const double *, double *) noexcept nogil
         double (*gap)(double) noexcept nogil
     const kernels *kernels_for(const char *level) noexcept
     long accumulator_rows(const engine *) noexcept nogil

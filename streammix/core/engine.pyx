@@ -193,7 +193,7 @@ cdef class Engine:
         e.active = self.bind_ints(np.zeros(e.kpad // GROUP, dtype=np.intc))
         e.common = self.bind(aligned(n))
         e.pattern = self.bind_ints(np.zeros(n, dtype=np.intc))
-        e.dense = self.bind(aligned(4 * deep * deep + 4 * deep))
+        e.dense = self.bind(aligned(deep * deep + 3 * deep, GROUP))
         e.matrix = self.bind(aligned(matrix_rows(e), e.kpad))
         e.row = self.bind(aligned(n_columns))
         e.ahead = self.bind(aligned(e.n_masses, GROUP))
@@ -227,6 +227,27 @@ cdef class Engine:
         if self.run.expect(&self.e, &row[0]) == IMPOSSIBLE:
             return None
         return log_density(&self.e, total_mass(&self.e)), self.responsibilities[:self.e.k]
+
+    def regress(self, int number, const double[:, ::1] x, const double[:, ::1] r):
+        """Conditional expectations of the coordinates of a MultivariateNormal, the block of this number: (n, D).
+
+        Those of x (n, D) that are NaN are unknown. Components are mixed by r (n, K); those that the block doesn't
+        serve are left out.
+        """
+        cdef long i
+        cdef int j, k
+        cdef const block *b = self.e.blocks + number
+        out, each = np.zeros((x.shape[0], b.size)), aligned(b.size, self.e.kpad)
+        cdef double[:, ::1] mixed = out
+        cdef double[:, ::1] values = each
+        with nogil:
+            for i in range(x.shape[0]):
+                self.run.regress(&self.e, number, &x[i, 0], &values[0, 0])
+                for k in range(self.e.k):
+                    if r[i, k] > 0.0 and (b.lanes == NULL or b.lanes[k]):
+                        for j in range(b.size):
+                            mixed[i, j] += r[i, k] * values[j, k]
+        return out
 
     def learn_rows(self, Table t, long begin, long end, w, double[:, ::1] out_r, double[::1] out_lp):
         """Learn rows one by one; returns (how many were learnt, why it stopped: 0, 1 or 2)."""

@@ -7,6 +7,7 @@
 #include "families_gamma.h"
 #include "circle.h"
 #include "inflated.h"
+#include "missing.h"
 #include "record.h"
 #include "tile.h"
 #include "tile_gaussian.h"
@@ -16,4 +17,4 @@
 #include "tile_sums.h"
 #include "blend.h"
 
-const kernels TABLE = {LEVEL, W, expect, learn, maximize, accumulate, blend, gap_of};
+const kernels TABLE = {LEVEL, W, expect, learn, maximize, accumulate, blend, regress, gap_of};

@@ -45,9 +45,12 @@ static inline __attribute__((always_inline)) void block_density(const engine *e,
         if (pattern == FULL) {
             mvn_root(a, b->size, b->theta + k, kpad);
             a->sum -= mvn_squares(b->size, 0, b->size, row + b->column[0], b->stat + k, b->theta + k, kpad, y, all(0.0));
-        } else if (pattern == PARTIAL)
-            a->sum += CONST_AT(y);
-        else if (pattern == OUTSIDE)
+        } else if (pattern == PARTIAL) {
+            density part = mvn_partial_density(e, b, k, row);
+            a->sum += part.sum;
+            a->product *= part.product;
+            a->exponent += part.exponent;
+        } else if (pattern == OUTSIDE)
             *dead = all(-INFINITY);
         break;
     }
@@ -189,7 +192,7 @@ static double log_volume(const block *b, int u, const double *row) {
     return sum;
 }
 
-/* what does not depend on the component, and what is computed for one component at a time */
+/* what does not depend on the component */
 static inline void prepare(engine *e, const double *row) {
     e->whole = is_whole(row, e->n_columns);
     for (int i = 0; i < e->n_blocks; i++) {
@@ -199,9 +202,8 @@ static inline void prepare(engine *e, const double *row) {
             int pattern = e->whole ? FULL : unit_pattern(b, 0, row);
             e->pattern[i] = pattern;
             if (pattern == FULL) c = -HALF_LOG_2PI * b->size;
-            if (pattern == PARTIAL)
-                for (int k = 0; k < e->kpad; k++)
-                    e->y[b->y * e->kpad + k] = k < e->k ? mvn_partial(e, b, k, row, e->dense, 0, 0) : 0.0;
+            for (int j = 0; pattern == PARTIAL && j < b->size; j++)
+                if (row[b->column[j]] == row[b->column[j]]) c -= HALF_LOG_2PI;
         } else if (b->kind == GAMMA || b->kind == DIRICHLET) {
             for (int u = 0; u < b->units; u++) c -= log_volume(b, u, row);
         } else if (b->kind == VONMISES) {
@@ -455,9 +457,7 @@ static inline void block_step(const engine *e, const block *b, int k, const doub
             int pattern = e->pattern[b - e->blocks];
             double *y = e->y + b->y * kpad + k;
             if (pattern == FULL) mvn_step(b->size, rho, row + b->column[0], s, b->theta + k, p, kpad, y, y + b->size * kpad);
-            if (pattern == PARTIAL)
-                for (int j = 0; j < W; j++)
-                    if (rho[j] > 0.0) mvn_partial_update(e, b, k + j, row, rho[j]);
+            if (pattern == PARTIAL) mvn_partial_step(e, b, k, rho, row);
             continue;
         }
         if (b->kind == DIRICHLET) {

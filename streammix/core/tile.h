@@ -22,7 +22,14 @@ typedef struct {
     double *y, *delta;            /* TILE x padded D */
     double log_total;             /* of the masses */
     uint64_t respond;             /* of one component: a bit a row with a share */
-    double *dense, *filled, *record;
+    uint64_t *full, *partial;     /* MVNs: a bit a row that has all of the coordinates, or some but not all */
+    uint64_t *keys;               /* patterns of gaps: each the number of a block, and a bit a coordinate */
+    double *reordered;            /* and numbers_of_pattern for each: the factors of all components in its order */
+    long n_patterns, n_made;      /* for how many there is room; how many were made: the oldest make room */
+    int deep, density_only;       /* the largest MVN's D; whether no sums are wanted */
+    double *deviations, *record;  /* of one record: deep x LANES; columns */
+    double *observed;             /* masses x TILE: of those of units with gaps, 1 where a row has some value */
+    int *gappy, n_gappy;          /* which those are */
     int missing, outside;         /* some cell of the tile is missing or outside; outside */
 } tile;
 
@@ -49,7 +56,7 @@ static inline long factor_size(const block *b) {
     return is_normal(b) ? HEAD + (long)b->units * FOUR : 0;
 }
 
-static tile carve(const engine *e, double *work) {
+static tile carve(const engine *e, int density_only, double *work) {
     tile t = {0};
     long units = 0, normals = 0, angles = 0, singles = e->n_masses, scatter = 0, factor = 0, across = 0, deep = 0;
     for (int i = 0; i < e->n_blocks; i++) {
@@ -85,9 +92,17 @@ static tile carve(const engine *e, double *work) {
     t.scatter = take(&work, scatter);
     t.y = take(&work, TILE * round_up(deep));
     t.delta = take(&work, TILE * round_up(deep));
-    t.dense = take(&work, 4 * deep * deep + 4 * deep);
-    t.filled = take(&work, deep * deep + deep);
+    t.full = (uint64_t *)take(&work, e->n_blocks);
+    t.partial = (uint64_t *)take(&work, e->n_blocks);
+    t.deep = deep;
+    t.density_only = density_only;
+    t.n_patterns = deep ? patterns_kept(deep, e->kpad) : 0;
+    t.keys = (uint64_t *)take(&work, t.n_patterns * words_of_pattern(deep));
+    t.reordered = take(&work, t.n_patterns * numbers_of_pattern(deep, e->kpad));
+    t.deviations = take(&work, deep * LANES);
     t.record = take(&work, e->n_columns);
+    t.observed = take(&work, (long)e->n_masses * TILE);
+    t.gappy = (int *)take(&work, e->n_masses);
     memset(t.across, 0, sizeof(double) * across);
     memset(t.single, 0, sizeof(double) * singles * e->k);
     for (int c = 0; c < e->n_columns; c++) t.gaps[c] = 1.0;
@@ -262,6 +277,23 @@ static void centre(const block *b, const tile *t, const double *origin, double *
         ROWS AT(centred + u * TILE + i) = CONST_AT(t->x + b->column[u] * TILE + i) - origin[u];
 }
 
+/* which rows have all coordinates of a block, and which have some */
+static void find_patterns(const block *b, const tile *t, uint64_t *full, uint64_t *partial) {
+    uint64_t every_one = ~(uint64_t)0, any = 0;
+    for (int j = 0; j < b->size; j++) {
+        const double *seen = t->seen + b->column[j] * TILE;
+        uint64_t rows = ~(uint64_t)0;
+        if (t->gaps[b->column[j]] > 0.0) {
+            rows = 0;
+            ROWS rows |= (uint64_t)lanes_of(CONST_AT(seen + i) > 0.0) << i;
+        }
+        every_one &= rows;
+        any |= rows;
+    }
+    *full = every_one;
+    *partial = any & ~every_one;
+}
+
 static void load(const engine *e, const table *in, long begin, int n, const double *w, int sums, tile *t) {
     vi missing = (vi)all(0.0), outside = (vi)all(0.0);
     for (int c = 0; c < e->n_columns; c++)
@@ -284,6 +316,7 @@ static void load(const engine *e, const table *in, long begin, int n, const doub
                 half_angle(CONST_AT(angle + row), (vd *)(angle + row), (vd *)(angle + TILE + row));
         }
         if (b->kind == MVN) {
+            if (t->missing) find_patterns(b, t, t->full + i, t->partial + i);
             if (sums) turn(t->x + b->column[0] * TILE, b->size, TILE, across, round_up(b->size));
             across += TILE * round_up(b->size);
         }

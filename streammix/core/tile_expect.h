@@ -78,7 +78,8 @@ static void block_rows(const engine *e, const block *b, const double *c, const d
         else if (b->kind == MVN) {
             if (t->missing) memcpy(before, lp, sizeof before);
             mvn_rows_density(b, factor + k * factor_size(b), c[k], t, lp);
-            if (t->missing) mvn_rows_missing(e, b, k, before, t, lp);
+            for (uint64_t left = t->missing ? ~t->full[b - e->blocks] : 0; left; left &= left - 1)
+                lp[__builtin_ctzll(left)] = before[__builtin_ctzll(left)];
         } else if (is_normal(b))
             normal_rows_density(b, factor + k * factor_size(b), centred, t, lp);
         else if (b->kind == VONMISES)
@@ -92,6 +93,8 @@ static void block_rows(const engine *e, const block *b, const double *c, const d
         if (common)
             ROWS add_density(lp + i, CONST_AT(common + i));
     }
+    for (uint64_t left = b->kind == MVN && t->missing ? t->partial[b - e->blocks] : 0; left; left &= left - 1)
+        mvn_partial_rows_density(e, b, __builtin_ctzll(left), t);
 }
 
 /* log densities of all components into t->r */

@@ -28,7 +28,7 @@ ALWAYS_INLINE const double *unit_values(const block *b, const tile *t, const dou
     return apart ? t->x + b->column[u] * TILE : centred + u * TILE;
 }
 
-/* the sums of squares of a row don't depend on the other rows of its tile: a missing cell adds 0 */
+/* the sums of squares of a row don't depend on the other rows of its tile: a missing cell takes its constant back */
 ALWAYS_INLINE void normal_squares(const block *b, const double *f, const double *centred, const tile *t, int apart,
                                   int missing, double *lp) {
     const vd constant = all(f[0]);
@@ -41,9 +41,10 @@ ALWAYS_INLINE void normal_squares(const block *b, const double *f, const double 
             const vd precision = all(own[2]);
             if (missing && t->gaps[b->column[u]] > 0.0) {
                 const double *seen = t->seen + b->column[u] * TILE + i;
+                const vd back = all(2.0 * own[3]);
                 for (int h = 0; h < SIDE; h++) {
-                    vd d = select_(CONST_AT(seen + h * W) > 0.0, to_mean(x + h * W, own, apart), all(0.0));
-                    q[h] += d * d * precision;
+                    vd d = to_mean(x + h * W, own, apart);
+                    q[h] += select_(CONST_AT(seen + h * W) > 0.0, d * d * precision, back);
                 }
             } else
                 for (int h = 0; h < SIDE; h++) {
@@ -55,22 +56,11 @@ ALWAYS_INLINE void normal_squares(const block *b, const double *f, const double 
     }
 }
 
-static void normal_constants_missing(const block *b, const double *f, const tile *t, double *lp) {
-    for (int u = 0; u < b->units; u++) {
-        const double *seen = t->seen + b->column[u] * TILE;
-        const vd constant = all(f[HEAD + u * FOUR + 3]);
-        if (t->gaps[b->column[u]] > 0.0)
-            ROWS AT(lp + i) -= select_(CONST_AT(seen + i) > 0.0, all(0.0), constant);
-    }
-}
-
 static void normal_rows_density(const block *b, const double *f, const double *centred, const tile *t, double *lp) {
     const int apart = f[1] > 0.0;
-    if (t->missing) {
-        normal_constants_missing(b, f, t, lp);
-        if (apart) normal_squares(b, f, centred, t, 1, 1, lp);
-        else normal_squares(b, f, centred, t, 0, 1, lp);
-    } else if (apart)
+    if (t->missing && apart) normal_squares(b, f, centred, t, 1, 1, lp);
+    else if (t->missing) normal_squares(b, f, centred, t, 0, 1, lp);
+    else if (apart)
         normal_squares(b, f, centred, t, 1, 0, lp);
     else
         normal_squares(b, f, centred, t, 0, 0, lp);
@@ -170,6 +160,8 @@ static void mvn_rows_density(const block *b, const double *f, double constant, t
     }
 }
 
+/* ---- multivariate, of rows with gaps: components in lanes */
+
 static int tile_pattern(const block *b, const tile *t, int i) {
     int present = 0;
     for (int j = 0; j < b->size; j++) present += t->seen[b->column[j] * TILE + i] > 0.0;
@@ -182,28 +174,89 @@ static const double *record_of(const engine *e, tile *t, int i) {
     return t->record;
 }
 
-static void mvn_rows_missing(const engine *e, const block *b, int k, const double *before, tile *t, double *lp) {
-    int known = 0;
-    for (int i = 0; i < TILE; i++) {
-        int pattern = tile_pattern(b, t, i);
-        if (pattern == FULL) continue;
-        lp[i] = before[i];
-        if (pattern == ABSENT) continue;
-        if (!known++) mvn_covariance_of(e, b, k, t->dense);
-        lp[i] = fmax(lp[i] + mvn_partial_given(e, b, k, record_of(e, t, i), t->dense, 0, 0), LEAST);
+typedef struct {
+    int n, *order;   /* as in missing.h */
+    const double *x; /* D: the coordinates */
+    double *factors; /* of all components; behind them the logarithm of the density at the mean */
+} partial_row;
+
+/* The factors of a row's pattern of gaps, which are made where they aren't at hand. */
+static double *factors_of_pattern(const engine *e, const block *b, const partial_row *p, tile *t) {
+    const int D = b->size, kpad = e->kpad;
+    const long words = words_of_pattern(t->deep), size = numbers_of_pattern(t->deep, kpad);
+    uint64_t key[words];
+    memset(key, 0, sizeof key);
+    key[0] = b - e->blocks;
+    for (int a = 0; a < p->n; a++) key[1 + p->order[a] / 64] |= (uint64_t)1 << p->order[a] % 64;
+    for (long i = 0; i < t->n_made && i < t->n_patterns; i++) {
+        const uint64_t *known = t->keys + i * words;
+        if (known[1] == key[1] && !memcmp(known, key, sizeof key)) return t->reordered + i * size;
+    }
+    const long place = t->n_made++ % t->n_patterns;
+    double *factors = t->reordered + place * size;
+    memcpy(t->keys + place * words, key, sizeof key);
+    for (int k = 0; k < kpad; k += W) {
+        double *F = factors + k;
+        mvn_reorder(D, p->n, p->order, t->density_only, b->stat + k, b->theta + k, kpad, F, kpad);
+        if (!t->density_only) mvn_conditional_covariance(D, p->n, p->order, F, kpad);
+        const density root = mvn_observed_root(D, p->n, p->order, F, kpad);
+        *entry(F, (long)D * D + 2 * D, kpad) = density_log(&root) - HALF_LOG_2PI * p->n;
+    }
+    return factors;
+}
+
+static void take_row(const engine *e, const block *b, int i, tile *t, partial_row *p) {
+    p->x = record_of(e, t, i) + b->column[0];
+    p->n = mvn_order(b->size, p->x, p->order);
+    p->factors = factors_of_pattern(e, b, p, t);
+}
+
+static void mvn_partial_rows_density(const engine *e, const block *b, int i, tile *t) {
+    const int D = b->size, kpad = e->kpad;
+    int order[D];
+    partial_row p = {0, order, NULL, NULL};
+    take_row(e, b, i, t, &p);
+    for (int k = 0; k < kpad; k += W) {
+        double *F = p.factors + k;
+        vd lp = *entry(F, (long)D * D + 2 * D, kpad) -
+                mvn_observed_squares(D, p.n, order, p.x, b->stat + k, kpad, F, kpad, (vd *)t->deviations);
+        lp = vmax(lp, all(LEAST));
+        for (int j = 0; j < W && k + j < e->k; j++)
+            if (!b->lanes || b->lanes[k + j]) {
+                double *to = t->r + (k + j) * TILE + i;
+                *to = fmax(*to + lp[j], LEAST);
+            }
     }
 }
 
-static void mvn_partial_sums(const engine *e, const block *b, int k, int i, tile *t, double *S1, double *S2) {
-    const int D = b->size, P = round_up(D);
-    const double r = t->r[k * TILE + i];
-    double *filled = t->filled, *cond = filled + D;
-    mvn_partial_given(e, b, k, record_of(e, t, i), t->dense, filled, cond);
-    for (int a = 0; a < D; a++) {
-        S1[a] += r * filled[a];
-        for (int j = 0; j <= a; j++) S2[a * P + j] += r * (filled[a] * filled[j] + cond[a * D + j]);
+/* adds to an accumulator's sums of deviations and of their products */
+static void mvn_partial_sums(const engine *e, const block *b, int i, tile *t, double *acc) {
+    const int D = b->size, kpad = e->kpad;
+    vd *filled = (vd *)t->deviations;
+    int order[D];
+    partial_row p = {0, order, NULL, NULL};
+    take_row(e, b, i, t, &p);
+    for (int k = 0; k < kpad; k += W) {
+        double *F = p.factors + k, *S1 = acc + k, *S2 = S1 + (long)D * kpad;
+        vd r = all(0.0);
+        for (int j = 0; j < W && k + j < e->k; j++)
+            if (!b->lanes || b->lanes[k + j]) r[j] = t->r[(k + j) * TILE + i];
+        if (!some(r > 0.0)) continue;
+        mvn_observed_squares(D, p.n, order, p.x, b->stat + k, kpad, F, kpad, filled);
+        mvn_fill(D, p.n, order, p.x, b->stat + k, kpad, F, kpad, filled);
+        for (int a = 0; a < D; a++) {
+            const vd share = r * filled[a];
+            AT(S1 + (long)a * kpad) += share;
+            for (int j = 0; j <= a; j++) AT(S2 + (triangle(a + 1) + j) * kpad) += share * filled[j];
+        }
+        for (int q = p.n; q < D; q++)
+            for (int o = q; o < D; o++)
+                AT(S2 + (triangle(order[o] + 1) + order[q]) * kpad) +=
+                    r * *entry(F, (long)order[q] * D + order[o], kpad);
     }
 }
+
+/* ---- multivariate, sums of whole rows */
 
 /* a block of the outer products' sums, `rows` x `vectors`; each entry is summed in the order of the records */
 ALWAYS_INLINE void outer_block(const double *left, const double *right, int n, int P, int rows, int vectors,
@@ -257,26 +310,15 @@ static void mvn_full_sums(int D, const double *root, const int *rows, int n, con
     outer_products(delta, n, D, S2);
 }
 
-/* sums of the rows that respond: where few do, only they cost */
-static void mvn_rows_sums(const engine *e, const block *b, int k, tile *t, const double *across, double *own) {
-    const int P = round_up(b->size);
-    const double *r = t->r + k * TILE;
+/* sums of some rows: where few respond, only they cost */
+static void mvn_rows_sums(const block *b, uint64_t respond, const double *r, const double *across, double *delta,
+                          double *own) {
     int rows[TILE], n = 0;
-    if (t->respond == ~(uint64_t)0)
+    if (respond == ~(uint64_t)0)
         for (; n < TILE; n++) rows[n] = n;
     else
-        for (uint64_t left = t->respond; left; left &= left - 1) rows[n++] = __builtin_ctzll(left);
-    if (t->missing) {
-        int full = 0, known = 0;
-        for (int j = 0; j < n; j++) {
-            int pattern = tile_pattern(b, t, rows[j]);
-            if (pattern == PARTIAL && !known++) mvn_covariance_of(e, b, k, t->dense);
-            if (pattern == PARTIAL) mvn_partial_sums(e, b, k, rows[j], t, own + 2 * P, own + 3 * P);
-            if (pattern == FULL) rows[full++] = rows[j];
-        }
-        n = full;
-    }
+        for (; respond; respond &= respond - 1) rows[n++] = __builtin_ctzll(respond);
     double root[TILE] __attribute__((aligned(64)));
     ROWS AT(root + i) = vsqrt(CONST_AT(r + i));
-    mvn_full_sums(b->size, root, rows, n, across, t->delta, own);
+    mvn_full_sums(b->size, root, rows, n, across, delta, own);
 }

@@ -24,24 +24,63 @@ static void block_rows_sums(const engine *e, const block *b, int k, tile *t, dou
     }
 }
 
-static double mass_of_rows(const engine *e, int m, const tile *t, const double *r) {
-    vd parts[LANES / W] = {all(0.0)};
-    if (!t->missing || e->mass_width[m] == 0) {
-        ROWS parts[PART(i)] += CONST_AT(r + i);
-        return sum_of_lanes(parts);
+/* Lists the masses of units that have gaps in this tile, with 1 for the rows that have some value of them; the others
+ * gain what the component's own mass does. */
+static void find_gappy_masses(const engine *e, tile *t) {
+    t->n_gappy = 0;
+    for (int m = 1; t->missing && m < e->n_masses; m++) {
+        int has_gaps = e->mass_width[m] > 0;
+        for (int j = 0; j < e->mass_width[m]; j++) has_gaps &= t->gaps[e->mass_column[m] + j] > 0.0;
+        if (!has_gaps) continue;
+        const double *seen = t->seen + e->mass_column[m] * TILE;
+        double *observed = t->observed + t->n_gappy * TILE;
+        ROWS {
+            vd some_value = CONST_AT(seen + i);
+            for (int j = 1; j < e->mass_width[m]; j++) some_value = vmax(some_value, CONST_AT(seen + j * TILE + i));
+            AT(observed + i) = some_value;
+        }
+        t->gappy[t->n_gappy++] = m;
     }
-    ROWS {
-        vi observed = (vi)all(0.0);
-        for (int j = 0; j < e->mass_width[m]; j++)
-            observed |= CONST_AT(t->seen + (e->mass_column[m] + j) * TILE + i) > 0.0;
-        parts[PART(i)] += select_(observed, CONST_AT(r + i), all(0.0));
-    }
-    return sum_of_lanes(parts);
 }
 
-/* Responsibilities times weights, without those that are negligible; returns a bit a row that keeps one. Their sum is
- * added to the component's own mass. */
-static uint64_t rows_that_respond(const tile *t, double *r, double *mass) {
+/* adds to n <= LANES masses the rows that they observe */
+ALWAYS_INLINE void gappy_sums(const double *observed, const double *r, int n, double *sums) {
+    vd parts[LANES][LANES / W];
+    for (int h = 0; h < LANES; h += W) {
+        vd part[LANES];
+        for (int m = 0; m < n; m++) part[m] = all(0.0);
+#pragma GCC unroll 1 /* unrolled, it would not fit the registers */
+        for (int i = h; i < TILE; i += LANES) {
+            const vd weight = CONST_AT(r + i);
+            for (int m = 0; m < n; m++)
+                part[m] += select_(CONST_AT(observed + m * TILE + i) > 0.0, weight, all(0.0));
+        }
+        for (int m = 0; m < n; m++) parts[m][PART(h)] = part[m];
+    }
+    for (int m = 0; m < n && n < LANES; m++) sums[m] += sum_of_lanes(parts[m]);
+    if (n == LANES) add_sums_of_lanes((const vd(*)[LANES / W])parts, sums);
+}
+
+/* adds to the masses of units, given the sum of r */
+static void unit_masses(const engine *e, const tile *t, const double *r, double whole, double *mass) {
+    for (int at = 0; at < t->n_gappy;) {
+        double sums[LANES] __attribute__((aligned(64))) = {0.0};
+        const int left = t->n_gappy - at, n = left >= LANES ? LANES : left >= 3 ? 3 : 1;
+        const double *observed = t->observed + at * TILE;
+        if (n == LANES) gappy_sums(observed, r, LANES, sums);
+        else if (n == 3) gappy_sums(observed, r, 3, sums);
+        else gappy_sums(observed, r, 1, sums);
+        for (int j = 0; j < n; j++) mass[t->gappy[at + j]] += sums[j];
+        at += n;
+    }
+    for (int m = 1, next = 0; m < e->n_masses; m++)
+        if (next < t->n_gappy && t->gappy[next] == m) next++;
+        else mass[m] += whole;
+}
+
+/* Responsibilities times weights, without those that are negligible, and their sum; returns a bit a row that keeps
+ * one. */
+static uint64_t rows_that_respond(const tile *t, double *r, double *sum) {
     uint64_t rows = 0;
     vd parts[LANES / W] = {all(0.0)};
     ROWS {
@@ -51,23 +90,28 @@ static uint64_t rows_that_respond(const tile *t, double *r, double *mass) {
         parts[PART(i)] += v;
         rows |= (uint64_t)lanes_of(v > 0.0) << i;
     }
-    *mass += sum_of_lanes(parts);
+    *sum = sum_of_lanes(parts);
     return rows;
 }
 
 static void tile_sums(const engine *e, tile *t, double *acc) {
+    find_gappy_masses(e, t);
     for (int k = 0; k < e->k; k++) {
         double *r = t->r + k * TILE, *single = t->single + k * t->singles, *scatter = t->scatter;
         const double *across = t->across, *factor = t->factor, *centred = t->centred, *angle = t->angle;
-        t->respond = rows_that_respond(t, r, single++);
+        double sum;
+        t->respond = rows_that_respond(t, r, &sum);
         if (!t->respond) continue;
-        for (int m = 1; m < e->n_masses; m++) *single++ += mass_of_rows(e, m, t, r);
+        single[0] += sum;
+        unit_masses(e, t, r, sum, single);
+        single += e->n_masses;
         for (int n = 0; n < e->n_blocks; factor += e->k * factor_size(e->blocks + n), n++) {
             const block *b = e->blocks + n;
             const int P = round_up(b->size);
             int serves = !b->fixed && (!b->lanes || b->lanes[k]);
             if (b->kind == MVN) {
-                if (serves) mvn_rows_sums(e, b, k, t, across, scatter + k * (3 + P) * P);
+                const uint64_t rows = t->missing ? t->respond & t->full[n] : t->respond;
+                if (serves) mvn_rows_sums(b, rows, t->r + k * TILE, across, t->delta, scatter + k * (3 + P) * P);
                 across += TILE * P;
                 scatter += (long)e->k * (3 + P) * P;
             } else {
@@ -81,6 +125,16 @@ static void tile_sums(const engine *e, tile *t, double *acc) {
                 if (b->kind != CATEGORICAL) single += b->units * b->acc_rows;
             }
         }
+    }
+}
+
+/* and those of rows that have a part of an MVN */
+static void partial_sums(const engine *e, tile *t, double *acc) {
+    for (int n = 0; n < e->n_blocks; n++) {
+        const block *b = e->blocks + n;
+        if (b->kind != MVN || b->fixed) continue;
+        for (uint64_t left = t->partial[n]; left; left &= left - 1)
+            mvn_partial_sums(e, b, __builtin_ctzll(left), t, acc + b->acc * e->kpad);
     }
 }
 
@@ -126,7 +180,7 @@ static int add_likelihood(const tile *t, int n, vd *likelihood) {
 
 static double accumulate(const engine *e, const table *in, long begin, long end, const double *w, const double *resp,
                          double *acc, double *work, double *out_r, double *out_lp, long *bad) {
-    tile t = carve(e, work);
+    tile t = carve(e, acc == NULL, work);
     vd likelihood[LANES / W] = {all(0.0)};
     *bad = -1;
     constants(e, &t);
@@ -146,6 +200,7 @@ static double accumulate(const engine *e, const table *in, long begin, long end,
             }
         }
         if (acc) tile_sums(e, &t, acc);
+        if (acc && t.missing) partial_sums(e, &t, acc);
     }
     if (acc) gather_sums(e, &t, acc);
     return sum_of_lanes(likelihood);
