@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streammix.core.engine import digamma_gap, width_of
+from streammix.core.engine import INFLATING, digamma_gap, width_of
 from streammix.errors import ConfigError
 
 __all__ = ["GAPS", "check_given", "fill_gaps", "gap_parameters", "gap_priors", "shrink_gaps", "value_columns"]
@@ -24,12 +24,15 @@ LEAST = 1e-9  # the gap of a field that is constant: a shape of 5e8
 def value_columns(kind: str, own: Sequence[int], size: int) -> list[int]:
     """Return the columns, among a block's own, that hold its values rather than functions of them."""
     width = width_of(kind, size)
-    values = {"gamma": 1, "beta": 1, "dirichlet": size}.get(kind, width)
+    values = {"gamma": 1, "beta": 1, "dirichlet": size}.get(kind.removeprefix(INFLATING), width)
     return [column for start in range(0, len(own), width) for column in own[start : start + values]]
 
 
 def check_given(kind: str, parameters: Sequence[Any], means: FloatArray, names: Sequence[str]) -> None:
     """Refuse parameters beyond what the core tells from a limit."""
+    kind = kind.removeprefix(INFLATING)
+    if kind not in GAPS:
+        return
     shapes = {"gamma": parameters[:1], "negative_binomial": parameters[1:]}.get(kind, np.ravel(parameters))
     name = {"gamma": "shape", "negative_binomial": "size"}.get(kind, "concentration")
     for what, values, low, high in ((name, shapes, 1e-6, 1e10), ("mean", np.ravel(means), 1e-150, 1e100)):

@@ -181,10 +181,13 @@ def _check_pending(pending: FloatArray, layout: Layout) -> None:
 def _check_pairs(kind: str, size: int, cells: FloatArray) -> None:
     """Values that come with their logarithms: positive, and there or missing together."""
     half = width_of(kind, size) // 2
-    if kind not in ("gamma", "beta", "dirichlet"):
+    bare = kind.removeprefix(INFLATING)
+    if bare not in ("gamma", "beta", "dirichlet"):
         return
     values, logs = np.split(cells.reshape(-1, 2 * half), 2, axis=1)
-    if (values <= 0).any() or (np.isfinite(values) != np.isfinite(logs)).any():
+    if bare != kind:  # a zero's logarithm is infinite
+        logs = np.where((values == 0) & (logs == -np.inf), 0.0, logs)
+    if (values < 0).any() or (bare == kind and (values == 0).any()) or (np.isfinite(values) != np.isfinite(logs)).any():
         raise CheckpointError(f"a row that waits in the checkpoint holds a value that no {kind} field can have")
 
 

@@ -31,6 +31,7 @@ from streammix.gaps import GAPS, check_given, fill_gaps, gap_priors, shrink_gaps
 from streammix.kmeans import kmeans
 from streammix.schema import Names, Schema
 from streammix.state import State
+from streammix.zeros import fill_inflated, fill_shares, makes_zeros, without_zeros
 
 __all__ = ["choose_families", "free_parameters", "given_state", "needed_records", "warm_state"]
 
@@ -41,7 +42,6 @@ SHORT = 15  # iterations of each start
 FINALISTS = 3
 LONG = 200  # iterations of a finalist at the most
 SPREADING = ("normal", "lognormal", "mvn", "vonmises", "student")  # families whose prior is a scale
-COUNTS = ("poisson", "binomial")  # families that make zeros of their own
 PRIOR_WEIGHT = 0.01  # pseudo-observations a component and unit
 LEAST_RECORDS, MOST_RECORDS, RECORDS_PER_PARAMETER = 1_000, 4_000, 5
 
@@ -206,8 +206,10 @@ def _fill_given(schema: Schema, state: State) -> None:
                     continue
                 given = family.statistics()
                 _check_scale(block.kind, given, block.names[unit])
+                inner: Any = family.distribution if isinstance(family, Fixed) else family
                 if block.kind.startswith(INFLATING):
-                    _fill_inflated(block.kind, given, values[unit, :, k], prior[unit, :, k])
+                    check_given(block.kind, inner.family.parameters, given[1], block.names[unit])
+                    fill_inflated(block.kind, given, values[unit, :, k], prior[unit, :, k])
                 elif block.kind in ("normal", "lognormal"):
                     values[unit, 0, k], values[unit, 2, k] = given[0], given[1]
                     prior[unit, 0, k] = given[1]
@@ -221,14 +223,12 @@ def _fill_given(schema: Schema, state: State) -> None:
                     values[unit, :, k] = given[0], 0.0, given[1], 1.0, given[2]
                     prior[unit, 0, k] = given[1]
                 elif block.kind == "categorical":
-                    inner: Any = family.distribution if isinstance(family, Fixed) else family
                     codes = schema.codes[block.names[unit][0]]
                     values[unit, 1:, k] = 0.0
                     for level, p in inner.probabilities.items():
                         values[unit, 1 + codes[level_key(level)], k] = p
                     prior[unit, 0, k] = 0.0
                 elif block.kind in GAPS:
-                    inner = family.distribution if isinstance(family, Fixed) else family
                     check_given(block.kind, inner.parameters, given[0], block.names[unit])
                     values[unit, :, k] = np.concatenate([np.ravel(part) for part in given])
                     prior[unit, :, k] = gap_priors(block.kind, *given)
@@ -240,14 +240,6 @@ def _fill_given(schema: Schema, state: State) -> None:
                 if served and k not in served:
                     values[unit, :, k] = values[unit, :, served[0]]
                     prior[unit, :, k] = prior[unit, :, served[0]]
-
-
-def _fill_inflated(kind: str, given: tuple[FloatArray, ...], values: FloatArray, prior: FloatArray) -> None:
-    """Write the inner statistics and, last, their share and that of structural zeros."""
-    prior[-2:] = values[-2:] = 1.0 - given[0], given[0]
-    values[0], prior[0] = given[1], given[-1]
-    if kind.removeprefix(INFLATING) in ("normal", "lognormal"):
-        values[2] = given[2]
 
 
 def _check_scale(kind: str, given: tuple[FloatArray, ...], names: Names) -> None:
@@ -291,25 +283,21 @@ def _fill_scales(
             values[0, 2 * size : 3 * size] = pivots[:, None]
             prior[0, :size] = pivots[:, None] / shrinkage
             continue
-        if kind in GAPS:
-            fill_gaps(kind, size, [columns[column] for column in own], values, prior, shrinkage)
+        cells = [columns[column] for column in own]
+        bare = kind.removeprefix(INFLATING)
+        if kind != bare:
+            fill_shares(kind, size, cells, values, prior)
+            cells, values, prior = without_zeros(kind, size, cells), values[:, :-2], prior[:, :-2]
+        if bare in GAPS:
+            fill_gaps(bare, size, cells, values, prior, shrinkage)
             continue
-        for unit, column in enumerate(own):
-            seen = columns[column][~np.isnan(columns[column])]
-            _fill_unit(kind, size, seen, values[unit], prior[unit], shrinkage)
+        for unit, cell in enumerate(cells):
+            _fill_unit(bare, size, cell[~np.isnan(cell)], values[unit], prior[unit], shrinkage)
 
 
 def _fill_unit(kind: str, size: Any, seen: FloatArray, values: FloatArray, prior: FloatArray, shrinkage: float) -> None:
     """Write the statistics of what was seen of one field, and its prior."""
-    if kind.startswith(INFLATING):
-        inner = kind.removeprefix(INFLATING)
-        others = _without_zeros(kind, seen)
-        least = 0.5 / (seen.size + 1)
-        kept = min(max(others.size / max(seen.size, 1), least), 1.0 - least)
-        kept = (kept + 1.0) / 2 if inner in COUNTS else kept
-        values[-2], values[-1] = prior[-2], prior[-1] = kept, 1.0 - kept
-        _fill_unit(inner, size, others, values[:-2], prior[:-2], shrinkage)
-    elif kind == "vonmises":
+    if kind == "vonmises":
         angle, spread = mean_angle(seen, size)
         values[:] = np.array([math.cos(angle / 2), math.sin(angle / 2), spread, 0.0])[:, None]
         prior[0] = spread / shrinkage
@@ -337,11 +325,6 @@ def _fill_unit(kind: str, size: Any, seen: FloatArray, values: FloatArray, prior
         values[0] = prior[0] = mean
 
 
-def _without_zeros(kind: str, values: FloatArray) -> FloatArray:
-    """The values that a zero-inflated family's inner one has made for sure; zeros of log x are infinite."""
-    return values[np.isfinite(values) if kind.endswith("lognormal") else values != 0.0]
-
-
 def _shrink_scales(
     layout: Sequence[tuple[str, list[int], int, bool, Any]],
     state: State,
@@ -350,9 +333,10 @@ def _shrink_scales(
 ) -> None:
     """Let priors lie no higher than the spread within a start's clusters: distant ones must not blur one another."""
     for i, (kind, own, size, is_fixed, _) in enumerate(layout):
-        if not is_fixed and kind in GAPS:
-            shrink_gaps(kind, size, [columns[column] for column in own], labels, state.priors[i])
         bare = kind.removeprefix(INFLATING)
+        cells = without_zeros(kind, size, [columns[column] for column in own])
+        if not is_fixed and bare in GAPS:
+            shrink_gaps(bare, size, cells, labels, state.priors[i] if kind == bare else state.priors[i][:, :-2])
         if is_fixed or bare not in SPREADING:
             continue
         prior = state.priors[i][0] if kind == "mvn" else state.priors[i][:, 0]
@@ -360,9 +344,6 @@ def _shrink_scales(
             for row, column in zip(prior, own, strict=True):
                 np.minimum(row, spread_within(columns[column], size, labels, state.n_components), out=row)
             continue
-        cells = [columns[column] for column in own]
-        if kind != bare:
-            cells = [np.where(np.isin(values, (0.0, -np.inf)), np.nan, values) for values in cells]
         centred = np.stack([_centred(values, labels, state.n_components) for values in cells])
         moments = _middle if kind == "student" else _mean_variance
         within = _pooled(centred)[1] if kind == "mvn" else [moments(row[~np.isnan(row)])[1] for row in centred]
@@ -431,12 +412,12 @@ def _standardised(layout: Sequence[tuple[str, list[int], int, bool, Any]], colum
                 points.extend((values == level).astype(np.float64) for level in common)
                 continue
             bare = kind.removeprefix(INFLATING)
-            if kind == "gamma":
+            if bare == "gamma":
                 values = np.cbrt(values)
-            elif kind in ("beta", "dirichlet", "negative_binomial"):
+            elif bare in ("beta", "dirichlet", "negative_binomial"):
                 values = np.sqrt(values)
             finite = np.isfinite(values)
-            if bare != kind and bare not in COUNTS:  # zeros lie at the mean of the others, and say so
+            if bare != kind and not makes_zeros(kind):  # zeros lie at the mean of the others, and say so
                 finite &= (values != 0.0) | (bare == "lognormal")
                 marks = np.isfinite(values) & ~finite if bare != "lognormal" else np.isneginf(values)
                 points.append((marks - marks.mean()) / max(marks.std(), 1e-6))

@@ -286,6 +286,18 @@ BLOCKS = {
         lambda rng, z: (float(rng.lognormal(1.0 * z, 0.6) * (rng.random() < 0.5)),),
         sm.ZeroInflated(family=sm.LogNormal()),
     ),
+    "inflated_counts": Block(
+        ("claims",),
+        lambda k: ("inflated", 0.3, ("negative_binomial", 2.0 + 4.0 * k, 1.5 + k)),
+        lambda rng, z: (int(rng.negative_binomial(2.0, 0.5 / (1.0 + z)) * (rng.random() < 0.7)),),
+        sm.ZeroInflated(family=sm.NegativeBinomial()),
+    ),
+    "gamma_hurdle": Block(
+        ("rain",),
+        lambda k: ("inflated", 0.4 + 0.2 * k, ("gamma", 2.0 + k, 0.5 + k)),
+        lambda rng, z: (float(rng.gamma(1.5 + 2.0 * z, 1.0 + z) * (rng.random() < 0.5)),),
+        sm.ZeroInflated(family=sm.Gamma()),
+    ),
 }
 
 

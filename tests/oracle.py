@@ -42,6 +42,9 @@ __all__ = [
 ]
 
 
+MAKING_ZEROS = ("poisson", "binomial", "negative_binomial")
+
+
 def is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
@@ -94,7 +97,7 @@ def scipy_log_density(distribution: tuple[Any, ...], x: Array) -> Any:
         case ("inflated", zero, inner):
             with np.errstate(divide="ignore"):
                 others = math.log1p(-zero) + scipy_log_density(inner, x)
-                if inner[0] in ("poisson", "binomial"):
+                if inner[0] in MAKING_ZEROS:
                     return np.where(x == 0, np.logaddexp(math.log(zero), others), others)
                 return np.where(x == 0, math.log(zero), others)
         case ("fixed", other):
@@ -206,7 +209,7 @@ def sums(field: Field, distribution: tuple[Any, ...], records: Sequence[Record],
     if kind == "inflated":  # some zeros are not the inner distribution's
         zero, inner = distribution[1:]
         kept = np.where(x == 0, 0.0, 1.0)
-        if inner[0] in ("poisson", "binomial"):
+        if inner[0] in MAKING_ZEROS:
             structural = zero / np.exp(scipy_log_density(distribution, np.zeros(1)))[0]
             kept = np.where(x == 0, 1 - structural, 1.0)
         whose = np.flatnonzero(seen)[kept > 0]

@@ -13,7 +13,7 @@ FLOORS = [
     ["families", "state", "frames"],
     ["angles", "kmeans"],
     ["declaration", "columns", "em", "gaps", "packing"],
-    ["schema"],
+    ["schema", "zeros"],
     ["warmup", "average", "checkpoint", "parameters"],
     ["running"],
     ["learner", "conditional"],

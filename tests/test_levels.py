@@ -28,12 +28,15 @@ table = pa.table({
     "u": gap(rng.normal(size=n)), "v": gap(rng.normal(3.0 * z)), "w": rng.normal(size=n),
     "i": gap(rng.vonmises(z, 2.0) * 360), "j": gap(3.0 * z + rng.standard_t(3, n)), "n": gap(rng.uniform(size=n)),
     "o": gap(rng.poisson(1 + 4 * z) * (rng.random(n) < 0.7)), "s": gap(rng.lognormal(z) * (rng.random(n) < 0.7)),
+    "t": gap(rng.negative_binomial(2, 0.5 / (1 + z)) * (rng.random(n) < 0.7)),
+    "x": gap(rng.gamma(0.7 + 2 * z, 2.0) * (rng.random(n) < 0.7)),
 })
 fields = {"a": sm.Normal(), "b": sm.LogNormal(), "c": sm.Poisson(), "d": sm.Bernoulli(), "e": sm.Exponential(),
           "g": sm.Categorical(), "h": sm.Binomial(10), "k": sm.Gamma(), "l": sm.Beta(), "m": sm.NegativeBinomial(),
           ("p", "q", "r"): sm.Dirichlet(), ("u", "v", "w"): sm.MultivariateNormal(),
           "i": sm.VonMises(period=360), "j": sm.StudentT(), "n": sm.Uniform(0, 1),
-          "o": sm.ZeroInflated(family=sm.Poisson()), "s": sm.ZeroInflated(family=sm.LogNormal())}
+          "o": sm.ZeroInflated(family=sm.Poisson()), "s": sm.ZeroInflated(family=sm.LogNormal()),
+          "t": sm.ZeroInflated(family=sm.NegativeBinomial()), "x": sm.ZeroInflated(family=sm.Gamma())}
 print(level_name(sys.argv[1]))
 for k, batch_size in ((3, 1), (3, 100), (11, 1), (9, 64)):
     model = sm.Mixture(n_components=k, fields=fields, batch_size=batch_size, warm_up=500, seed=2)

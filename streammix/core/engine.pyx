@@ -61,7 +61,7 @@ def rows_of(str kind, size):
 
 def width_of(str kind, long size):
     """How many columns a unit of a family reads."""
-    return {"mvn": size, "gamma": 2, "beta": 4, "dirichlet": 2 * size}.get(kind, 1)
+    return {"mvn": size, "gamma": 2, "beta": 4, "dirichlet": 2 * size}.get(kind.removeprefix(INFLATING), 1)
 
 
 def digamma_gap(double a):

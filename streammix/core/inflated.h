@@ -12,8 +12,13 @@ static inline const double *inflated_theta(const block *b, const double *theta, 
     return theta + (b->theta_rows - INFLATED_ROWS + row) * kpad;
 }
 
-static inline void inflated_density(density *a, const block *b, double x, const double *stat, const double *theta,
-                                    int kpad) {
+static inline int makes_zeros(int inner) {
+    return inner == POISSON || inner == BINOMIAL || inner == NEGATIVE_BINOMIAL;
+}
+
+static inline void inflated_density(density *a, const block *b, const double *columns, const double *stat,
+                                    const double *theta, int kpad) {
+    const double x = columns[0];
     if (is_zero(b, x)) {
         times(a, vmax(CONST_AT(inflated_theta(b, theta, AT_ZERO, kpad)), all(SMALLEST)));
         return;
@@ -30,6 +35,11 @@ static inline void inflated_density(density *a, const block *b, double x, const 
     case BINOMIAL:
         a->sum += binomial_exponent(all(x), all(b->size), CONST_AT(theta + kpad), CONST_AT(theta + 2 * kpad));
         break;
+    case NEGATIVE_BINOMIAL: a->sum += negative_binomial_exponent(all(x), latent_of(theta, kpad)); break;
+    case GAMMA:
+        a->sum += gamma_exponent(all(x), all(columns[1]), CONST_AT(stat), CONST_AT(theta), CONST_AT(theta + kpad),
+                                 CONST_AT(theta + 2 * kpad), CONST_AT(theta + 3 * kpad));
+        break;
     }
 }
 
@@ -40,16 +50,21 @@ static inline vd kept_step(vd stays, vd structural, vd rho, double *kept, int kp
     return vmin(rho * stays / vmax(AT(kept), all(SMALLEST)), all(1.0));
 }
 
-static inline void inflated_step(const block *b, double x, vd rho, double *stat, const double *theta, int kpad) {
-    const int zero = is_zero(b, x), counts = b->inner == POISSON || b->inner == BINOMIAL;
+static inline void inflated_step(const block *b, const double *columns, vd rho, double *stat, const double *theta,
+                                 int kpad) {
+    const double x = columns[0];
+    const int zero = is_zero(b, x);
     vd stays = zero ? CONST_AT(inflated_theta(b, theta, ZERO_KEPT, kpad)) : all(1.0);
     vd structural = zero ? CONST_AT(inflated_theta(b, theta, ZERO_STRUCTURAL, kpad)) : all(0.0);
     vd own = kept_step(stays, structural, rho, stat + (b->stat_rows - 2) * kpad, kpad);
-    if (zero && !counts) return;
-    if (b->inner == NORMAL || b->inner == LOGNORMAL)
-        normal_step(all(x), CONST_AT(stat), own, stat + kpad, stat + 2 * kpad);
-    else
-        mean_step(all(x), own, stat);
+    if (zero && !makes_zeros(b->inner)) return;
+    switch (b->inner) {
+    case NORMAL:
+    case LOGNORMAL: normal_step(all(x), CONST_AT(stat), own, stat + kpad, stat + 2 * kpad); break;
+    case GAMMA: gamma_step(all(x), all(columns[1]), own, stat, theta, kpad); break;
+    case NEGATIVE_BINOMIAL: negative_binomial_step(all(x), own, stat, theta, kpad); break;
+    default: mean_step(all(x), own, stat);
+    }
 }
 
 static inline void inflated_maximize(const block *b, const double *stat, const double *prior, vd kappa, double *theta,
@@ -67,6 +82,11 @@ static inline void inflated_maximize(const block *b, const double *stat, const d
         binomial_maximize(CONST_AT(stat), all(b->size), p, kappa, theta, kpad);
         at_zero = vexp((double)b->size * CONST_AT(theta + 2 * kpad));
         break;
+    case NEGATIVE_BINOMIAL:
+        negative_binomial_maximize(stat, prior, kappa, theta, kpad);
+        at_zero = vexp(negative_binomial_exponent(all(0.0), latent_of(theta, kpad)));
+        break;
+    case GAMMA: gamma_maximize(stat, prior, kappa, theta, kpad); break;
     }
     const double *means = stat + (b->stat_rows - 2) * kpad, *shares = prior + (b->prior_rows - 2) * kpad;
     vd kept = vmax(shrink(CONST_AT(means), CONST_AT(shares), kappa), all(LEAST_KEPT));

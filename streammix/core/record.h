@@ -158,9 +158,9 @@ static inline __attribute__((always_inline)) void block_density(const engine *e,
     case INFLATED:
         for (int u = 0; u < b->units; u++) {
             const double *s = b->stat + u * b->stat_rows * kpad + k, *t = b->theta + u * b->theta_rows * kpad + k;
-            double x = row[b->column[u]];
-            if (x < INFINITY) inflated_density(a, b, x, s, t, kpad);
-            else outside(x, dead);
+            const double *x = row + b->column[u * b->width];
+            if (*x < INFINITY) inflated_density(a, b, x, s, t, kpad);
+            else outside(*x, dead);
             if ((u & 63) == 63) renormalise(a);
         }
         break;
@@ -217,10 +217,10 @@ static inline void prepare(engine *e, const double *row) {
             }
         } else {
             const int inflated = b->kind == INFLATED, kind = inflated ? b->inner : b->kind;
-            const int counts = kind == POISSON || kind == BINOMIAL || kind == NEGATIVE_BINOMIAL;
-            for (int u = 0; u < b->units && (counts || kind == LOGNORMAL); u++) {
-                double x = row[b->column[u]];
+            for (int u = 0; u < b->units && (makes_zeros(kind) || kind == LOGNORMAL || kind == GAMMA); u++) {
+                double x = row[b->column[u * b->width]];
                 if (!(x < INFINITY) || (inflated && is_zero(b, x))) continue;
+                if (kind == GAMMA) c -= row[b->column[u * b->width] + 1];
                 if (kind == NEGATIVE_BINOMIAL) c += log_count_constant(x);
                 if (kind == LOGNORMAL) c -= x;
                 if (kind == POISSON) c -= log_factorial(x);
@@ -482,7 +482,8 @@ static inline void block_step(const engine *e, const block *b, int k, const doub
             continue;
         }
         if (b->kind == INFLATED) {
-            inflated_step(b, x, rho, s, b->theta + u * b->theta_rows * kpad + k, kpad);
+            const double *theta = b->theta + u * b->theta_rows * kpad + k;
+            inflated_step(b, row + b->column[u * b->width], rho, s, theta, kpad);
             continue;
         }
         if (b->kind == STUDENT) {

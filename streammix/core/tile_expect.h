@@ -42,7 +42,7 @@ static void block_rows_density(const engine *e, const block *b, const double *c,
 /* what a record adds to every component, or NULL: log factorials; of log-Normals, log x again */
 static const double *rows_common(const engine *e, const block *b, tile *t) {
     const int kind = b->kind == INFLATED ? b->inner : b->kind;
-    if (kind != POISSON && kind != BINOMIAL && b->kind != LOGNORMAL && !has_gap(b)) return NULL;
+    if (!makes_zeros(kind) && b->kind != LOGNORMAL && !has_gap(b)) return NULL;
     memset(t->common, 0, sizeof(double) * TILE);
     for (int u = 0; u < b->units; u++) {
         const double *x = t->x + b->column[u] * TILE, *seen = t->seen + b->column[u] * TILE;
@@ -52,7 +52,9 @@ static const double *rows_common(const engine *e, const block *b, tile *t) {
         else
             for (int i = 0; i < TILE; i++)
                 if (seen[i] > 0.0)
-                    t->common[i] += kind == POISSON ? -log_factorial(x[i]) : log_choose(b->size, x[i]);
+                    t->common[i] += kind == POISSON    ? -log_factorial(x[i])
+                                    : kind == BINOMIAL ? log_choose(b->size, x[i])
+                                                       : log_count_constant(x[i]);
     }
     return t->common;
 }

@@ -19,7 +19,7 @@ class ZeroInflated(Family):
 
     p(x) = zero [x = 0] + (1 - zero) p_family(x).
 
-    Where the family is discrete, a zero may be of either kind, and EM shares it out. Where it is continuous, every
+    Where the family is of counts, a zero may be of either kind, and EM shares it out. Where it is continuous, every
     zero is structural (a hurdle model): `zero` is a probability, and p a density for all other x.
 
     Parameters
@@ -27,7 +27,7 @@ class ZeroInflated(Family):
     zero
         The share of structural zeros, a number from 0 to 1.
     family
-        The other distribution: Poisson, Binomial, Exponential, LogNormal or Normal.
+        The other distribution: Poisson, NegativeBinomial, Binomial, Exponential, Gamma, LogNormal or Normal.
 
     Raises
     ------
@@ -53,13 +53,21 @@ class ZeroInflated(Family):
 
     core: ClassVar[str] = "inflated"
     domains: ClassVar[Mapping[str, Interval]] = {"zero": Interval(0.0, 1.0, what="a number from 0 to 1")}
-    inner: ClassVar[tuple[str, ...]] = ("poisson", "binomial", "exponential", "lognormal", "normal")
+    inner: ClassVar[tuple[str, ...]] = (
+        "poisson",
+        "negative_binomial",
+        "binomial",
+        "exponential",
+        "gamma",
+        "lognormal",
+        "normal",
+    )
 
     def __post_init__(self) -> None:
         if not isinstance(self.family, Family) or self.family.core not in self.inner:
             raise ConfigError(
-                "ZeroInflated: family must be Poisson, Binomial, Exponential, LogNormal or Normal, with or without "
-                f"parameters, not {self.family!r}"
+                "ZeroInflated: family must be Poisson, NegativeBinomial, Binomial, Exponential, Gamma, LogNormal or "
+                f"Normal, with or without parameters, not {self.family!r}"
             )
         if self.zero is not None:
             object.__setattr__(self, "zero", self._number("zero", self.zero, self.domains["zero"]))

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from names import name_of
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 import streammix as sm
 
@@ -16,11 +16,15 @@ COUNTS: list[tuple[Any, Any]] = [
     (sm.Poisson(3.0), stats.poisson(3.0)),
     (sm.Poisson(900.0), stats.poisson(900.0)),
     (sm.Binomial(7, 0.3), stats.binom(7, 0.3)),
+    (sm.NegativeBinomial(0.2, 3.0), stats.nbinom(3.0, 3.0 / 3.2)),
+    (sm.NegativeBinomial(20.0, 0.5), stats.nbinom(0.5, 0.5 / 20.5)),
 ]
 NUMBERS: list[tuple[Any, Any]] = [
     (sm.Exponential(0.5), stats.expon(scale=2)),
     (sm.LogNormal(1.0, 0.49), stats.lognorm(0.7, scale=math.e)),
     (sm.Normal(1.0, 4.0), stats.norm(1, 2)),
+    (sm.Gamma(0.4, 3.0), stats.gamma(0.4, scale=3.0)),
+    (sm.Gamma(60.0, 0.1), stats.gamma(60.0, scale=0.1)),
 ]
 
 
@@ -86,14 +90,84 @@ def test_a_hurdle_is_read_off() -> None:
     )
 
 
+@pytest.mark.parametrize("scale", [1e-20, 1.0, 1e20])
+def test_a_hurdle_of_a_gamma_is_the_gammas_own_maximum(scale: float) -> None:
+    """Each way of reading records, whatever the zeros among them: their infinite logarithm touches nothing."""
+    x = scale * np.array([0.0, 1.5, 0.0, 2.5, 8.0, 0.0, 0.3])
+    model = sm.Mixture(components=[{"x": sm.ZeroInflated(0.3, sm.Gamma(1.0, scale))}])
+    sm.batch.fit(model, pa.table({"x": x}), max_iter=1)
+    learnt = model.parameters[0]["x"]
+    some = x[x > 0] / scale
+    gap = math.log(some.mean()) - np.log(some).mean()
+    shape = optimize.brentq(lambda a: math.log(a) - special.digamma(a) - gap, 1e-3, 1e3, xtol=1e-15, rtol=1e-14)
+    np.testing.assert_allclose(
+        [learnt.zero, learnt.family.shape, learnt.family.scale], [3 / 7, shape, scale * some.mean() / shape], rtol=1e-12
+    )
+    online = sm.Mixture(components=[{"x": learnt}], step_size=sm.RunningMean(), seed=1)
+    for value in [*x.tolist(), *x.tolist()]:  # the running mean comes back to where it was
+        online.learn_one({"x": value})
+    again = online.parameters[0]["x"]
+    np.testing.assert_allclose([again.zero, *again.family.parameters], [learnt.zero, *learnt.family.parameters])
+
+
+def test_one_step_of_em_with_a_negative_binomial_is_the_textbooks() -> None:
+    x = np.array([0, 0, 0, 1, 4, 0, 2, 7])
+    zero, mean, size = 0.3, 2.0, 1.5
+    model = sm.Mixture(components=[{"x": sm.ZeroInflated(zero, sm.NegativeBinomial(mean, size))}])
+    sm.batch.fit(model, pa.table({"x": x}), max_iter=1)
+    none = (1 - zero) * (size / (size + mean)) ** size
+    kept = np.where(x == 0, none / (zero + none), 1.0)
+    rate, log_rate = (size + x) / (size / mean + 1), special.digamma(size + x) - math.log(size / mean + 1)
+    new_mean = kept @ rate / kept.sum()
+    gap = math.log(new_mean) - kept @ log_rate / kept.sum()
+    new_size = optimize.brentq(lambda a: math.log(a) - special.digamma(a) - gap, 1e-3, 1e3, xtol=1e-15, rtol=1e-14)
+    learnt = model.parameters[0]["x"]
+    np.testing.assert_allclose(
+        [learnt.zero, learnt.family.mean, learnt.family.size], [1 - kept.mean(), new_mean, new_size], rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize(("mean", "size", "zero"), [(4.0, 2.0, 0.4), (30.0, 5.0, 0.1)])
+def test_a_negative_binomial_is_the_maximum_of_the_likelihood(mean: float, size: float, zero: float) -> None:
+    rng = np.random.default_rng(9)
+    x = rng.poisson(rng.gamma(size, mean / size, 4_000)) * (rng.random(4_000) >= zero)
+
+    def cost(theta: Any) -> float:
+        share, m, s = 1 / (1 + math.exp(-theta[0])), math.exp(theta[1]), math.exp(theta[2])
+        log_p = math.log1p(-share) + stats.nbinom.logpmf(x, s, s / (s + m))
+        return -float(np.where(x == 0, np.logaddexp(math.log(share), log_p), log_p).sum())
+
+    best = optimize.minimize(cost, [math.log(zero / (1 - zero)), math.log(mean), math.log(size)], method="BFGS")
+    share = 1 / (1 + math.exp(-best.x[0]))
+    start = sm.ZeroInflated(share, sm.NegativeBinomial(math.exp(best.x[1]), math.exp(best.x[2])))
+    model = sm.Mixture(components=[{"x": start}])
+    trace = sm.batch.fit(model, pa.table({"x": x}), max_iter=200, tol=0)
+    assert (np.diff(trace.log_likelihood) > -1e-9).all()
+    assert trace.log_likelihood[-1] - -best.fun < 1e-4  # EM has nothing to gain from the optimum
+    learnt = model.parameters[0]["x"]
+    np.testing.assert_allclose(
+        [learnt.zero, *learnt.family.parameters], [start.zero, *start.family.parameters], rtol=1e-3
+    )
+
+
 @pytest.mark.parametrize("batch_size", [1, 50])
 def test_a_stream_is_learnt(batch_size: int) -> None:
     rng = np.random.default_rng(5)
     z = rng.integers(2, size=30_000)
     some = rng.random(z.size) >= np.array([0.6, 0.1])[z]
     spends = rng.random(z.size) >= np.array([0.2, 0.7])[z]
-    records = {"visits": rng.poisson(np.array([3.0, 8.0])[z]) * some, "spent": rng.lognormal(2.0 * z, 0.5) * spends}
-    fields = {"visits": sm.ZeroInflated(family=sm.Poisson()), "spent": sm.ZeroInflated(family=sm.LogNormal())}
+    records = {
+        "visits": rng.poisson(np.array([3.0, 8.0])[z]) * some,
+        "spent": rng.lognormal(2.0 * z, 0.5) * spends,
+        "rain": rng.gamma(2.0, 1.0 + 4.0 * z) * spends[::-1],
+        "claims": rng.negative_binomial(3.0, 3.0 / np.array([7.0, 15.0])[z]) * some[::-1],
+    }
+    fields = {
+        "visits": sm.ZeroInflated(family=sm.Poisson()),
+        "spent": sm.ZeroInflated(family=sm.LogNormal()),
+        "rain": sm.ZeroInflated(family=sm.Gamma()),
+        "claims": sm.ZeroInflated(family=sm.NegativeBinomial()),
+    }
     model = sm.Mixture(n_components=2, fields=fields, batch_size=batch_size, seed=1)
     model.learn_many(pa.table(records))
     low, high = sorted(model.parameters, key=lambda component: component["spent"].family.mean)
@@ -103,9 +177,18 @@ def test_a_stream_is_learnt(batch_size: int) -> None:
         assert component["spent"].zero == pytest.approx(skipped, abs=0.04)
         assert component["spent"].family.mean == pytest.approx(mean, abs=0.06)
         assert component["spent"].family.variance == pytest.approx(0.25, rel=0.1)
+        wet, claims = component["rain"].family, component["claims"].family
+        assert wet.shape == pytest.approx(2.0, rel=0.15)
+        assert wet.expectation() == pytest.approx(2.0 if mean == 0.0 else 10.0, rel=0.05)
+        assert claims.mean == pytest.approx(4.0 if mean == 0.0 else 12.0, rel=0.08)
+        assert claims.size == pytest.approx(3.0, rel=0.3)
 
 
-@pytest.mark.parametrize("inner", [sm.Poisson(), sm.Binomial(10), sm.Exponential(), sm.LogNormal()], ids=repr)
+@pytest.mark.parametrize(
+    "inner",
+    [sm.Poisson(), sm.NegativeBinomial(), sm.Binomial(10), sm.Exponential(), sm.Gamma(), sm.LogNormal()],
+    ids=repr,
+)
 def test_batch_em_climbs(inner: Any) -> None:
     rng = np.random.default_rng(6)
     x = np.minimum(rng.poisson(1 + 5 * rng.integers(2, size=600)) * (rng.random(600) < 0.6), 10)
@@ -114,13 +197,14 @@ def test_batch_em_climbs(inner: Any) -> None:
     assert (np.diff(trace.log_likelihood) > -1e-4).all()  # the prior's hundredth of an observation may cost as much
 
 
-def test_only_zeros_and_no_zeros() -> None:
+@pytest.mark.parametrize("inner", [sm.Poisson(), sm.NegativeBinomial(), sm.Gamma(), sm.LogNormal()], ids=repr)
+def test_only_zeros_and_no_zeros(inner: Any) -> None:
     for value, likely in ((0, True), (3, False)):
-        model = sm.Mixture(n_components=1, fields={"x": sm.ZeroInflated(family=sm.Poisson())}, warm_up=20, seed=1)
+        model = sm.Mixture(n_components=1, fields={"x": sm.ZeroInflated(family=inner)}, warm_up=20, seed=1)
         model.learn_many(pa.table({"x": [value] * 2_000}))
         family = model.parameters[0]["x"]
         assert 0 <= family.zero <= 1
-        assert family.family.rate > 0
+        assert np.isfinite(family.family.parameters).all()
         assert (model.log_density_one({"x": 0}) > -0.1) == likely
         assert -math.inf < model.log_density_one({"x": 3 - value}) < 0
 
@@ -144,8 +228,15 @@ def test_values() -> None:
 @pytest.mark.parametrize(
     ("declare", "message"),
     [
-        (lambda: sm.ZeroInflated(), "ZeroInflated: family must be Poisson, Binomial"),
-        (lambda: sm.ZeroInflated(family=sm.Categorical()), "ZeroInflated: family must be Poisson, Binomial"),
+        (lambda: sm.ZeroInflated(), "ZeroInflated: family must be Poisson, NegativeBinomial"),
+        (lambda: sm.ZeroInflated(family=sm.Categorical()), "ZeroInflated: family must be Poisson, NegativeBinomial"),
+        (lambda: sm.ZeroInflated(family=sm.StudentT()), "with or without parameters, not StudentT()"),
+        (lambda: sm.ZeroInflated(family=sm.Beta()), "with or without parameters, not Beta()"),
+        (lambda: sm.ZeroInflated(family=sm.ZeroInflated(family=sm.Poisson())), "with or without parameters, not"),
+        (
+            lambda: sm.Mixture(components=[{"x": sm.ZeroInflated(0.5, sm.Gamma(1e12, 1))}]),
+            "field x: a shape must lie between 1e-06 and 1e+10",
+        ),
         (
             lambda: sm.ZeroInflated(0.5, sm.Poisson()),
             "zero is 0.5, but family is Poisson(); give all parameters or none",
