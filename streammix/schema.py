@@ -316,6 +316,11 @@ def _check(components: list[dict[Names, Family]]) -> None:
                 raise ConfigError(f"{family!r} spans {n_fields} fields, but {field_name(names)!r} names {len(names)}")
             if len(names) == 1 and isinstance(_inner_or_self(family), Dirichlet):
                 raise ConfigError(f"{family!r} spans two fields or more, but {field_name(names)!r} names 1")
+            angles = [_inner_or_self(c[names]) for c in components]
+            periods = sorted({angle.period for angle in angles if isinstance(angle, VonMises)})
+            if len(periods) > 1:
+                text = ", ".join(f"{period:g}" for period in periods)
+                raise ConfigError(f"field {field_name(names)!r}: the angles of one field have one period, not {text}")
             kinds = {isinstance(_inner_or_self(c[names]), Categorical) for c in components}
             groups = {_group_of(c[names]) for c in components}
             if len(kinds) > 1 or (
