@@ -32,6 +32,9 @@ def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     responsibilities = names["coins"].predict_proba_one({"heads": 3})
     assert sum(responsibilities.values()) == pytest.approx(1.0)
     assert names["newest"].positions == {"events.ndjson": 1024}
+    assert names["outlying"].predict_one({"x": 300.0}) == 2
+    assert names["outlying"].weights[2] == pytest.approx(0.05, abs=0.02)
+    assert names["outlying"].parameters[1]["x"].variance < 2
 
 
 def test_the_configuration_is_accepted(tmp_path):
