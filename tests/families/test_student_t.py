@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import mpmath as mp
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -99,6 +100,53 @@ def test_one_component_is_the_maximum_of_the_likelihood(df: float) -> None:
     found = [math.exp(best.x[0]), best.x[1], math.exp(best.x[2])]
     np.testing.assert_allclose([learnt.df, learnt.location, learnt.scale], found, rtol=2e-3)
     assert cost([math.log(learnt.df), learnt.location, math.log(learnt.scale)]) <= best.fun + 1e-4
+
+
+@pytest.mark.parametrize("df", [2.0, 8.0, 25.0])
+def test_the_optimum_of_the_likelihood_is_where_em_stays(df: float) -> None:
+    """EM gains ever less where the tails say little, a thousandth of the way an iteration at df = 25: but it climbs at
+    each step, and has nowhere to go from the optimum."""
+    x = 10 + 3 * np.random.default_rng(3).standard_t(df, 1_500)
+
+    def cost(theta: Any) -> float:
+        return -float(stats.t.logpdf(x, math.exp(theta[0]), theta[1], math.exp(theta[2])).sum())
+
+    options = {"fatol": 1e-11, "xatol": 1e-9, "maxiter": 5_000}
+    best = optimize.minimize(cost, [math.log(df), 10, math.log(3)], method="Nelder-Mead", options=options)
+    optimum = [math.exp(best.x[0]), float(best.x[1]), math.exp(best.x[2])]
+    model = sm.Mixture(components=[{"x": sm.StudentT(*optimum)}])
+    trace = sm.batch.fit(model, pa.table({"x": x}), max_iter=500, tol=0)
+    assert trace.log_likelihood[0] == pytest.approx(-best.fun, rel=1e-12)
+    assert trace.log_likelihood[-1] - trace.log_likelihood[0] < 1e-7
+    np.testing.assert_allclose(model.parameters[0]["x"].parameters, optimum, rtol=1e-4)
+    for start in (optimum[0] / 5, optimum[0] * 5):
+        model = sm.Mixture(components=[{"x": sm.StudentT(start, *optimum[1:])}])
+        trace = sm.batch.fit(model, pa.table({"x": x}), max_iter=300, tol=0)
+        assert (np.diff(trace.log_likelihood) > -1e-9).all()
+        learnt = model.parameters[0]["x"].df
+        assert min(start, optimum[0]) < learnt < max(start, optimum[0]) or learnt == pytest.approx(optimum[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("df", [0.5, 4.0, 25.0, 300.0])
+def test_one_iteration_is_the_maximum_of_the_expected_likelihood(df: float) -> None:
+    """The M-step's own optimum, from statistics in forty digits."""
+    x = np.random.default_rng(8).standard_t(df, 200)
+    location, scale = 0.3, 1.7
+    model = sm.Mixture(components=[{"x": sm.StudentT(df, location, scale)}])
+    sm.batch.fit(model, pa.table({"x": x}), max_iter=1)
+    with mp.workdps(40):
+        shape, values = (mp.mpf(df) + 1) / 2, [mp.mpf(v) for v in x.tolist()]
+        rates = [(df + ((v - mp.mpf(location)) / mp.mpf(scale)) ** 2) / 2 for v in values]
+        u = [shape / rate for rate in rates]
+        mean_u = mp.fsum(u) / len(u)
+        centre = mp.fsum(a * v for a, v in zip(u, values, strict=True)) / mp.fsum(u)
+        square = mp.fsum(a * (v - centre) ** 2 for a, v in zip(u, values, strict=True)) / len(u)
+        mean_log = mp.fsum(mp.digamma(shape) - mp.log(rate) for rate in rates) / len(u)
+        excess = mean_u - 1 - mean_log
+        learnt = model.parameters[0]["x"]
+        root = mp.findroot(lambda a: mp.log(a) - mp.digamma(a) - excess, mp.mpf(learnt.df) / 2)
+        expected = [float(2 * root), float(centre), float(mp.sqrt(square))]
+    np.testing.assert_allclose(learnt.parameters, expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("batch_size", [1, 50])
