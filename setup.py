@@ -15,6 +15,7 @@ def extension(name: str, sources: list[str]) -> Extension:
 setup(
     ext_modules=[
         extension("values", ["values.pyx"]),
+        extension("times", ["times.pyx"]),
         extension("reader", ["reader.pyx"]),
         extension("table", ["table.pyx", "cells.c"]),
         extension("engine", ["engine.pyx", *KERNELS]),

@@ -60,7 +60,7 @@ def _moments(kind: str, size: Any, values: FloatArray, middle: FloatArray) -> Fl
         second = covariance + shift[:, None] * shift[None, :]
         return np.concatenate([shift, second[np.tril_indices(size)]])
     if kind == "categorical":
-        return np.asarray(values[1 : 1 + size] / values[0])
+        return np.asarray(values[1:] / values[0])
     if kind in ("gamma", "beta", "dirichlet", "negative_binomial"):
         means, gaps = np.split(values, 2)
         middles = middle[: len(means)]

@@ -4,7 +4,8 @@ The row can be queried as it is: `written_at`, `n_seen`, `weights` (the mixing w
 count, and for each field its statistics by name; see `streammix.packing`), `average` (the same of the running average,
 where the model keeps one), `levels`, `positions`, `outputs` (JSON). The rest makes a resume exact: `clocks`, `starts`
 and `prior_weight`, `pending` (the columns of a mini-batch that isn't full yet), `buffer` (the warm-up's records as
-JSON), `random_state`. All checkpoints have the same columns, so a directory of them is one table.
+JSON), `new_fields` (JSON: fields left out, values of fields that may join), `random_state`. All checkpoints have the
+same columns, so a directory of them is one table.
 
 The schema's metadata has the format's version, the library's, the model's declaration and its fields as JSON, and a
 SHA-256 digest of the whole file, taken with the digest's own digits as zeros. The file format is used, never the
@@ -44,6 +45,7 @@ SCHEMA = pa.schema(
         pa.field("pending_weights", pa.list_(pa.float64())),
         pa.field("buffer", pa.list_(pa.string())),
         pa.field("buffer_weights", pa.list_(pa.float64())),
+        pa.field("new_fields", pa.string()),
         pa.field("random_state", pa.string()),
         pa.field("positions", pa.string()),
         pa.field("outputs", pa.string()),
@@ -109,6 +111,7 @@ def to_bytes(
         "pending_weights": [snapshot.pending_weights],
         "buffer": [[_json(record) for record in snapshot.buffer]],
         "buffer_weights": [snapshot.buffer_weights],
+        "new_fields": [_json(snapshot.new_fields)],
         "random_state": [_json(snapshot.random_state)],
         "positions": [_faithful_json("positions", positions)],
         "outputs": [_faithful_json("outputs", outputs)],
@@ -276,6 +279,7 @@ def _unpack(metadata: Mapping[bytes, bytes], batch: pa.RecordBatch) -> Unpacked:
         pending_weights=pending_weights.copy(),
         buffer=buffer,
         buffer_weights=buffer_weights,
+        new_fields=_document(batch, "new_fields"),
     )
     written_at: datetime = batch.column("written_at")[0].as_py().replace(tzinfo=UTC)
     return Unpacked(snapshot, _document(batch, "positions"), _document(batch, "outputs"), written_at)

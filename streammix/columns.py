@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from streammix.core.reader import UNSEEN, explain_composition, fits_composition, transformed_column
 from streammix.core.table import ARROW_KINDS, Table
-from streammix.core.values import level_key, short
+from streammix.core.times import ticks_as_angles, time_of
+from streammix.core.values import LONGEST_TEXT, level_key, short
 from streammix.errors import RecordError
 from streammix.families import Fixed
 from streammix.frames import Arrays, Frame, check_names
@@ -20,7 +21,7 @@ from streammix.frames import Arrays, Frame, check_names
 __all__ = ["LARGEST", "Encoded", "Encoder", "Unknown"]
 
 FloatArray = NDArray[np.float64]
-Rule = tuple[str, str, float, float, dict[Any, int] | None, bool, int]  # see core/reader.pyx
+Rule = tuple[str, str, float, float, dict[Any, int] | None, int, int]  # see core/reader.pyx
 Unknown = tuple[int, int, Any]  # row, column, the key of a level that the model doesn't know
 
 LARGEST = 1e70  # numbers beyond it are refused, but for a LogNormal: products of two variances must stay finite
@@ -52,6 +53,26 @@ def doubles(source: pa.ChunkedArray) -> FloatArray:
     else:
         values = chunk.to_numpy(zero_copy_only=False)
     return np.asarray(values, dtype=np.float64)
+
+
+def _angles(source: pa.ChunkedArray, of_week: bool) -> FloatArray:
+    """Hours of the day, or days of the week, of Arrow's times; those of a zone by its clock."""
+    kind = source.type
+    if pa.types.is_timestamp(kind) and kind.tz not in (None, "UTC"):  # Arrow's own zones know no summer after 2037
+        angles = [math.nan if value is None else time_of(value, of_week) for value in source.to_pylist()]
+        return np.array(angles, dtype=np.float64)
+    if pa.types.is_date(kind):
+        source, per_second = source.cast(pa.date32()).cast(pa.int32()), 0
+    else:
+        per_second = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}[kind.unit]
+    gaps = source.is_null().to_numpy()
+    whole = source.cast(pa.int32() if pa.types.is_time32(kind) else source.type if per_second == 0 else pa.int64())
+    ticks = whole.cast(pa.int64()).fill_null(0).to_numpy()
+    return np.where(gaps, np.nan, ticks_as_angles(ticks, per_second, of_week))
+
+
+def _is_too_long(key: Any) -> bool:
+    return isinstance(key, str) and len(key) > LONGEST_TEXT
 
 
 def log_densities(
@@ -116,6 +137,32 @@ class Encoded:
         """Return the rows of a matrix."""
         columns: list[Any] = list(rows.T)
         return cls(Table(columns, len(rows)), dict(enumerate(columns)), unknown)
+
+    def recode(
+        self, column: int, begin: int, places: NDArray[np.intp], other: int, keys: Sequence[Any]
+    ) -> list[Unknown]:
+        """Give levels their new codes from a row on; return those that are unknown by now.
+
+        Parameters
+        ----------
+        column, begin
+            A column of levels, and the row.
+        places
+            The new code of each old one.
+        other
+            The code of what unknown levels were folded into.
+        keys
+            The levels' keys by their old codes.
+        """
+        values = self.made[column][begin:]
+        known = np.flatnonzero(values < len(places))
+        old = values[known].astype(np.intp)
+        values[known] = np.where(places[old] == other, UNSEEN, places[old])
+        return [
+            (begin + int(i), column, keys[code])
+            for i, code in zip(known, old.tolist(), strict=True)
+            if places[code] == other
+        ]
 
 
 @dataclass(frozen=True)
@@ -228,7 +275,7 @@ class Encoder:
             if place is None or (isinstance(frame, pa.Table) and pa.types.is_null(frame.schema.types[place])):
                 continue
             kind = 0 if isinstance(frame, Arrays) else ARROW_KINDS.get(str(frame.schema.types[place]))
-            if codes is not None or is_shared or kind is None or column in shares:
+            if codes is not None or is_shared or kind is None or column in shares or rule in ("day", "week"):
                 made.append(column)
                 continue
             columns[column] = (place, kind)
@@ -256,6 +303,8 @@ class Encoder:
         source = frame.column(self._rules[column][0])
         if self._rules[column][4] is not None:
             return self._make_levels(column, source, unknown)
+        if self._rules[column][1] in ("day", "week"):
+            return self._make_times(column, source)
         return self._make_numbers(column, source)
 
     def _make_numbers(self, column: int, source: pa.ChunkedArray) -> FloatArray:
@@ -283,6 +332,25 @@ class Encoder:
             values = np.where(inside, transformed_column(kind, np.where(inside, values, 0.5)), values)
         return values
 
+    def _make_times(self, column: int, source: pa.ChunkedArray) -> FloatArray:
+        name, rule = self._rules[column][:2]
+        if pa.types.is_dictionary(source.type):
+            source = decoded(source)
+        kind = source.type
+        fits = pa.types.is_date(kind) if rule == "week" else pa.types.is_time(kind)
+        if pa.types.is_timestamp(kind) or fits:
+            return _angles(source, rule == "week")
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+            return self._make_numbers(column, source)
+        values = np.full(len(source), np.nan)
+        for row, text in enumerate(source.to_pylist()):
+            if text is not None:
+                found = time_of(text, rule == "week")
+                if found is None:
+                    raise RecordError(self._explain(column, text), field=name, row=row)
+                values[row] = found
+        return values
+
     def _make_levels(self, column: int, source: pa.ChunkedArray, unknown: list[Unknown]) -> FloatArray:
         codes, is_open = self._rules[column][4:6]
         assert codes is not None
@@ -302,7 +370,7 @@ class Encoder:
                 table.append(float(codes[key]))
             elif key == ("null", None):
                 table.append(math.nan)
-            elif key is None or not is_open:
+            elif key is None or not is_open or (is_open == 2 and not isinstance(key, str)) or _is_too_long(key):
                 row = pc.index(encoded.indices, pa.scalar(i, encoded.indices.type)).as_py()
                 raise RecordError(self._explain(column, value), field=self._rules[column][0], row=row)
             else:

@@ -213,7 +213,7 @@ def _expected_levels(families: Sequence[Any], r: FloatArray) -> Expected:
 
 def _expected_direction(families: Sequence[Family], r: FloatArray) -> FloatArray:
     """The direction of the mixture's mean resultant: 23 and 1 o'clock meet at midnight."""
-    period = next(inner.period for inner in map(_inner, families) if isinstance(inner, VonMises))
+    period = next(inner.turn for inner in map(_inner, families) if isinstance(inner, VonMises))
     resultants = np.zeros(len(families), dtype=complex)
     for k, family in enumerate(families):
         inner = _inner(family)

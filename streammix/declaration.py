@@ -28,11 +28,23 @@ class Declaration:
     batch_size: int
     warm_up: int | None
     averaging: bool
+    infer: bool = False
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def infers(self) -> bool:
+        """Whether fields that are not declared get a family, too."""
+        return self.components is None and (self.fields is None or self.infer)
+
+    @property
+    def declared_names(self) -> frozenset[str]:
+        """The fields that are declared, in use or not."""
+        return frozenset(name for names in self.fields or () for name in names) | frozenset(self.ignored)
 
 
 def checked(
     n_components: int,
-    fields: Mapping[Any, Family] | None,
+    fields: Mapping[Any, Family | None] | None,
     components: Sequence[Mapping[Any, Family]] | None,
     weights: Sequence[float] | None,
     step_size: StepSize | None,
@@ -40,6 +52,7 @@ def checked(
     warm_up: int | None,
     averaging: bool,
     seed: int | None,
+    infer: bool = False,
 ) -> Declaration:
     """Check a mixture's arguments against one another.
 
@@ -57,6 +70,10 @@ def checked(
         raise ConfigError(f"step_size must be PowerDecay, RunningMean or HalfLife, not {step_size!r}")
     if not isinstance(averaging, bool):
         raise ConfigError(f"averaging must be True or False, not {averaging!r}")
+    if not isinstance(infer, bool):
+        raise ConfigError(f"infer must be True or False, not {infer!r}")
+    if infer and components is not None:
+        raise ConfigError("infer=True goes with fields=: components= name all fields")
     if warm_up is not None:
         _whole("warm_up", warm_up, 1)
     if seed is not None:
@@ -68,7 +85,8 @@ def checked(
             raise ConfigError("weights= go with components=: without an explicit start they are learnt")
         if warm_up is not None and warm_up < n_components:
             raise ConfigError(f"warm_up must be at least n_components = {n_components}, not {warm_up}")
-        return Declaration(n_components, _learnt(fields), None, None, step_size, batch_size, warm_up, averaging)
+        learnt, ignored = _learnt(fields, infer)
+        return Declaration(n_components, learnt, None, None, step_size, batch_size, warm_up, averaging, infer, ignored)
     given = [_by_names(component) for component in components]
     if not given:
         raise ConfigError("components= needs at least one component")
@@ -93,7 +111,7 @@ def to_json(declaration: Declaration, seed: int | None) -> dict[str, Any]:
     components = declaration.components
     return {
         "n_components": declaration.n_components,
-        "fields": None if declaration.fields is None else _fields_to_json(declaration.fields),
+        "fields": None if declaration.fields is None else _declared_to_json(declaration),
         "components": None if components is None else [_fields_to_json(component) for component in components],
         "weights": declaration.weights,
         "step_size": step_size_to_json(declaration.step_size),
@@ -101,6 +119,7 @@ def to_json(declaration: Declaration, seed: int | None) -> dict[str, Any]:
         "warm_up": declaration.warm_up,
         "averaging": declaration.averaging,
         "seed": seed,
+        "infer": declaration.infer,
     }
 
 
@@ -129,15 +148,21 @@ def from_json(values: Mapping[str, Any], fixed: Mapping[Any, Any] | None = None)
     return arguments
 
 
+def _declared_to_json(declaration: Declaration) -> list[list[Any]]:
+    return [*_fields_to_json(declaration.fields or {}), *([[name], None] for name in declaration.ignored)]
+
+
 def _fields_to_json(fields: Mapping[Names, Family]) -> list[list[Any]]:
     return [[list(names), family.to_json()] for names, family in fields.items()]
 
 
-def _fields_from_json(pairs: Sequence[Any], component: int, fixed: Mapping[Any, Any]) -> dict[Any, Family]:
-    result: dict[Any, Family] = {}
+def _fields_from_json(pairs: Sequence[Any], component: int, fixed: Mapping[Any, Any]) -> dict[Any, Any]:
+    result: dict[Any, Any] = {}
     for names, form in pairs:
         name = names[0] if len(names) == 1 else tuple(names)
-        if isinstance(form, Mapping) and "object" in form:
+        if form is None:
+            result[name] = None
+        elif isinstance(form, Mapping) and "object" in form:
             given = fixed.get((component, name), fixed.get(name))
             if given is None:
                 raise ConfigError(
@@ -164,9 +189,14 @@ def _by_names(fields: Any) -> dict[Names, Family]:
     return result
 
 
-def _learnt(fields: Mapping[Any, Family] | None) -> dict[Names, Family] | None:
+def _learnt(fields: Any, infer: bool) -> tuple[dict[Names, Family] | None, tuple[str, ...]]:
+    """The families of fields that are to be learnt, and the fields that are to be left out."""
     if fields is None:
-        return None
+        return None, ()
+    ignored: tuple[str, ...] = ()
+    if infer and isinstance(fields, Mapping):
+        ignored = tuple(name for name, family in fields.items() if family is None and isinstance(name, str))
+        fields = {name: family for name, family in fields.items() if name not in ignored}
     result = _by_names(fields)
     for names, family in result.items():
         if family.is_given and family.parameter_names and not isinstance(family, Fixed):
@@ -174,7 +204,7 @@ def _learnt(fields: Mapping[Any, Family] | None) -> dict[Names, Family] | None:
                 f"field {', '.join(names)}: parameters in fields= come from the warm-up; give a start for each "
                 f"component by components=, or hold {family!r} still by Fixed({family!r})"
             )
-    return result
+    return result, ignored
 
 
 def _whole(name: str, value: Any, least: int) -> None:

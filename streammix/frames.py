@@ -1,7 +1,7 @@
 """Frames of any kind in, the same kind out."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,7 +11,20 @@ from numpy.typing import NDArray
 
 from streammix.errors import RecordError
 
-__all__ = ["Arrays", "Fills", "Frame", "check_names", "column_like", "filled", "like", "missing_cells", "to_frame"]
+__all__ = [
+    "Arrays",
+    "Fills",
+    "Frame",
+    "check_names",
+    "column_like",
+    "filled",
+    "first_seen",
+    "like",
+    "missing_cells",
+    "to_frame",
+]
+
+SOME = 4_096  # rows that are looked through at a time
 
 
 class Arrays:
@@ -58,7 +71,9 @@ Frame: TypeAlias = pa.Table | Arrays
 Fills: TypeAlias = Mapping[str, tuple[NDArray[np.bool_], list[Any]]]
 
 
-def to_frame(X: Any, names: Sequence[str] | None = None, is_declared: bool = False) -> Frame:
+def to_frame(
+    X: Any, names: Sequence[str] | None = None, is_declared: bool = False, ignored: Collection[str] = ()
+) -> Frame:
     """Return a frame as an Arrow table or as arrays, without a copy where its memory allows.
 
     Parameters
@@ -69,6 +84,8 @@ def to_frame(X: Any, names: Sequence[str] | None = None, is_declared: bool = Fal
         The fields in use, where they are known; other columns may be of any type.
     is_declared
         Whether the fields are declared in this order: an array without names has them as its columns.
+    ignored
+        Where names are not known, fields that are not in use all the same.
 
     Raises
     ------
@@ -82,7 +99,7 @@ def to_frame(X: Any, names: Sequence[str] | None = None, is_declared: bool = Fal
     if isinstance(X, np.ndarray):
         return _from_array(X, names if is_declared else None)
     if _is_pandas(X):
-        return _from_pandas(X, names)
+        return _from_pandas(X, names, ignored)
     if hasattr(X, "__arrow_c_stream__"):
         try:
             return pa.table(X)
@@ -95,6 +112,29 @@ def check_names(names: Sequence[str]) -> None:
     """Refuse a frame that names a column twice."""
     if len(set(names)) != len(names):
         raise RecordError(f"the frame names a column twice: {names}")
+
+
+def first_seen(frame: Frame, names: Sequence[str], constant: Mapping[str, float], begin: int) -> int:
+    """Return the first row from `begin` on that has a value in one of some columns; the number of rows: none.
+
+    Numbers that are what they have always been, by `constant`, are passed over.
+    """
+    n = frame.num_rows
+    at = begin
+    while names and at < n:
+        some = frame.slice(at, SOME)
+        found = np.zeros(some.num_rows, dtype=bool)
+        for name in names:
+            column = some.column(name)
+            seen = ~column.is_null(nan_is_null=True).to_numpy()
+            if name in constant and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+                values = column.cast(pa.float64(), safe=False).fill_null(constant[name]).to_numpy()
+                seen &= values != constant[name]
+            found |= seen
+        if found.any():
+            return at + int(found.argmax())
+        at += SOME
+    return n
 
 
 def like(X: Any, columns: NDArray[Any], names: Sequence[str] | None = None) -> Any:
@@ -240,9 +280,9 @@ def _from_array(X: NDArray[Any], declared: Sequence[str] | None) -> Arrays:
     return Arrays(names, columns, len(X))
 
 
-def _from_pandas(X: Any, wanted: Sequence[str] | None) -> Frame:
+def _from_pandas(X: Any, wanted: Sequence[str] | None, ignored: Collection[str]) -> Frame:
     labels = list(X.columns)
-    places = [i for i, label in enumerate(labels) if wanted is None or label in wanted]
+    places = [i for i, label in enumerate(labels) if (wanted is None or label in wanted) and label not in ignored]
     for i in places:
         if not isinstance(labels[i], str):
             raise RecordError(f"a field's name must be a string, not {labels[i]!r}")

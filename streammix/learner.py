@@ -1,8 +1,7 @@
 """What a mixture does with records: gather the first ones, start, and hand on to what runs."""
 
 import math
-from collections.abc import Mapping, Sequence
-from datetime import date, time, timedelta
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +9,20 @@ from numpy.typing import NDArray
 
 from streammix import families
 from streammix.columns import Encoded
-from streammix.core.values import as_record, is_missing, is_sound_text, level_key, level_of, short
+from streammix.core.times import is_time
+from streammix.core.values import as_record, is_sound_text, level_key, level_of, short
 from streammix.declaration import Declaration, to_json
 from streammix.errors import RecordError
-from streammix.frames import Frame, check_names
+from streammix.families import Family
+from streammix.frames import Frame, check_names, first_seen
+from streammix.inference import TIMES, Inferred, infer, tell
+from streammix.newcomers import MOST_FIELDS, Newcomers
 from streammix.packing import check_layout
+from streammix.plain import kind_of, plain_value
 from streammix.running import Running
-from streammix.schema import LARGEST_JOINT, Schema
+from streammix.schema import LARGEST_JOINT, Names, Schema
 from streammix.state import Snapshot
-from streammix.warmup import choose_families, given_state, needed_records, warm_state
+from streammix.warmup import given_state, needed_records, newcomer_state, warm_state
 
 __all__ = ["IMPOSSIBLE", "Learner", "check_weight"]
 
@@ -27,7 +31,6 @@ FloatArray = NDArray[np.float64]
 IMPOSSIBLE = "no component gives the record a positive density"
 EXPLICIT_START = 100  # records that explicit parameters count as
 LARGEST_WEIGHT = 1e100
-TIMES = (date, time, timedelta, np.datetime64, np.timedelta64)  # not inferred: say what is meant by them
 FIRST_LOOK = 1_000  # records after which the warm-up's length is settled
 
 
@@ -37,7 +40,8 @@ class Learner:
     def __init__(self, declaration: Declaration, rng: np.random.Generator) -> None:
         self.declaration = declaration
         self.rng = rng
-        self.chosen = declaration.fields
+        self.chosen = None if declaration.infers else declaration.fields
+        self.newcomers = Newcomers()
         self.running: Running | None = None
         self.schema: Schema | None = None
         self.buffer: list[dict[str, Any]] = []
@@ -49,16 +53,39 @@ class Learner:
             self.schema = Schema(declaration.components)
             state = given_state(self.schema, declaration.weights, declaration.warm_up or EXPLICIT_START)
             self.running = Running(declaration, self.schema, state)
-        elif declaration.fields is not None:
-            self.schema = Schema([declaration.fields] * declaration.n_components)
+        elif self.chosen is not None:
+            self.schema = Schema([self.chosen] * declaration.n_components)
+        self._declared = self.schema
+        if declaration.infers and declaration.fields:
+            self._declared = Schema([declaration.fields] * declaration.n_components)
 
     @property
     def n_seen(self) -> int:
         """Records learnt, or waiting to be."""
         return len(self.buffer) if self.running is None else self.running.n_seen
 
-    def learn_record(self, x: Any, weight: float) -> None:
-        """Learn one record, by any way but the fast one."""
+    @property
+    def ignored(self) -> Collection[str]:
+        """The fields that are known to be left out, where others that are unknown may join; else none."""
+        return {*self.newcomers.left_out, *self.declaration.ignored} if self.is_open else ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether fields that are not known yet may join."""
+        if self.running is None or not self.declaration.infers:
+            return False
+        return len(self.running.schema.names) + len(self.newcomers.left_out) < MOST_FIELDS
+
+    def inferred(self) -> tuple[dict[str, str], dict[str, Any]]:
+        """What was inferred, in words by field, and as the arguments that would declare it; empty until then."""
+        if not self.declaration.infers or self.chosen is None:
+            return {}, {}
+        return self.newcomers.told(self.chosen, self.declaration)
+
+    def learn_record(
+        self, x: Any, weight: float, out_r: FloatArray | None = None, out_lp: FloatArray | None = None
+    ) -> None:
+        """Learn one record, by any way but the fast one; `out_r` and `out_lp` as in `Running.absorb`."""
         check_weight(weight)
         record = x if isinstance(x, dict) else as_record(x)
         running = self.running
@@ -66,10 +93,71 @@ class Learner:
             self._wait(record, weight)
             return
         row, unseen = running.schema.reader.row(record)
-        if running.schema.may_refuse and running.engine.expect(row) is None:
+        news = self.newcomers.read(running.schema.reader.new_fields)
+        expected = running.engine.expect(row) if news or running.schema.may_refuse else (0.0, row)
+        if expected is None:
             raise RecordError(f"{IMPOSSIBLE}: {short(record)}")
+        responsibilities = expected[1].copy()
         encoded = Encoded.of_rows(row[None, :], [(0, column, key) for column, key in unseen])
-        running.absorb(encoded, np.array([weight]))
+        running.absorb(encoded, np.array([weight]), out_r, out_lp)
+        if news:
+            self._let_join(self.newcomers.add(news, responsibilities, weight))
+
+    def has_new_fields(self, frame: Frame) -> bool:
+        """Whether a frame has values of fields that the model doesn't know, but may get to know."""
+        return first_seen(frame, self._unknown(frame), self.newcomers.constant, 0) < frame.num_rows
+
+    def _unknown(self, frame: Frame) -> list[str]:
+        if not self.is_open or self.running is None:
+            return []
+        known = {*self.running.schema.names, *self.ignored}
+        return [name for name in frame.column_names if name not in known]
+
+    def _let_join(self, names: Sequence[str]) -> None:
+        """Let fields join whose values have waited long enough, or leave them out."""
+        assert self.running is not None
+        for name in names:
+            own = self.newcomers.waiting.pop(name)
+            records = [{name: value} for value in own.values]
+            inferred = infer(records, self.declaration.n_components, has_others=True)
+            tell(inferred)
+            self.newcomers.left_out |= inferred.left_out
+            self.newcomers.constant |= inferred.constant
+            for families_of_it in [inferred.fields] if inferred.fields else []:
+                alone, rows = self._read_first(families_of_it, records)
+                columns = [np.ascontiguousarray(rows[:, j]) for j in range(rows.shape[1])]
+                weights, responsibilities = np.array(own.weights), np.array(own.responsibilities)
+                state = newcomer_state(alone, columns, weights, responsibilities)
+                assert self.chosen is not None
+                self.chosen = self.chosen | families_of_it
+                self.schema = self._schema_of(self.chosen)
+                for field, codes in (self.running.schema.codes | alone.codes).items():
+                    self.schema.set_levels(field, list(codes))
+                self.running.join(self.schema, state)
+        self._look_out()
+
+    def _look_out(self) -> None:
+        assert self.running is not None
+        self.running.schema.reader.look_out(self.ignored if self.is_open else None, self.newcomers.constant)
+
+    def _schema_of(self, fields: Mapping[Names, Family]) -> Schema:
+        """The schema of all components; fields of levels that were inferred hold text."""
+        inferred = {name for names in fields for name in names} - self.declaration.declared_names
+        return Schema([fields] * self.declaration.n_components, inferred if self.declaration.infers else ())
+
+    def _read_first(
+        self, fields: Mapping[Names, Family], records: Sequence[Mapping[str, Any]]
+    ) -> tuple[Schema, FloatArray]:
+        """The schema of fields, and the rows of the first records that it reads."""
+        schema = self._schema_of(fields)
+        nothing = {schema.fields[0][0]: None}  # a record whose every field is missing
+        rows, _, unknown, refused = schema.reader.rows([record or nothing for record in records])
+        if refused:
+            raise refused[0][1]
+        for column in sorted({column for _, column, _ in unknown}):
+            found = [(row, key) for row, own, key in unknown if own == column]
+            rows[[row for row, _ in found], column] = schema.first_levels(column, [key for _, key in found])
+        return schema, rows
 
     def learn_frame(self, frame: Frame, weights: FloatArray | None) -> None:
         """Learn the rows of a frame. A refusal leaves what came before it learnt."""
@@ -81,17 +169,30 @@ class Learner:
                 except RecordError as error:
                     raise RecordError(f"row {taken}: {error}", field=error.field, row=taken) from None
                 taken += 1
-        if self.running is None or taken == frame.num_rows:
-            return
+        while taken < frame.num_rows:
+            stop = first_seen(frame, self._unknown(frame), self.newcomers.constant, taken)
+            if stop == taken:
+                try:
+                    self.learn_record(self.first(frame, 1, taken)[0], 1.0 if weights is None else float(weights[taken]))
+                except RecordError as error:
+                    raise RecordError(f"row {taken}: {error}", field=error.field, row=taken) from None
+                taken += 1
+                continue
+            self._learn_rows(frame.slice(taken, stop - taken), None if weights is None else weights[taken:stop], taken)
+            taken = stop
+
+    def _learn_rows(self, frame: Frame, weights: FloatArray | None, first: int) -> None:
+        """Learn rows without new fields; the first of them is row `first` of its caller's."""
+        assert self.running is not None
         try:
-            encoded = self.running.schema.encode(frame.slice(taken) if taken else frame)
+            encoded = self.running.schema.encode(frame)
         except RecordError as error:
-            row = taken + (error.row or 0)
+            row = first + (error.row or 0)
             text = str(error).replace(f"row {error.row}:", f"row {row}:", 1)
             raise RecordError(text, field=error.field, row=row) from None
-        bad = self.running.absorb(encoded, None if weights is None else weights[taken:])
+        bad = self.running.absorb(encoded, weights)
         if bad:
-            raise RecordError(f"row {bad[0] + taken}: {IMPOSSIBLE}", row=bad[0] + taken)
+            raise RecordError(f"row {bad[0] + first}: {IMPOSSIBLE}", row=bad[0] + first)
 
     def ingest(
         self, records: list[Any] | Frame
@@ -113,24 +214,36 @@ class Learner:
                 at += 1
                 if self.running is not None:
                     break
-        if self.running is not None and at < n:
-            rest = records if not at else records[at:] if isinstance(records, list) else records.slice(at)
+        if self.running is None:
+            return np.full((len(good), k), 1 / k), np.zeros(len(good)), good, refused
+        responsibilities, log_density = np.full((n, k), 1 / k), np.zeros(n)
+        while at < n:
+            stop = (
+                n
+                if isinstance(records, list)
+                else first_seen(records, self._unknown(records), self.newcomers.constant, at)
+            )
+            rest = records[at:] if isinstance(records, list) else records.slice(at, stop - at)
             encoded, kept, refusals = self.encode(rest)
-            out_r, out_lp = np.empty((len(kept), k)), np.empty(len(kept))
-            bad = self.running.absorb(encoded, None, out_r, out_lp) if kept else []
-            if bad:
-                wanted = np.setdiff1d(np.arange(len(kept)), bad)
-                out_r, out_lp = out_r[wanted], out_lp[wanted]
-            if not at and len(out_lp) == n:
+            bad = self.running.absorb(encoded, None, out_r := np.empty((len(kept), k)), out_lp := np.empty(len(kept)))
+            if len(kept) == n and not bad:
                 return out_r, out_lp, kept, []
-            responsibilities, log_density = np.full((n, k), 1 / k), np.zeros(n)
-            places = [at + kept[i] for i in wanted] if bad else [at + i for i in kept]
-            responsibilities[places], log_density[places] = out_r, out_lp
+            wanted = np.setdiff1d(np.arange(len(kept)), bad)
+            places = [at + kept[i] for i in wanted]
+            responsibilities[places], log_density[places] = out_r[wanted], out_lp[wanted]
             good += places
             refused += [(at + i, error) for i, error in refusals]
             refused += [(at + kept[i], RecordError(IMPOSSIBLE)) for i in bad]
-        else:
-            responsibilities, log_density = np.full((n, k), 1 / k), np.zeros(n)
+            at += len(kept) + len(refusals)
+            if at == n:
+                break
+            try:  # a record with a new field
+                record = records[at] if isinstance(records, list) else self.first(records, 1, at)[0]
+                self.learn_record(record, 1.0, responsibilities[at : at + 1], log_density[at : at + 1])
+                good.append(at)
+            except RecordError as error:
+                refused.append((at, error))
+            at += 1
         refused.sort(key=lambda refusal: refusal[0])
         return responsibilities[good], log_density[good], good, refused
 
@@ -153,21 +266,22 @@ class Learner:
         """The rows of a frame as records, without fields that aren't in use."""
         check_names(frame.column_names)
         if self.schema is not None:
-            frame = frame.select([name for name in frame.column_names if name in self.schema.names])
+            wanted = {*self.schema.names, *self._unknown(frame)}
+            frame = frame.select([name for name in frame.column_names if name in wanted])
         records: list[dict[str, Any]] = frame.to_pylist()
         return records
 
     def start(self, records: Sequence[Mapping[str, Any]], weights: Sequence[float]) -> Running:
         """Make the first state from records; they then count as its start."""
         k = self.declaration.n_components
-        chosen = choose_families(records, k) if self.chosen is None else self.chosen
-        schema = Schema([chosen] * k)
-        nothing = {schema.fields[0][0]: None}  # a record whose every field is missing
-        rows, _, unknown, refused = schema.reader.rows([record or nothing for record in records])
-        if refused:
-            raise refused[0][1]
-        for row, column, key in unknown:
-            rows[row, column] = schema.add_level(column, key)
+        chosen = self.chosen
+        if chosen is None:
+            inferred = self._infer(records)
+            inferred.left_out.update(self.newcomers.left_out)
+            tell(inferred)
+            chosen = {**(self.declaration.fields or {}), **inferred.fields}
+            self.newcomers.left_out, self.newcomers.constant = inferred.left_out, inferred.constant
+        schema, rows = self._read_first(chosen, records)
         given = np.array(weights, dtype=np.float64)
         columns = [np.ascontiguousarray(rows[:, j]) for j in range(rows.shape[1])]
         state = warm_state(schema, columns, None if (given == 1.0).all() else given, k, self.rng)
@@ -175,7 +289,14 @@ class Learner:
         self.running = Running(self.declaration, schema, state)
         self.running.n_seen = len(records)
         self.buffer, self.buffer_weights = [], []
+        self._look_out()
         return self.running
+
+    def _infer(self, records: Sequence[Mapping[str, Any]]) -> Inferred:
+        """What becomes of the fields that nobody declared."""
+        declared = self.declaration.declared_names
+        others = [{name: value for name, value in x.items() if name not in declared} for x in records]
+        return infer(others, self.declaration.n_components, bool(self.declaration.fields))
 
     def snapshot(self, n_seen: int, seed: int | None) -> Snapshot:
         """Everything that a mixture is, after so many records."""
@@ -195,6 +316,7 @@ class Learner:
             pending_weights=weights[:n].copy(),
             buffer=[dict(record) for record in self.buffer],
             buffer_weights=list(self.buffer_weights),
+            new_fields=self.newcomers.to_json(),
         )
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -202,6 +324,8 @@ class Learner:
         self.rng.bit_generator.state = snapshot.random_state
         self.buffer = [dict(record) for record in snapshot.buffer]
         self.buffer_weights = list(snapshot.buffer_weights)
+        self.newcomers = Newcomers.from_json(snapshot.new_fields, self.declaration.n_components)
+        self._types = {name: "time" for name, why in self.newcomers.left_out.items() if why == TIMES}
         for record in self.buffer:
             self._note_types(record)
         if snapshot.state is None:
@@ -209,7 +333,7 @@ class Learner:
         if snapshot.fields is not None and self.chosen is None:
             self.chosen = {tuple(names): families.from_json(form) for names, form in snapshot.fields}
         if self.chosen is not None:
-            self.schema = Schema([self.chosen] * self.declaration.n_components)
+            self.schema = self._schema_of(self.chosen)
         assert self.schema is not None
         for name, keys in snapshot.levels.items():
             self.schema.set_levels(name, keys)
@@ -219,41 +343,54 @@ class Learner:
         self.running.n_seen = snapshot.n_seen
         if self.running.waiting is not None:
             self.running.waiting.add(snapshot.pending, snapshot.pending_weights)
+        self._look_out()
 
     def plain(self, record: dict[Any, Any]) -> dict[str, Any]:
         """Return a record as it waits: plain values of the fields in use, checked."""
-        if self.schema is not None:
-            row, _ = self.schema.reader.row(record)
-            if self.schema.is_impossible(row):
-                raise RecordError(f"{IMPOSSIBLE}: {short(record)}")
-            levels = self.schema.codes
-            names = {name for group in self.schema.fields for name in group}
-            kept = {
-                name: level_of(level_key(value)) if name in levels else _number(plain_value(name, value, math.inf))
-                for name, value in record.items()
-                if name in names
-            }
-            return _present(kept)
+        if not self.declaration.infers:
+            return _present(self._plain_declared(record))
         if not record:
             raise RecordError("the record is empty")
         for name in record:
             if not isinstance(name, str) or not is_sound_text(name):
                 raise RecordError(f"a field's name must be a string, not {short(name)}")
-        present = _present(
-            {
-                name: plain_value(name, value, LARGEST_JOINT)
-                for name, value in record.items()
-                if not isinstance(value, TIMES)
-            }
-        )
-        if not present:
-            raise RecordError(f"the record {short(record)} has no value, and its fields aren't known yet")
+        declared = self.declaration.declared_names
+        kept = {
+            name: plain_value(name, value, LARGEST_JOINT)
+            for name, value in record.items()
+            if name not in declared and kind_of(value) != "time"
+        }
+        if self._declared is not None and not declared.isdisjoint(record):
+            kept |= self._plain_declared({name: record[name] for name in record if name in declared})
+        present = _present(kept)
+        if all(isinstance(value, str) and is_time(value) for value in present.values()):
+            raise RecordError(f"the record {short(record)} has no value to learn, and its fields aren't known yet")
         return present
+
+    def _plain_declared(self, record: dict[Any, Any]) -> dict[str, Any]:
+        """The values of declared fields as they wait."""
+        schema = self._declared
+        assert schema is not None
+        row, _ = schema.reader.row(record)
+        if schema.is_impossible(row):
+            raise RecordError(f"{IMPOSSIBLE}: {short(record)}")
+        kept = {}
+        for name, value in record.items():
+            kind = schema.kind_of(name)
+            if kind == "level":
+                kept[name] = level_of(level_key(value))
+            elif kind in ("day", "week"):
+                angle = float(row[schema.column_of(name)])
+                kept[name] = None if math.isnan(angle) else angle
+            elif kind is not None:
+                kept[name] = _number(plain_value(name, value, math.inf))
+        return kept
 
     def _wait(self, record: Any, weight: float) -> None:
         """Put a record into the warm-up's buffer, and start where it is full."""
-        kept = self.plain(record if isinstance(record, dict) else as_record(record))
-        self._note_types(kept)
+        given = record if isinstance(record, dict) else as_record(record)
+        kept = self.plain(given)
+        self._note_types(given)
         self.buffer.append(kept)
         self.buffer_weights.append(weight)
         if self._missing_records() == 0:
@@ -262,10 +399,11 @@ class Learner:
     def _missing_records(self) -> int:
         """How many records the warm-up still takes; as far as can be told before the first look at them."""
         if self._needed is None and len(self.buffer) >= FIRST_LOOK:
-            fields = self.chosen or choose_families(self.buffer[:FIRST_LOOK], self.declaration.n_components)
+            records = self.buffer[:FIRST_LOOK]
+            fields = self.chosen or {**(self.declaration.fields or {}), **self._infer(records).fields}
             levels: dict[str, set[Any]] = {}
-            known = {} if self.schema is None else self.schema.codes
-            for record in self.buffer[:FIRST_LOOK]:
+            known = {} if self._declared is None else self._declared.codes
+            for record in records:
                 for name, value in record.items():
                     if isinstance(value, str) or name in known:
                         levels.setdefault(name, set()).add(level_key(value))
@@ -275,10 +413,13 @@ class Learner:
 
     def _note_types(self, record: Mapping[str, Any]) -> None:
         """Remember what each undeclared field is, text or number; refuse a record in which one has changed."""
-        if self.declaration.fields is not None or self.declaration.components is not None:
+        if not self.declaration.infers:
             return
+        declared = self.declaration.declared_names
         kinds = {
-            name: "text" if isinstance(value, str) else "number" for name, value in record.items() if value is not None
+            name: kind
+            for name, value in record.items()
+            if name not in declared and (kind := kind_of(value)) is not None
         }
         for name, kind in kinds.items():
             known = self._types.get(name, kind)
@@ -287,6 +428,7 @@ class Learner:
                     f"field {name!r}: expected a {known}, as before, got {short(record[name])}", field=name
                 )
         self._types |= kinds
+        self.newcomers.left_out |= {name: TIMES for name, kind in kinds.items() if kind == "time"}
 
 
 def _present(record: dict[str, Any]) -> dict[str, Any]:
@@ -302,35 +444,3 @@ def check_weight(weight: float) -> None:
     """Refuse a weight that is not a positive number of a sensible size."""
     if not 0.0 < weight <= LARGEST_WEIGHT:
         raise RecordError(f"a record's weight must be a positive number up to {LARGEST_WEIGHT:g}, not {weight!r}")
-
-
-def plain_value(name: str, value: Any, largest: float) -> Any:
-    """Return a value as a plain bool, float, str or None.
-
-    Raises
-    ------
-    RecordError
-        If it is infinite, or anything else.
-    """
-    if is_missing(value):
-        return None
-    if hasattr(value, "item") and hasattr(value, "dtype") and value.dtype.kind in "biufU":
-        value = value.item() if getattr(value, "ndim", 1) == 0 else value
-    if isinstance(value, str):
-        if not is_sound_text(value):
-            raise RecordError(f"field {name!r}: expected text without surrogate pairs, got {short(value)}", field=name)
-        return str.__str__(value)
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int) or (hasattr(type(value), "__float__") and not hasattr(value, "dtype")):
-        try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError):
-            number = float("inf")
-        if number != number:
-            return None
-        if abs(number) <= largest and abs(number) != math.inf:
-            return number
-    raise RecordError(
-        f"field {name!r}: expected a finite number, a string or a boolean, got {short(value)}", field=name
-    )

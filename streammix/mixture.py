@@ -1,13 +1,14 @@
 """The mixture: river's face of the learner."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from river import base
 
 from streammix import conditional, frames
+from streammix.answers import Ingested
 from streammix.average import EVERY
 from streammix.core.records import Records
 from streammix.declaration import checked, from_json
@@ -25,27 +26,6 @@ FloatArray = NDArray[np.float64]
 Field = str | tuple[str, ...]
 
 
-class Ingested(NamedTuple):
-    """What came of a batch of records.
-
-    Parameters
-    ----------
-    responsibilities
-        (records learnt, K): of the components, as the model stood before each record.
-    log_density
-        (records learnt,): log p(x), likewise; 0.0 while warming up.
-    rows
-        (records learnt,): the index of each in the batch.
-    rejected
-        (index, why) of each refused record.
-    """
-
-    responsibilities: FloatArray
-    log_density: FloatArray
-    rows: NDArray[np.int64]
-    rejected: list[tuple[int, RecordError]]
-
-
 class Mixture(Records, base.Clusterer):
     """Finite mixture learnt from a stream by stepwise expectation-maximisation.
 
@@ -60,11 +40,11 @@ class Mixture(Records, base.Clusterer):
     n_components
         K, the number of components; with `components`, their number.
     fields
-        Field, or tuple of fields, -> the family that every component has there, without parameters. Where it is left
-        out, families are inferred from the warm-up: booleans are Bernoulli, strings Categorical, numbers that every
-        record has jointly MultivariateNormal (Normal where there are too many of them), other numbers Normal; times,
-        and text that hardly ever repeats, are left out.
-        Fields that are not named are ignored.
+        Field, or tuple of fields, -> the family that every component has there, without parameters. Fields that are
+        not named are ignored. Where it is left out, or with `infer`, families are inferred from the warm-up: booleans
+        are Bernoulli, strings Categorical, numbers that every record has jointly MultivariateNormal (Normal where
+        there are too many of them), other numbers Normal; times, and text that hardly ever repeats, are left out. A
+        field that first appears later, or a number that never varied before, joins after 200 values.
     components
         An explicit start in place of a warm-up: for each component its families with parameters, by field. It has no
         prior: textbook EM.
@@ -83,6 +63,10 @@ class Mixture(Records, base.Clusterer):
         Ruppert): steadier, slower to follow.
     seed
         Makes the warm-up's starts and `sample` reproducible.
+    infer
+        Whether fields that `fields` does not name are inferred all the same: `fields` then says only where inference
+        is to be overruled, and None there leaves a field out: ``fields={"hour": VonMises(period=24), "id": None}``.
+        It is an argument of its own, since any string may be the name of a field.
 
     Raises
     ------
@@ -111,7 +95,7 @@ class Mixture(Records, base.Clusterer):
     def __init__(
         self,
         n_components: int = 3,
-        fields: Mapping[Any, Family] | None = None,
+        fields: Mapping[Any, Family | None] | None = None,
         components: Sequence[Mapping[Any, Family]] | None = None,
         weights: Sequence[float] | None = None,
         step_size: StepSize | None = None,
@@ -119,8 +103,11 @@ class Mixture(Records, base.Clusterer):
         warm_up: int | None = None,
         averaging: bool = False,
         seed: int | None = None,
+        infer: bool = False,
     ) -> None:
-        declared = checked(n_components, fields, components, weights, step_size, batch_size, warm_up, averaging, seed)
+        declared = checked(
+            n_components, fields, components, weights, step_size, batch_size, warm_up, averaging, seed, infer
+        )
         self.n_components = declared.n_components
         self.fields = fields
         self.components = components
@@ -129,13 +116,14 @@ class Mixture(Records, base.Clusterer):
         self.warm_up = warm_up
         self.averaging = averaging
         self.seed = seed
+        self.infer = infer
         self._given_weights = weights
         self._learner = Learner(declared, np.random.default_rng(seed))
         self._sync()
 
     def __repr__(self) -> str:
         fresh = Mixture.__init__.__defaults__ or ()
-        given = zip(self._get_params().items(), fresh, strict=True)
+        given = zip((self._get_params() | self._learner.inferred()[1]).items(), fresh, strict=True)
         shown = [
             f"{name}={value!r}"
             for (name, value), default in given
@@ -178,10 +166,12 @@ class Mixture(Records, base.Clusterer):
         return {k: center_of(component) for k, component in enumerate(self.parameters)}
 
     def infer_summary(self) -> dict[str, str]:
-        """Return what each field was taken for, where families were inferred; empty until then."""
-        if self.fields is not None or self.components is not None or self._learner.chosen is None:
-            return {}
-        return {", ".join(names): repr(family) for names, family in self._learner.chosen.items()}
+        """Return what each field was taken for, where families were inferred, or why it is left out.
+
+        It is empty until the warm-up is over. The model's `repr` has the same as a declaration, and the log of
+        "streammix" a line when a field is decided upon.
+        """
+        return self._learner.inferred()[0]
 
     def learn_many(self, X: Any, w: ArrayLike | None = None) -> None:
         """Learn the rows of a frame, in order: the same as `learn_one` of each. All are learnt or, on error, none.
@@ -200,7 +190,7 @@ class Mixture(Records, base.Clusterer):
         RecordError
             For the first row that is refused: `row` says which; the model is as before.
         """
-        frame = self._frame(X)
+        frame = self._frame(X, to_learn=True)
         weights = None
         if w is not None:
             weights = np.ascontiguousarray(w, dtype=np.float64)
@@ -211,7 +201,7 @@ class Mixture(Records, base.Clusterer):
         if not frame.num_rows:
             return
         schema = self._learner.schema
-        careful = not self.is_warm or schema is None or schema.may_refuse
+        careful = not self.is_warm or schema is None or schema.may_refuse or self._learner.has_new_fields(frame)
         before = self._snapshot() if careful else None
         try:
             self._hand_back()
@@ -236,7 +226,7 @@ class Mixture(Records, base.Clusterer):
         Ingested
             Responsibilities, log densities, the indices of the records that were learnt, and the refusals.
         """
-        records = X if isinstance(X, list) else self._frame(X)
+        records = X if isinstance(X, list) else self._frame(X, to_learn=True)
         self._hand_back()
         try:
             responsibilities, log_density, rows, refused = self._learner.ingest(records)
@@ -386,6 +376,11 @@ class Mixture(Records, base.Clusterer):
         self._learner.learn_record(x, w)
         self._sync()
 
+    def _codes_of(self, unseen: list[tuple[int, Any]]) -> list[int] | None:
+        """The codes of new levels, by column; None where the engine was replaced by one with more room."""
+        running = self._learner.running
+        return None if running is None else running.codes_of(unseen)
+
     def _hand_back(self) -> None:
         """Let the learner know what the compiled half has learnt."""
         if self._learner.running is not None:
@@ -396,18 +391,19 @@ class Mixture(Records, base.Clusterer):
         learner, running = self._learner, self._learner.running
         self._n_seen = learner.n_seen
         if running is None:
-            self._bind(None, None, learner.schema.reader if learner.schema is not None else None, 0, None)
+            self._bind(None, None, learner.schema.reader if learner.schema is not None else None, 0, None, False)
             return
         waiting = None if running.schema.may_refuse else running.waiting
         engine = running.engine if running.waiting is None else None
         every = EVERY if running.average is not None else 0
-        self._bind(running.published, engine, running.schema.reader, every, waiting)
+        self._bind(running.published, engine, running.schema.reader, every, waiting, not running.schema.may_refuse)
 
-    def _frame(self, X: Any) -> frames.Frame:
-        """A frame in the form that is read, with the fields in use at least."""
+    def _frame(self, X: Any, to_learn: bool = False) -> frames.Frame:
+        """A frame in the form that is read, with the fields in use at least, and those that may join."""
         learner = self._learner
-        is_declared = learner.declaration.fields is not None or learner.declaration.components is not None
-        return frames.to_frame(X, None if learner.schema is None else learner.schema.names, is_declared)
+        is_open = learner.schema is None or (to_learn and learner.is_open)
+        names = None if learner.schema is None or is_open else learner.schema.names
+        return frames.to_frame(X, names, not learner.declaration.infers, learner.ignored)
 
     def _responsibilities(self, X: Any) -> FloatArray:
         frame, running = self._frame(X), self._learner.running

@@ -1,7 +1,9 @@
 """A mixture that is past its warm-up: schema, statistics, and the steps they take."""
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +14,8 @@ from streammix.core.engine import Engine
 from streammix.core.records import Waiting
 from streammix.core.table import Table, table_of
 from streammix.declaration import Declaration
-from streammix.schema import Schema
-from streammix.state import State
+from streammix.schema import MAX_LEVELS, OTHER, Schema
+from streammix.state import State, stacked
 
 __all__ = ["Running"]
 
@@ -80,6 +82,22 @@ class Running:
         self.engine = Engine(layout, self.state, self._step_size)
         self.average_engine = Engine(layout, self.average, self._step_size) if self.average is not None else None
 
+    def join(self, schema: Schema, part: State) -> None:
+        """Take in a field that `schema` has last, with the statistics that it has by itself."""
+        old, waiting = self.schema, self.waiting
+        self.state = _joined(self.state, old, schema, part)
+        if self.average is not None:
+            self.average = _joined(self.average, old, schema, part.copy())
+        self.schema = schema
+        if waiting is not None:
+            at, more = len(old.reader.rules), schema.reader.n_columns - old.reader.n_columns
+            self.waiting = Waiting(waiting.size, schema.reader.n_columns)
+            gaps = np.full((waiting.n, more), np.nan)
+            rows = waiting.rows[: waiting.n]
+            self.waiting.add(np.hstack([rows[:, :at], gaps, rows[:, at:]]), waiting.weights[: waiting.n])
+            self._full = table_of(self.waiting.rows)
+        self.rebind()
+
     def fork(self, units: Sequence[tuple[int, int]]) -> None:
         """Give units masses of their own."""
         for block, unit in units:
@@ -92,18 +110,50 @@ class Running:
         """Give masses of their own to the units that are missing from some of the rows."""
         self.fork(self.engine.forks_needed(table, begin, end))
 
-    def code_of(self, column: int, key: object) -> int:
-        """Return the code of a level; an unknown one joins the statistics."""
-        key = self.schema.key_in_use(column, key)
-        if key not in self.schema.codes[self.schema.reader.rules[column][0]]:
-            self.schema.add_level(column, key)
-            block = self.schema.block_of(column)
-            size = self.schema.size(self.schema.blocks[block])
-            for state in (self.state, self.average):
-                if state is not None:
-                    state.make_room(block, size)
+    def code_of(self, column: int, key: Any) -> tuple[int, NDArray[np.intp] | None]:
+        """Return the code of a level; an unknown one joins the statistics.
+
+        Where there was no room for it, the rarest levels are folded into one, and the levels' new codes, one an old
+        code, are returned as well.
+        """
+        codes = self.schema.levels(column)
+        code = codes.get(key)
+        if code is not None:
+            return code, None
+        block = self.schema.block_of(column)
+        places = self._fold(column, block) if len(codes) >= MAX_LEVELS else None
+        code = codes[key] = len(codes)
+        moved = self.state.make_room(block, len(codes), MAX_LEVELS)
+        if self.average is not None:
+            moved |= self.average.make_room(block, len(codes), MAX_LEVELS)
+        if moved:
             self.rebind()
-        return self.schema.add_level(column, key)
+        else:
+            self.engine.set_levels(block, len(codes))
+            if self.average_engine is not None:
+                self.average_engine.set_levels(block, len(codes))
+        return code, places
+
+    def codes_of(self, unseen: Sequence[tuple[int, Any]]) -> list[int] | None:
+        """Return the codes of levels, (column, key); None where the engine was replaced by one with more room."""
+        engine = self.engine
+        codes = [self.code_of(column, key)[0] for column, key in unseen]
+        return codes if self.engine is engine else None
+
+    def _fold(self, column: int, block: int) -> NDArray[np.intp]:
+        """Fold the levels that the fewest records have, of those that wait, too; return the levels' new codes."""
+        n = len(self.schema.levels(column))
+        counts, waiting = self.state.level_counts(block, n), self.waiting
+        own = waiting.rows[: waiting.n, column] if waiting is not None else np.empty(0)
+        seen = ~np.isnan(own)
+        if waiting is not None:
+            counts += np.bincount(own[seen].astype(np.intp), waiting.weights[: waiting.n][seen], n)
+        places = self.schema.fold_levels(column, counts)
+        own[seen] = places[own[seen].astype(np.intp)]
+        for state in (self.state, self.average):
+            if state is not None:
+                state.fold_levels(block, places, self.schema.levels(column)[OTHER])
+        return places
 
     def evaluate(self, table: Table) -> tuple[FloatArray, FloatArray]:
         """Return (responsibilities, log densities) of rows; nothing is learnt."""
@@ -135,17 +185,23 @@ class Running:
         learn = self._learn_batches if self.waiting is not None else self._learn_rows
         table, at = encoded.table, 0
         rows = _Rows(table, weights, out_r, out_lp)
-        for row, column, key in encoded.unknown:
+        unknown = deque(encoded.unknown)
+        while unknown:
+            row, column, key = unknown.popleft()
             if row < at:
                 continue  # found impossible by another of its levels
-            if self.schema.key_in_use(column, key) not in self.schema.codes[self.schema.reader.rules[column][0]]:
+            if key not in self.schema.levels(column):
                 learn(rows, at, row)
                 at = row
                 if self.schema.may_refuse and self.engine.expect(table.rows(row, row + 1)[0]) is None:
                     rows.bad.append(row)
                     at = row + 1
                     continue
-            encoded.made[column][row] = self.code_of(column, key)
+            before = list(self.schema.levels(column)) if len(self.schema.levels(column)) >= MAX_LEVELS else []
+            encoded.made[column][row], places = self.code_of(column, key)
+            if places is not None:
+                folded = encoded.recode(column, row + 1, places, self.schema.levels(column)[OTHER], before)
+                unknown = deque(sorted([*unknown, *folded], key=lambda found: found[:2]))
         learn(rows, at, table.n_rows)
         return rows.bad
 
@@ -224,3 +280,31 @@ class Running:
             return
         times = max(self.n_seen // average.EVERY, 1)
         average.take_in(self.average_engine, self.schema.layout(), self.average, self.state, times)
+
+
+def _joined(state: State, old: Schema, new: Schema, part: State) -> State:
+    """A state with one more unit, which has a mass of its own."""
+    places = {names: (i, u) for i, block in enumerate(old.blocks) for u, names in enumerate(block.names)}
+    statistics, priors, units = [], [], []
+    for block in new.blocks:
+        known = [places[names] for names in block.names if names in places]
+        own = [state.mass_units[i][u] for i, u in known]
+        values, prior = [state.statistics[i] for i, _ in known[:1]], [state.priors[i] for i, _ in known[:1]]
+        if len(known) < len(block.names):
+            own.append(len(state.masses))
+            values.append(part.statistics[0])
+            prior.append(part.priors[0])
+        statistics.append(stacked(*values))
+        priors.append(stacked(*prior))
+        units.append(own)
+    return State(
+        state.n_components,
+        stacked(state.masses, part.masses),
+        stacked(state.counts, part.counts),
+        stacked(state.clocks, part.clocks),
+        stacked(state.starts, part.starts),
+        units,
+        statistics,
+        priors,
+        state.prior_weight,
+    )

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streammix.columns import LARGEST, Encoded, Encoder
+from streammix.columns import LARGEST, Encoded, Encoder, Rule
 from streammix.core.engine import INFLATING
 from streammix.core.reader import Reader
-from streammix.core.values import level_key, level_of, short
+from streammix.core.values import LONGEST_TEXT, level_key, level_of, short
 from streammix.errors import ConfigError
 from streammix.families import (
     Binomial,
@@ -37,7 +37,8 @@ Names = tuple[str, ...]
 
 LARGEST_JOINT = 1e50  # products of several of them, where coordinates are missing
 HUGE = sys.float_info.max
-MAX_LEVELS = 10_000  # levels of a field; later ones share one level, OTHER
+MAX_LEVELS = 10_000  # levels of a field, OTHER among them: the rarest of all are folded into it
+FOLDED = MAX_LEVELS // 10  # levels at once, where there is no room for a new one
 OTHER = ("other", None)
 
 #: What the columns of a unit hold of its value, where that is not the value alone; a group's fields come in turn.
@@ -48,6 +49,10 @@ COLUMNS = {
     "dirichlet": ("real", "log"),
 }
 GROUPS = (MultivariateNormal, Dirichlet)
+TIMES = {
+    "day": "a time of the day (a datetime, a time, text such as 2026-01-31T09:30) or its hours from 0 to 24",
+    "week": "a date (a datetime, text such as 2026-01-31T09:30) or days of the week from 0 to 7",
+}
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,8 @@ class Schema:
     ----------
     components
         For each component, its families by field or group of fields; all have the same fields.
+    of_text
+        Fields of levels that take text alone.
 
     Raises
     ------
@@ -96,12 +103,13 @@ class Schema:
         If components differ in their fields, a field stands in two groups, or a family doesn't fit its fields.
     """
 
-    def __init__(self, components: Sequence[Mapping[Names, Family]]) -> None:
+    def __init__(self, components: Sequence[Mapping[Names, Family]], of_text: Collection[str] = ()) -> None:
+        self._of_text = of_text
         self.components = [dict(component) for component in components]
         self.fields: list[Names] = list(self.components[0])
         _check(self.components)
         self.blocks: list[Block] = []
-        self._rules: list[tuple[str, str, float, float, dict[Any, int] | None, bool, int]] = []
+        self._rules: list[Rule] = []
         self._whats: list[str] = []
         self._externals: list[tuple[int, Names, Fixed]] = []
         self._closed: dict[str, dict[Any, int]] = {}
@@ -133,6 +141,18 @@ class Schema:
         """The codes of the levels, by field."""
         return {rule[0]: rule[4] for rule in self._rules if rule[4] is not None}
 
+    def column_of(self, name: str) -> int:
+        """Return the first column that reads a field."""
+        return next(column for column, rule in enumerate(self._rules) if rule[0] == name)
+
+    def kind_of(self, name: str) -> str | None:
+        """Return by which kind of rule a field is read; None: the model doesn't read it."""
+        return self._kinds.get(name)
+
+    @cached_property
+    def _kinds(self) -> dict[str, str]:
+        return dict.fromkeys(self.names, "real") | {rule[0]: rule[1] for rule in reversed(self._rules)}
+
     def is_impossible(self, row: FloatArray) -> bool:
         """Tell whether objects from elsewhere leave no component that can have made a row."""
         dead = np.zeros(len(self.components), dtype=bool)
@@ -151,19 +171,36 @@ class Schema:
 
     def block_of(self, column: int) -> int:
         """Return which block reads a column."""
-        return next(i for i, block in enumerate(self.blocks) if column in block.columns)
+        return self._owners[column]
 
-    def add_level(self, column: int, key: Any) -> int:
-        """Return the code of a level, a new one where it is unknown and there is room."""
+    @cached_property
+    def _owners(self) -> dict[int, int]:
+        return {column: i for i, block in enumerate(self.blocks) for column in block.columns}
+
+    def levels(self, column: int) -> dict[Any, int]:
+        """Return the codes of a column's levels."""
         codes = self._rules[column][4]
         assert codes is not None
-        return codes.setdefault(self.key_in_use(column, key), len(codes))
+        return codes
 
-    def key_in_use(self, column: int, key: Any) -> Any:
-        """Return the key itself, or OTHER where there is no room for a new one."""
-        codes = self._rules[column][4]
-        assert codes is not None
-        return OTHER if key not in codes and len(codes) >= MAX_LEVELS else key
+    def fold_levels(self, column: int, counts: FloatArray) -> NDArray[np.intp]:
+        """Fold the rarest levels into OTHER, among equals the oldest; return the new code of each old one."""
+        codes = self.levels(column)
+        keys = [key for key in codes if key != OTHER]
+        order = np.argsort(counts[[codes[key] for key in keys]], kind="stable")
+        rarest = set(order[: max(FOLDED, len(codes) + FOLDED - MAX_LEVELS)].tolist())
+        before = dict(codes)
+        self.set_levels(self._rules[column][0], [*(key for i, key in enumerate(keys) if i not in rarest), OTHER])
+        return np.array([codes.get(key, codes[OTHER]) for key in before], dtype=np.intp)
+
+    def first_levels(self, column: int, keys: Sequence[Any]) -> list[int]:
+        """Return the codes of the levels that the first records have, one a record that has one."""
+        codes = self.levels(column)
+        found = [codes.setdefault(key, len(codes)) for key in keys]
+        if len(codes) <= MAX_LEVELS:
+            return found
+        places = self.fold_levels(column, np.bincount(found, minlength=len(codes)).astype(np.float64))
+        return [int(place) for place in places[found]]
 
     def set_levels(self, field: str, keys: Sequence[Any]) -> None:
         """Take over the levels of a field, in the order of their codes."""
@@ -215,9 +252,10 @@ class Schema:
                     assert isinstance(family, Categorical)
                     for level in family.probabilities or ():
                         codes.setdefault(level_key(level), len(codes))
-                is_open = not inner[0].is_given
+                is_open = 0 if inner[0].is_given else 2 if name in self._of_text else 1
                 self._rules.append((name, "level", 0.0, 0.0, codes, is_open, 0))
-                self._whats.append("a string, a whole number or a boolean" if is_open else f"one of {_levels(codes)}")
+                open_whats = ("a string, a whole number or a boolean", "a string, as before")
+                self._whats.append(open_whats[is_open - 1] if is_open else f"one of {_levels(codes)}")
             return list(range(first, len(self._rules)))
         support = inner[0].support
         assert isinstance(support, Interval)
@@ -225,10 +263,13 @@ class Schema:
         largest = {"lognormal": HUGE, "vonmises": HUGE, "mvn": LARGEST_JOINT}.get(bare, LARGEST)
         low = max(math.nextafter(support.low, math.inf) if support.low_open else support.low, -largest)
         high = min(math.nextafter(support.high, -math.inf) if support.high_open else support.high, largest)
-        for rule in COLUMNS.get(bare, ("whole" if support.integer else "real",)):
+        rules, what = COLUMNS.get(bare, ("whole" if support.integer else "real",)), support.describe()
+        if isinstance(inner[0], VonMises) and isinstance(inner[0].period, str):
+            rules, low, high, what = (inner[0].period,), 0.0, inner[0].turn, TIMES[inner[0].period]
+        for rule in rules:
             for name in names:
-                self._rules.append((name, rule, low, high, None, False, is_shared))
-                self._whats.append(support.describe())
+                self._rules.append((name, rule, low, high, None, 0, is_shared))
+                self._whats.append(what)
         return list(range(first, len(self._rules)))
 
     def _place(self, names: Names, kind: str, size: Any, is_fixed: bool, lanes: list[int], columns: list[int]) -> None:
@@ -250,6 +291,8 @@ class Schema:
         expected = self._whats[column]
         try:
             is_number = kind != "level" and not isinstance(value, str | bytes | np.complexfloating)
+            if kind == "level" and isinstance(value, str) and len(value) > LONGEST_TEXT:
+                expected = f"{expected} of at most {LONGEST_TEXT:,} characters"
             if is_number and high > 1e30 and high < abs(float(value)) < math.inf:
                 expected = f"{expected} of a magnitude up to {high:g}"
         except (TypeError, ValueError, OverflowError):
@@ -272,7 +315,7 @@ def _size(family: Family, n_fields: int) -> Any:
         case Binomial():
             return family.n
         case VonMises():
-            return family.period
+            return family.turn
         case StudentT():
             return family.held_df
         case ZeroInflated():
@@ -316,10 +359,9 @@ def _check(components: list[dict[Names, Family]]) -> None:
                 raise ConfigError(f"{family!r} spans {n_fields} fields, but {field_name(names)!r} names {len(names)}")
             if len(names) == 1 and isinstance(_inner_or_self(family), Dirichlet):
                 raise ConfigError(f"{family!r} spans two fields or more, but {field_name(names)!r} names 1")
-            angles = [_inner_or_self(c[names]) for c in components]
-            periods = sorted({angle.period for angle in angles if isinstance(angle, VonMises)})
+            periods = {f.period for c in components if isinstance(f := _inner_or_self(c[names]), VonMises)}
             if len(periods) > 1:
-                text = ", ".join(f"{period:g}" for period in periods)
+                text = ", ".join(sorted(map(str, periods)))
                 raise ConfigError(f"field {field_name(names)!r}: the angles of one field have one period, not {text}")
             kinds = {isinstance(_inner_or_self(c[names]), Categorical) for c in components}
             groups = {_group_of(c[names]) for c in components}

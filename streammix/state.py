@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from streammix.core.engine import aligned
 
-__all__ = ["GROUP", "Snapshot", "State", "padded"]
+__all__ = ["GROUP", "Snapshot", "State", "padded", "stacked"]
 
 FloatArray = NDArray[np.float64]
 
@@ -107,14 +107,31 @@ class State:
         self.clocks = _append(self.clocks)
         self.starts = _append(self.starts)
 
-    def make_room(self, block: int, levels: int) -> None:
-        """Let a categorical block hold so many levels."""
+    def make_room(self, block: int, levels: int, most: int) -> bool:
+        """Let a categorical block hold so many levels, of `most` there will be; tell whether its array was replaced."""
         old = self.statistics[block]
         if old.shape[1] >= 1 + levels:
-            return
-        grown = aligned(1, 1 + max(levels, 2 * (old.shape[1] - 1)), old.shape[2])
+            return False
+        grown = aligned(1, 1 + max(levels, min(2 * (old.shape[1] - 1), most)), old.shape[2])
         grown[:, : old.shape[1]] = old
         self.statistics[block] = grown
+        return True
+
+    def level_counts(self, block: int, levels: int) -> FloatArray:
+        """Return the expected number of records of each level of a categorical block."""
+        values, count = self.statistics[block][0], self.counts[self.mass_units[block][0]]
+        found = np.zeros(levels)
+        for k in range(self.n_components):
+            found += count[k] * (values[1 : 1 + levels, k] / values[0, k])
+        return found
+
+    def fold_levels(self, block: int, places: NDArray[np.intp], other: int) -> None:
+        """Move level v of a categorical block to places[v]; those that meet at `other` add up."""
+        counts = self.statistics[block][0, 1:]
+        before, kept = counts[: len(places)].copy(), places != other
+        counts[:] = 0.0
+        counts[places[kept]] = before[kept]
+        counts[other] = before[~kept].sum(axis=0)
 
 
 @dataclass(eq=False)
@@ -139,6 +156,8 @@ class Snapshot:
         Rows (n, columns) of a mini-batch that isn't full yet, and their weights.
     buffer, buffer_weights
         The records of the warm-up and their weights.
+    new_fields
+        Fields that were left out by inference, and values of fields that may join, as JSON can hold them.
     """
 
     declaration: Mapping[str, Any]
@@ -152,11 +171,19 @@ class Snapshot:
     pending_weights: FloatArray
     buffer: list[dict[str, Any]] = field(default_factory=list)
     buffer_weights: list[float] = field(default_factory=list)
+    new_fields: dict[str, Any] = field(default_factory=dict)
 
 
 def _copy(array: FloatArray) -> FloatArray:
     result: FloatArray = aligned(*array.shape)
     result[...] = array
+    return result
+
+
+def stacked(*arrays: FloatArray) -> FloatArray:
+    """Return arrays one below the other."""
+    result: FloatArray = aligned(sum(map(len, arrays)), *arrays[0].shape[1:])
+    np.concatenate(arrays, out=result)
     return result
 
 

@@ -18,22 +18,21 @@ from streammix.core.values import level_key
 from streammix.em import EXCESS, blank, collect, iterate, reanchor
 from streammix.errors import ConfigError
 from streammix.families import (
-    Bernoulli,
     Categorical,
     Dirichlet,
     Family,
     Fixed,
     MultivariateNormal,
-    Normal,
     ZeroInflated,
 )
 from streammix.gaps import GAPS, check_given, fill_gaps, gap_priors, shrink_gaps, value_columns
+from streammix.inference import MOST_RECORDS, RECORDS_PER_PARAMETER
 from streammix.kmeans import kmeans
 from streammix.schema import Names, Schema
 from streammix.state import State
 from streammix.zeros import fill_inflated, fill_shares, makes_zeros, without_zeros
 
-__all__ = ["choose_families", "free_parameters", "given_state", "needed_records", "warm_state"]
+__all__ = ["free_parameters", "given_state", "needed_records", "newcomer_state", "warm_state"]
 
 FloatArray = NDArray[np.float64]
 
@@ -43,48 +42,7 @@ FINALISTS = 3
 LONG = 200  # iterations of a finalist at the most
 SPREADING = ("normal", "lognormal", "mvn", "vonmises", "student")  # families whose prior is a scale
 PRIOR_WEIGHT = 0.01  # pseudo-observations a component and unit
-LEAST_RECORDS, MOST_RECORDS, RECORDS_PER_PARAMETER = 1_000, 4_000, 5
-
-
-def choose_families(records: Sequence[Mapping[str, Any]], n_components: int) -> dict[Names, Family]:
-    """Return a family for each field, from its values: conservative, and the same for the same records.
-
-    Booleans are Bernoulli, strings Categorical. Numbers that no record lacks are jointly MultivariateNormal, where
-    the longest warm-up has five records for each of its parameters; other numbers are Normal. Text that hardly ever
-    repeats, a name or a time, is left out, as long as another field is there.
-    """
-    kinds: dict[str, str] = {}
-    counts: dict[str, int] = {}
-    for record in records:
-        for name, value in record.items():
-            if value is None:
-                continue
-            kind = "flag" if isinstance(value, bool) else "level" if isinstance(value, str) else "number"
-            kinds[name] = "number" if {kinds.get(name, kind), kind} == {"flag", "number"} else kind
-            counts[name] = counts.get(name, 0) + 1
-    kinds = {name: kinds[name] for name in sorted(kinds)}  # the order of a record's fields says nothing
-    joint = tuple(name for name, kind in kinds.items() if kind == "number" and counts[name] == len(records))
-    chosen: dict[Names, Family] = {}
-    others: dict[Names, Family] = {}
-    unique = {name for name, kind in kinds.items() if kind == "level" and _hardly_repeats(records, name)}
-    for name in unique if len(unique) < len(kinds) else ():
-        del kinds[name]
-    for name, kind in kinds.items():
-        if kind != "number":
-            others[(name,)] = Bernoulli() if kind == "flag" else Categorical()
-        elif name not in joint:
-            others[(name,)] = Normal()
-    size = len(joint)
-    if size > 1 and RECORDS_PER_PARAMETER * n_components * (size + 1) * (size + 2) // 2 <= MOST_RECORDS:
-        chosen[joint] = MultivariateNormal()
-    else:
-        chosen.update({(name,): Normal() for name in joint})
-    return chosen | others
-
-
-def _hardly_repeats(records: Sequence[Mapping[str, Any]], name: str) -> bool:
-    values = [record[name] for record in records if record.get(name) is not None]
-    return len(set(values)) > max(20, len(values) / 2)
+LEAST_RECORDS = 1_000
 
 
 def free_parameters(fields: Mapping[Names, Family], n_components: int, levels: Mapping[str, int]) -> int:
@@ -166,6 +124,24 @@ def warm_state(
     assert best is not None
     reanchor(layout, best[1])
     return best[1]
+
+
+def newcomer_state(
+    schema: Schema, columns: Sequence[FloatArray], weights: FloatArray, responsibilities: FloatArray
+) -> State:
+    """Return the state of a field alone whose records' responsibilities are known: one M-step."""
+    layout = schema.layout()
+    table = Table(list(columns))
+    state = blank(layout, responsibilities.shape[1], PRIOR_WEIGHT)
+    _fill_scales(layout, state, columns, weights)
+    _settle(state)
+    engine = Engine(layout, state, (0, 1.0))
+    totals = engine.compounded(table, 0, table.n_rows, weights)[1]
+    acc = engine.accumulator()
+    engine.accumulate(table, 0, table.n_rows, weights, responsibilities, acc)
+    iterate(engine, state, acc, totals)
+    reanchor(layout, state)
+    return state
 
 
 def _rounded(log_likelihood: float, totals: FloatArray) -> int:

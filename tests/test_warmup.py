@@ -34,6 +34,8 @@ def test_families_are_inferred_and_told():
         "kind": "Categorical()",
         "mobile": "Bernoulli()",
         "seconds": "Normal()",
+        "at": "left out (times)",
+        "id": "left out (text that hardly ever repeats)",
     }
 
 

@@ -138,6 +138,8 @@ cdef class Engine:
             width = width_of(kind, size)
             units = len(columns) // width
             stat, theta, prior, accumulated = rows_of(kind, size)
+            if kind == "categorical":  # there may be room for levels that are yet to come
+                accumulated = state.statistics[i].shape[1] - 1
             masses = state.mass_units[i]
             for u in range(units):
                 if masses[u]:
@@ -221,6 +223,11 @@ cdef class Engine:
         np.asarray(flat)[:len(lanes)] = np.where(lanes, -1, 0)
         self.keep.append(flat)
         return &flat[0]
+
+    def set_levels(self, int block, long size):
+        """Let a categorical block have so many levels; its array has room for them."""
+        self.e.blocks[block].size = size
+        self.run.maximize(&self.e)
 
     def expect(self, const double[::1] row):
         """The E-step of a row: (log density, responsibilities), or None where no component can have made it."""

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ class Reader:
     n_columns: int
     rules: list[tuple[Any, ...]]
     unseen: list[tuple[int, Any]]
+    new_fields: list[tuple[str, Any]]
     def __init__(
         self,
         rules: list[Any],
@@ -21,6 +22,7 @@ class Reader:
         explain: Callable[[int, Any], str],
         compositions: list[Any] = ...,
     ) -> None: ...
+    def look_out(self, ignored: Collection[str] | None, constant: dict[str, float]) -> None: ...
     def row(self, x: dict[Any, Any]) -> tuple[_Floats, list[tuple[int, Any]]]: ...
     def rows(
         self, records: list[Any]

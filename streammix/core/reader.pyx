@@ -19,7 +19,8 @@ from libc.string cimport memcmp
 from streammix.core.transforms cimport ALIKE, COMPLEMENT, LEVEL, LOG, LOG_COMPLEMENT, REAL, SHARED, WHOLE, transformed
 from streammix.core.values cimport is_missing, level_key
 
-from streammix.core.values import as_record, is_sound_text, short
+from streammix.core.times import time_of
+from streammix.core.values import LONGEST_TEXT, as_record, is_sound_text, short
 from streammix.errors import RecordError
 
 cdef extern from "Python.h":
@@ -51,6 +52,10 @@ KINDS = {"real": REAL, "whole": WHOLE, "log": LOG, "level": LEVEL, "complement":
 SLACK = 1e-6  # of the sum of a composition
 
 UNSEEN = 2**31 - 1  # the code of a level that the model doesn't know
+cdef enum: NO_COLUMN = -1, NEW_FIELD = -2  # a place's column where the model doesn't read its field
+cdef enum: TEXT_ALONE = 2  # is_open: an unknown level is welcome where it is text
+cdef enum: DAY = 64, WEEK
+KINDS |= {"day": DAY, "week": WEEK}
 
 cdef enum: MOST_SCALARS = 16
 cdef PyTypeObject *scalar_types[MOST_SCALARS]  # NumPy's real numbers, the commonest first
@@ -130,7 +135,7 @@ cdef class Reader:
     ----------
     rules
         One a column: (field, kind, low, high, codes, is_open, is_shared). A field may fill several columns; `codes` maps level
-        keys to codes, `is_open` says whether an unknown level is welcome. Columns that are shared out among
+        keys to codes, `is_open` says whether an unknown level is welcome (2: where it is text). Columns that are shared out among
         components of different families (is_shared is 1) take infinity for a value outside their support, as long as
         one takes it, or (2) whatever it is.
     externals
@@ -160,6 +165,7 @@ cdef class Reader:
         self.shared = <int *>malloc(sizeof(int) * (n + 1))
         self.codes = [rule[4] for rule in rules]
         self.unseen = []
+        self.new_fields = []
         last = {}
         for i, (field, kind, low, high, codes, _, is_shared) in enumerate(rules):
             self.kind[i] = KINDS[kind]
@@ -194,8 +200,10 @@ cdef class Reader:
         cdef double v
         for i in range(self.n_columns):
             row[i] = NAN
-        if self.unseen:
+        if self.has_news:
+            self.has_news = False
             self.unseen = []
+            self.new_fields = []
         if self.is_out_of_order:
             self.forget()
         elif self.n_out_of_order:
@@ -218,6 +226,8 @@ cdef class Reader:
                     self.fill(here.column, <object>value, row)
                     expected = min(expected, self.n_places)  # a value's own code may have read another record
                     here = self.places + expected
+            elif here.column == NEW_FIELD:
+                self.notice(<object>key, <object>value)
             if expected < self.n_places:
                 expected += 1
                 here += 1
@@ -255,6 +265,36 @@ cdef class Reader:
                     total += row[i]
             if not fits_composition(total, gaps, len(names)):
                 raise RecordError(explain_composition(names, total, gaps), field=names[0])
+        return 0
+
+    cdef int notice(self, object name, object value) except -1:
+        """Note a value of a field that the model doesn't know."""
+        cdef double v
+        if is_plain(<PyObject *>value, &v):
+            if isnan(v):
+                return 0
+            known = self.constant.get(name)
+            if known is not None and v == <double>known:
+                return 0
+        elif is_missing(value):
+            return 0
+        self.new_fields.append((name, value))
+        self.has_news = True
+        return 0
+
+    def look_out(self, ignored, constant):
+        """Note the values of fields that the model doesn't know, in `new_fields`, but for those ignored.
+
+        Numbers that are what they have always been, by `constant`, are passed over.
+        """
+        self.ignored = ignored
+        self.constant = constant
+        self.drop_places()
+
+    cdef int drop_places(self) except -1:
+        self.n_places = 0
+        self.places[0].key = NULL
+        self.keys = []
         return 0
 
     cdef int fill(self, int column, object value, double *row) except -1:
@@ -304,7 +344,7 @@ cdef class Reader:
                     here.key = <PyObject *>key
                 here.other = <PyObject *>key
                 return i
-        column = self.first_column.get(key, -1)
+        column = self.first_column.get(key, NO_COLUMN if self.ignored is None or key in self.ignored else NEW_FIELD)
         at = min(at, self.n_places)
         here = self.places + at
         if at < self.n_places:
@@ -339,15 +379,14 @@ cdef class Reader:
         if self.n_out_of_order < MOST_OUT_OF_ORDER:
             return 0
         self.n_out_of_order = 0
-        self.n_places = 0
-        self.places[0].key = NULL
-        self.keys = []
-        return 0
+        return self.drop_places()
 
     cdef double convert(self, int column, object value) except? -1.0:
         cdef double v
         if self.kind[column] == LEVEL:
             return self.level(column, value)
+        if self.kind[column] >= DAY:
+            return self.time(column, value)
         if not is_plain(<PyObject *>value, &v):
             v = self.number(column, value)
         if isnan(v):
@@ -369,22 +408,37 @@ cdef class Reader:
         except (TypeError, ValueError, OverflowError):
             self.refuse(column, value)
 
+    cdef double time(self, int column, object value) except? -1.0:
+        """The hours of the day, or the days of the week, of a time; a number is such a one itself."""
+        cdef double v
+        if is_plain(<PyObject *>value, &v):
+            if not isnan(v) and not self.low[column] <= v <= self.high[column]:
+                self.refuse(column, value)
+            return v
+        if is_missing(value):
+            return NAN
+        found = time_of(value, self.kind[column] == WEEK)
+        if found is None:
+            self.refuse(column, value)
+        return <double>found
+
     cdef double level(self, int column, object value) except? -1.0:
         cdef dict codes = self.codes[column]
         cdef double found
         if PyUnicode_CheckExact(value) and find_code(<PyObject *>codes, <PyObject *>value, &found):
             return found
         key = level_key(value)
-        if key is None or (isinstance(key, str) and not is_sound_text(key)):
+        if key is None or (isinstance(key, str) and (len(key) > LONGEST_TEXT or not is_sound_text(key))):
             self.refuse(column, value)
         code = codes.get(key)
         if code is not None:
             return <double>code
         if key == ("null", None):
             return NAN
-        if not self.rules[column][5]:
+        if not self.rules[column][5] or (self.rules[column][5] == TEXT_ALONE and not isinstance(key, str)):
             self.refuse(column, value)
         self.unseen.append((column, key))
+        self.has_news = True
         return UNSEEN
 
     def refuse(self, int column, value):
@@ -420,7 +474,7 @@ cdef class Reader:
     def rows(self, list records):
         """Read records one by one: (rows, indices of the good ones, [(row, column, key) of unknown levels], refusals).
 
-        Refusals are (index, RecordError).
+        Refusals are (index, RecordError). Reading ends before a record that has a field that the model doesn't know.
         """
         cdef double[:, ::1] view
         cdef Py_ssize_t n = 0, i
@@ -436,8 +490,11 @@ cdef class Reader:
             except RecordError as error:
                 refused.append((i, error))
                 continue
-            for column, key in self.unseen:
-                unknown.append((n, column, key))
+            if self.has_news:
+                if self.new_fields:
+                    break
+                for column, key in self.unseen:
+                    unknown.append((n, column, key))
             good.append(i)
             n += 1
         return result[:n], good, unknown, refused

@@ -19,7 +19,13 @@ class Waiting:
 class Records:
     _n_seen: int
     def _bind(
-        self, engine: Engine | None, learner: Engine | None, reader: Reader | None, every: int, waiting: Waiting | None
+        self,
+        engine: Engine | None,
+        learner: Engine | None,
+        reader: Reader | None,
+        every: int,
+        waiting: Waiting | None,
+        takes_levels: bool,
     ) -> None: ...
     def learn_one(self, x: dict[Any, Any], w: float = 1.0) -> None: ...
     def predict_proba_one(self, x: dict[Any, Any]) -> dict[int, float]: ...

@@ -96,27 +96,30 @@ cdef class Answers:
 cdef class Records:
     """The per-record half of a mixture: what runs at every record is here, the rest calls up to the subclass.
 
-    The subclass sets `_engine` and `_reader` when there is a state to learn into, and defines `_learn_slow` and
-    `_expect_slow` for every other moment (warming up, mini-batches, averaging, new levels, newly missing fields).
+    The subclass says by `_bind` where there is a state to learn into, and defines `_learn_slow` for every other moment
+    (warming up, full mini-batches, averaging, new fields, newly missing fields) and `_codes_of` for new levels.
     """
 
     cdef Engine engine, learner
     cdef Reader reader
     cdef Waiting waiting
     cdef int every
+    cdef bint takes_levels
     cdef Answers answers
     cdef public long long _n_seen
 
-    def _bind(self, Engine engine, Engine learner, Reader reader, int every, Waiting waiting):
+    def _bind(self, Engine engine, Engine learner, Reader reader, int every, Waiting waiting, bint takes_levels):
         """Take the engine that predicts, the one that learns here (or None), and where rows may wait (or None).
 
-        Each `every`-th record is the subclass's to learn, where it is not 0.
+        Each `every`-th record is the subclass's to learn, where it is not 0. `takes_levels`: no record is refused for
+        its values together, so that its new levels can be taken at once.
         """
         self.engine = engine
         self.learner = learner
         self.reader = reader
         self.every = every
         self.waiting = waiting
+        self.takes_levels = takes_levels
         if engine is not None and self.answers is None:
             self.answers = Answers(engine.n_components)
 
@@ -156,7 +159,7 @@ cdef class Records:
                 self._learn_slow(x, weight)
                 return
             reader.read(<dict>x, &waiting.row_view[waiting.n, 0])
-            if reader.unseen:
+            if reader.has_news and not self.take_levels(reader, &waiting.row_view[waiting.n, 0]):
                 self._learn_slow(x, weight)
                 return
             waiting.weight_view[waiting.n] = weight
@@ -167,10 +170,23 @@ cdef class Records:
             self._learn_slow(x, weight)
             return
         reader.read(<dict>x, learner.e.row)
-        if not reader.unseen and learner.run.learn(&learner.e, learner.e.row, weight) == LEARNT:
+        if reader.has_news and not self.take_levels(reader, learner.e.row):
+            self._learn_slow(x, weight)
+        elif learner.run.learn(&learner.e, learner.e.row, weight) == LEARNT:
             self._n_seen += 1
         else:
             self._learn_slow(x, weight)
+
+    cdef bint take_levels(self, Reader reader, double *row) except -1:
+        """Give the unknown levels of a record their places; whether that is all that is new, and the engine stays."""
+        if reader.new_fields or not self.takes_levels:
+            return False
+        codes = self._codes_of(reader.unseen)
+        if codes is None:
+            return False
+        for (column, _), code in zip(reader.unseen, codes):
+            row[<int>column] = code
+        return True
 
     cdef int expect(self, x) except -1:
         """The E-step of a record; 0 where there is no state yet."""

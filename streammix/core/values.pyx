@@ -6,6 +6,7 @@ from cpython.unicode cimport PyUnicode_CheckExact
 
 from streammix.errors import RecordError
 
+LONGEST_TEXT = 10_000  # characters of a level
 LARGEST_LEVEL = 10**300  # whole numbers beyond it are no levels: a file could not hold them
 
 

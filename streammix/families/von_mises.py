@@ -11,6 +11,8 @@ from streammix.families.base import REAL, Family, FloatArray, Interval
 
 __all__ = ["VonMises"]
 
+TURNS = {"day": 24.0, "week": 7.0}  # times: hours of the day, days of the week
+
 
 @dataclass(frozen=True, repr=False)
 class VonMises(Family):
@@ -23,6 +25,11 @@ class VonMises(Family):
     declaration: ``VonMises(period=24)`` is an hour of the day to be learnt, ``VonMises(period=360)`` a direction in
     degrees.
 
+    ``VonMises(period="day")`` and ``VonMises(period="week")`` take times: datetimes, Arrow's, pandas's and NumPy's
+    timestamps, text in ISO 8601's extended form. They count as hours of the day, from 0 to 24, and as days of the
+    week, from 0 (Monday, 0:00) to 7. Each is taken by the clock that it is written in: "2026-01-01T09:30+05:00" is
+    9.5 hours, and so is half past nine of any other zone, or of none. Numbers in these units are understood as well.
+
     Parameters
     ----------
     mean
@@ -31,7 +38,7 @@ class VonMises(Family):
         How close the values are to the mean, from 0 (anywhere) to 1e12; for large ones the variance is
         (period / (2 pi))**2 / concentration.
     period
-        After how much the same value comes again, from 1e-50 to 1e50.
+        After how much the same value comes again, from 1e-50 to 1e50, or "day" or "week" for times.
 
     Raises
     ------
@@ -53,14 +60,28 @@ class VonMises(Family):
 
     mean: float | None = None
     concentration: float | None = None
-    period: float = 2 * math.pi
+    period: float | str = 2 * math.pi
 
     core: ClassVar[str] = "vonmises"
     domains: ClassVar[Mapping[str, Interval]] = {
         "mean": REAL,
         "concentration": Interval(0.0, 1e12, what="a number from 0 to 1e12"),
-        "period": Interval(1e-50, 1e50, what="a number from 1e-50 to 1e50"),
+        "period": Interval(1e-50, 1e50, what='a number from 1e-50 to 1e50, "day" or "week"'),
     }
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.period, str) or self.period not in TURNS:
+            super().__post_init__()
+            return
+        name = self.period
+        object.__setattr__(self, "period", self.turn)
+        super().__post_init__()
+        object.__setattr__(self, "period", name)
+
+    @property
+    def turn(self) -> float:
+        """The period as a number."""
+        return TURNS[self.period] if isinstance(self.period, str) else self.period
 
     def statistics(self) -> tuple[FloatArray, ...]:
         """Return the mean direction, and 1 less the mean cosine of the angle from it."""
@@ -71,7 +92,7 @@ class VonMises(Family):
         """Draw n numbers between 0 and the period."""
         mean, concentration = self.parameters
         turns = rng.vonmises(0.0, concentration, n) / (2 * math.pi)
-        return np.mod(math.fmod(mean, self.period) + turns * self.period, self.period)
+        return np.mod(math.fmod(mean, self.turn) + turns * self.turn, self.turn)
 
     def expectation(self) -> float:
         """Return the mean direction."""

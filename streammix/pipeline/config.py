@@ -107,7 +107,7 @@ class ModelSection(_Section):
         with a comma names several fields: ``"lat, lon" = "MultivariateNormal"``.
     step_size
         Likewise: ``"RunningMean"`` or ``{ step_size = "PowerDecay", alpha = 0.7 }``.
-    n_components, weights, batch_size, warm_up, averaging, seed
+    n_components, weights, batch_size, warm_up, averaging, seed, infer
         As in `Mixture`.
     """
 
@@ -120,6 +120,7 @@ class ModelSection(_Section):
     warm_up: int | None = None
     averaging: bool = False
     seed: int | None = None
+    infer: bool = False
 
 
 class CheckpointSection(_Section):

@@ -46,7 +46,7 @@ def declared_fields(section: ModelSection) -> set[str] | None:
     >>> sorted(declared_fields(ModelSection(fields={"lat, lon": "MultivariateNormal", "hour": "Normal"})))
     ['hour', 'lat', 'lon']
     """
-    tables = _tables(section)
+    tables = [] if section.infer else _tables(section)
     return {name for table in tables for key in table for name in _names(key)} if tables else None
 
 

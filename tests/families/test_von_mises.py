@@ -170,8 +170,11 @@ def test_samples_are_its_own() -> None:
         (lambda: sm.VonMises(0, -1), "VonMises: concentration must be a number from 0 to 1e12, not -1"),
         (lambda: sm.VonMises(0), "VonMises: concentration is missing; give all parameters or none"),
         (lambda: sm.VonMises(math.nan, 1), "VonMises: mean must be a finite number, not nan"),
-        (lambda: sm.VonMises(period=0), "VonMises: period must be a number from 1e-50 to 1e50, not 0"),
-        (lambda: sm.VonMises(period=None), "VonMises: period must be a number from 1e-50 to 1e50, not None"),
+        (lambda: sm.VonMises(period=0), 'VonMises: period must be a number from 1e-50 to 1e50, "day" or "week", not 0'),
+        (
+            lambda: sm.VonMises(period=None),
+            'VonMises: period must be a number from 1e-50 to 1e50, "day" or "week", not None',
+        ),
         (lambda: sm.families.from_json({"family": "VonMises", "unit": 24}), "VonMises has no parameter 'unit'"),
     ],
 )

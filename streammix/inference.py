@@ -1,0 +1,106 @@
+"""Which family a field gets that nobody declared: conservative, and the same for the same records."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streammix.core.times import is_time
+from streammix.core.values import LONGEST_TEXT
+from streammix.families import Bernoulli, Categorical, Family, MultivariateNormal, Normal
+
+__all__ = ["MOST_RECORDS", "RECORDS_PER_PARAMETER", "Inferred", "infer", "tell"]
+
+Names = tuple[str, ...]
+
+MOST_RECORDS, RECORDS_PER_PARAMETER = 4_000, 5  # of a warm-up
+TIMES, FREE_TEXT, LONG_TEXT, CONSTANT = "times", "text that hardly ever repeats", "long text", "constant"
+
+log = logging.getLogger("streammix")
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What was made of fields.
+
+    Parameters
+    ----------
+    fields
+        The families chosen.
+    left_out
+        The fields that will not be used, and why.
+    constant
+        The numbers that have had but one value: they say nothing of their scale yet.
+    """
+
+    fields: dict[Names, Family]
+    left_out: dict[str, str]
+    constant: dict[str, float]
+
+
+def infer(records: Sequence[Mapping[str, Any]], n_components: int, has_others: bool = False) -> Inferred:
+    """Choose a family for each field from its values.
+
+    Booleans are Bernoulli, text Categorical. Numbers that no record lacks are jointly MultivariateNormal, where the
+    longest warm-up has five records for each of its parameters; other numbers are Normal. Times, long text and text
+    that hardly ever repeats, a name or an identifier, are left out. Numbers that are constant have to wait until they
+    vary. Where no other field is there, these and text are used all the same.
+
+    Parameters
+    ----------
+    records
+        Plain values by field.
+    n_components
+        K.
+    has_others
+        Whether the model has other fields than these.
+    """
+    values: dict[str, list[Any]] = {}
+    for record in records:
+        for name, value in record.items():
+            if value is not None:
+                values.setdefault(name, []).append(value)
+    kinds = {name: _kind(values[name]) for name in sorted(values)}  # the order of a record's fields says nothing
+    left_out = {name: kind for name, kind in kinds.items() if kind in (TIMES, FREE_TEXT, LONG_TEXT)}
+    constant = {name: float(values[name][0]) for name, kind in kinds.items() if kind == CONSTANT}
+    if len(left_out) + len(constant) == len(kinds) and not has_others:
+        left_out = {name: why for name, why in left_out.items() if why != FREE_TEXT}
+        kinds = {name: "number" if name in constant else kind for name, kind in kinds.items()}
+        constant = {}
+    joint = tuple(name for name, kind in kinds.items() if kind == "number" and len(values[name]) == len(records))
+    chosen: dict[Names, Family] = {}
+    size = len(joint)
+    if size > 1 and RECORDS_PER_PARAMETER * n_components * (size + 1) * (size + 2) // 2 <= MOST_RECORDS:
+        chosen[joint] = MultivariateNormal()
+    else:
+        chosen.update({(name,): Normal() for name in joint})
+    families = {"number": Normal(), "flag": Bernoulli()}
+    for name, kind in kinds.items():
+        if name not in left_out and name not in constant and name not in joint:
+            chosen[(name,)] = families.get(kind, Categorical())
+    return Inferred(chosen, left_out, constant)
+
+
+def tell(inferred: Inferred) -> None:
+    """Say in the log what was chosen, a line a field."""
+    for names, family in inferred.fields.items():
+        for name in names:
+            others = ", ".join(repr(other) for other in names if other != name)
+            log.info("field %r: inferred %r%s", name, family, f" together with {others}" if others else "")
+    for name, why in inferred.left_out.items():
+        log.info("field %r: left out (%s); declare it to have it learnt", name, why)
+    for name, value in inferred.constant.items():
+        log.info("field %r: always %r so far; it joins when it varies", name, value)
+
+
+def _kind(values: Sequence[Any]) -> str:
+    if not any(isinstance(value, str) for value in values):
+        if all(isinstance(value, bool) for value in values):
+            return "flag"
+        return "number" if any(value != values[0] for value in values) else CONSTANT
+    written = [value for value in values if value]  # an empty text says nothing of the others
+    if written and all(map(is_time, written)):
+        return TIMES
+    if any(len(value) > LONGEST_TEXT for value in values):
+        return LONG_TEXT
+    return FREE_TEXT if len(set(values)) > max(20, len(values) / 2) else "text"

@@ -1,0 +1,61 @@
+"""Values of fields that nobody declared, as plain ones: what a warm-up's buffer and a checkpoint can hold."""
+
+import math
+from typing import Any
+
+from streammix.core.times import is_time
+from streammix.core.values import LONGEST_TEXT, is_missing, is_sound_text, short
+from streammix.errors import RecordError
+
+__all__ = ["kind_of", "plain_value"]
+
+NESTED = (dict, list, tuple, set, frozenset, bytes, bytearray)
+
+
+def kind_of(value: Any) -> str | None:
+    """Return what a value is: text, a time, a number (booleans are), a list or an object; None where it is missing.
+
+    Examples
+    --------
+    >>> [kind_of(value) for value in ("2026-01-01", True, [1], None)]
+    ['text', 'number', 'list or object', None]
+    """
+    if is_missing(value) or (isinstance(value, float) and value != value):
+        return None
+    if isinstance(value, str):
+        return "text"
+    if is_time(value):
+        return "time"
+    return "list or object" if isinstance(value, NESTED) else "number"
+
+
+def plain_value(name: str, value: Any, largest: float) -> Any:
+    """Return a value as a plain bool, float, str or None; of text that is too long, as much as shows it.
+
+    Raises
+    ------
+    RecordError
+        If it is infinite, or anything else.
+    """
+    if is_missing(value):
+        return None
+    if hasattr(value, "item") and hasattr(value, "dtype") and value.dtype.kind in "biufU":
+        value = value.item() if getattr(value, "ndim", 1) == 0 else value
+    if isinstance(value, str):
+        if not is_sound_text(value):
+            raise RecordError(f"field {name!r}: expected text without surrogate pairs, got {short(value)}", field=name)
+        return str.__str__(value)[: LONGEST_TEXT + 1]
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int) or (hasattr(type(value), "__float__") and not hasattr(value, "dtype")):
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = float("inf")
+        if number != number:
+            return None
+        if abs(number) <= largest and abs(number) != math.inf:
+            return number
+    raise RecordError(
+        f"field {name!r}: expected a finite number, a string or a boolean, got {short(value)}", field=name
+    )
