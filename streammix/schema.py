@@ -359,9 +359,11 @@ def _check(components: list[dict[Names, Family]]) -> None:
                 raise ConfigError(f"{family!r} spans {n_fields} fields, but {field_name(names)!r} names {len(names)}")
             if len(names) == 1 and isinstance(_inner_or_self(family), Dirichlet):
                 raise ConfigError(f"{family!r} spans two fields or more, but {field_name(names)!r} names 1")
-            periods = {f.period for c in components if isinstance(f := _inner_or_self(c[names]), VonMises)}
+            angles = [_inner_or_self(c[names]) for c in components]
+            periods = {angle.period: angle.turn for angle in angles if isinstance(angle, VonMises)}
             if len(periods) > 1:
-                text = ", ".join(sorted(map(str, periods)))
+                shown = sorted(periods, key=lambda period: periods[period])
+                text = ", ".join(period if isinstance(period, str) else f"{period:g}" for period in shown)
                 raise ConfigError(f"field {field_name(names)!r}: the angles of one field have one period, not {text}")
             kinds = {isinstance(_inner_or_self(c[names]), Categorical) for c in components}
             groups = {_group_of(c[names]) for c in components}

@@ -113,17 +113,14 @@ def warm_state(
         candidates.append((_climb(engine, state, table, weights, totals, SHORT), state.copy()))
         if n_components == 1:
             break
-    candidates.sort(key=lambda candidate: -_rounded(candidate[0], totals))
-    best: tuple[float, State] | None = None
-    for _, candidate in candidates[:FINALISTS]:
+    finals = []
+    for candidate in _ranked(candidates, totals)[:FINALISTS]:
         state.assign(candidate)
         engine.maximize()
-        log_likelihood = _climb(engine, state, table, weights, totals, LONG)
-        if best is None or _rounded(log_likelihood, totals) > _rounded(best[0], totals):
-            best = log_likelihood, state.copy()
-    assert best is not None
-    reanchor(layout, best[1])
-    return best[1]
+        finals.append((_climb(engine, state, table, weights, totals, LONG), state.copy()))
+    best = _ranked(finals, totals)[0]
+    reanchor(layout, best)
+    return best
 
 
 def newcomer_state(
@@ -144,9 +141,14 @@ def newcomer_state(
     return state
 
 
-def _rounded(log_likelihood: float, totals: FloatArray) -> int:
-    """Ten-thousandths of a nat a record: starts that differ by less are ties, and the earlier one is taken."""
-    return round(log_likelihood / float(totals[0]) * 1e4)
+def _ranked(candidates: Sequence[tuple[float, State]], totals: FloatArray) -> list[State]:
+    """States by their log-likelihood: those less than a ten-thousandth of a nat a record apart are ties, in order.
+
+    What counts is how far each is from the best: the likelihoods themselves depend on the fields' units.
+    """
+    best = max(log_likelihood for log_likelihood, _ in candidates)
+    ranks = [round((best - log_likelihood) / float(totals[0]) * 1e4) for log_likelihood, _ in candidates]
+    return [candidates[i][1] for i in sorted(range(len(candidates)), key=ranks.__getitem__)]
 
 
 def _climb(
