@@ -196,7 +196,7 @@ class Learner:
 
     def ingest(
         self, records: list[Any] | Frame
-    ) -> tuple[FloatArray, FloatArray, list[int], list[tuple[int, RecordError]]]:
+    ) -> tuple[FloatArray, FloatArray, Sequence[int], list[tuple[int, RecordError]]]:
         """Score each record as the model stands before it, then learn it; a refused one is left out."""
         n, k = len(records), self.declaration.n_components
         good: list[int] = []
@@ -247,12 +247,12 @@ class Learner:
         refused.sort(key=lambda refusal: refusal[0])
         return responsibilities[good], log_density[good], good, refused
 
-    def encode(self, records: list[Any] | Frame) -> tuple[Encoded, list[int], list[tuple[int, RecordError]]]:
+    def encode(self, records: list[Any] | Frame) -> tuple[Encoded, Sequence[int], list[tuple[int, RecordError]]]:
         """Encode records one by one or, where no row is refused, as a frame: (rows, their indices, refusals)."""
         assert self.schema is not None
         if not isinstance(records, list):
             try:
-                return self.schema.encode(records), list(range(len(records))), []
+                return self.schema.encode(records), range(len(records)), []
             except RecordError:
                 return self.encode(self._records(records))
         rows, good, unknown, refused = self.schema.reader.rows(records)

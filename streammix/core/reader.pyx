@@ -29,6 +29,7 @@ cdef extern from "Python.h":
     bint is_float "PyFloat_CheckExact"(PyObject *)
     double float_value "PyFloat_AS_DOUBLE"(PyObject *)
     bint is_whole "PyLong_CheckExact"(PyObject *)
+    long long small_value "PyLong_AsLongLongAndOverflow"(PyObject *, int *) noexcept
     double whole_value "PyLong_AsDouble"(PyObject *) noexcept
     PyObject *Py_None
     PyObject *Py_True
@@ -66,7 +67,7 @@ cdef int n_scalars = 0
 def find_scalars():
     """Note those of NumPy's types whose numbers lie right behind an object's head; the others are asked for theirs."""
     global n_scalars
-    for code in "dlf?ibBhHILqQ":
+    for code in "dlf?ibBhHILqQeg":
         value = np.dtype(code).type(1)
         has_room = type(value).__basicsize__ >= sizeof(PyObject) + value.itemsize
         if has_room and scalar_value(<const char *><PyObject *>value + sizeof(PyObject), ord(code)) == 1.0:
@@ -81,11 +82,14 @@ find_scalars()
 cdef inline bint is_plain(PyObject *value, double *v) noexcept:
     """Whether a value is None (then v is NaN) or one of Python's and NumPy's real numbers, which needs no questions."""
     cdef PyTypeObject *kind
-    cdef int i
+    cdef int i, overflow
     if is_float(value):
         v[0] = float_value(value)
         return True
     if is_whole(value):
+        v[0] = <double>small_value(value, &overflow)
+        if not overflow:
+            return True
         v[0] = whole_value(value)
         if v[0] == -1.0 and PyErr_Occurred():
             PyErr_Clear()

@@ -3,12 +3,24 @@
 #define STREAMMIX_SCALARS_H
 
 #include <math.h>
+#include <stdint.h>
+
+/* sign, five bits of exponent, ten of fraction */
+static inline double half_value(uint16_t bits) {
+    const int exponent = bits >> 10 & 31, fraction = bits & 1023;
+    double x = exponent == 31 ? (fraction ? NAN : INFINITY)
+             : exponent       ? ldexp(1024 + fraction, exponent - 25)
+                              : ldexp(fraction, -24);
+    return bits >> 15 ? -x : x;
+}
 
 /* the number at an address, whose type is given by NumPy's character code */
 static inline double scalar_value(const char *at, char code) {
     switch (code) {
     case 'd': return *(const double *)at;
     case 'f': return *(const float *)at;
+    case 'e': return half_value(*(const uint16_t *)at);
+    case 'g': return (double)*(const long double *)at;
     case '?':
     case 'B': return *(const unsigned char *)at;
     case 'b': return *(const signed char *)at;
