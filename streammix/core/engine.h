@@ -169,6 +169,11 @@ static inline double weighted_step(double gamma, double w) {
     return w == 1.0 ? gamma : w * gamma / (w * gamma + (1.0 - gamma));
 }
 
+/* How many records a weight w counts as beside its step: w / step, or what that tends to where the step vanishes. */
+static inline double weighted_records(double gamma, double w, double step) {
+    return step >= SMALLEST ? w / step : w + (1.0 - gamma) / gamma;
+}
+
 static inline double total_mass(const engine *e) {
     double total = 0.0;
     for (int k = 0; k < e->k; k++) total += e->mass[k] + e->weight_prior;

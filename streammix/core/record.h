@@ -546,8 +546,9 @@ static int learn(engine *e, const double *row, double w) {
     }
     for (int m = 0; m < e->n_masses; m++) {
         if (m > 0 && !mass_observed(e, m, row)) continue;
-        double gamma = weighted_step(next_step(e, m), w);
-        double *mass = e->mass + m * kpad, kept = 1.0 - gamma, records = w / gamma;
+        const double next = next_step(e, m), gamma = weighted_step(next, w), kept = 1.0 - gamma;
+        const double records = weighted_records(next, w, gamma);
+        double *mass = e->mass + m * kpad;
         for (int k = 0; k < kpad; k += W) {
             vd r = CONST_AT(e->r + k);
             vd s = kept * AT(mass + k) + gamma * select_(r > NEGLIGIBLE, r, all(0.0));
@@ -558,7 +559,7 @@ static int learn(engine *e, const double *row, double w) {
                 double *at = e->count + m * kpad + k;
                 vd r = CONST_AT(e->r + k);
                 vi moved = r > NEGLIGIBLE;
-                vd count = select_(moved, AT(mass + k) * records, AT(at));
+                vd count = select_(moved, vmax(AT(mass + k) * records, all(SMALLEST)), AT(at));
                 AT(at) = count;
                 AT(e->rho + m * kpad + k) = select_(moved, vmin(w * r / count, all(1.0)), all(0.0));
                 AT(e->kappa + m * kpad + k) = prior_share(e, count);
