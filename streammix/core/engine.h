@@ -191,6 +191,16 @@ static inline int mass_observed(const engine *e, int m, const double *row) {
     return e->mass_width[m] == 0;
 }
 
+#define NEAREST 4 /* coordinates by which many Gaussians are compared first */
+#define MANY 32   /* components, from which on it pays */
+
+/* Many Gaussians, last of the blocks, with no more than their means apart: over whole records, the components that can't
+ * respond are left before their D^2 work is done. Nobody else can tell: exp of what they would get is exactly 0. */
+static inline int ends_in_gaussians(const engine *e) {
+    const block *b = e->blocks + e->n_blocks - 1;
+    return e->kpad >= MANY && b->kind == MVN && !b->lanes && b->size > NEAREST;
+}
+
 /* whether a unit's coordinates are all there */
 static inline int unit_pattern(const block *b, int u, const double *row) {
     const int *column = b->column + u * b->width;

@@ -260,16 +260,7 @@ static inline vd write_density(engine *e, int k, density *a, vd dead) {
     return scale;
 }
 
-#define NEAREST 4 /* coordinates by which many Gaussians are compared first */
-#define MANY 32   /* components, from which on it pays */
-
-/* Many Gaussians over whole records, last of the blocks, with no more than their means apart: the components that can't
- * respond are left before their D^2 work is done. Nobody else can tell: exp of what they would get is exactly 0. */
-static inline int leaves_early(const engine *e) {
-    const block *b = e->blocks + e->n_blocks - 1;
-    return e->kpad >= MANY && b->kind == MVN && !b->lanes && b->size > NEAREST &&
-           e->pattern[e->n_blocks - 1] == FULL;
-}
+static inline int leaves_early(const engine *e) { return ends_in_gaussians(e) && e->pattern[e->n_blocks - 1] == FULL; }
 
 static inline vd gaussian_squares(const engine *e, int k, const double *row, int first, int last, vd sum) {
     const block *b = e->blocks + e->n_blocks - 1;
