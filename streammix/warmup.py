@@ -41,6 +41,7 @@ SHORT = 15  # iterations of each start
 FINALISTS = 3
 LONG = 200  # iterations of a finalist at the most
 SPREADING = ("normal", "lognormal", "mvn", "vonmises", "student")  # families whose prior is a scale
+LEAST_VARIANCE = 1e-130
 PRIOR_WEIGHT = 0.01  # pseudo-observations a component and unit
 LEAST_RECORDS = 1_000
 
@@ -169,7 +170,7 @@ def _settle(state: State) -> None:
     """Keep scales where products of variances are normal numbers; padding lanes hold what component 0 holds."""
     k = state.n_components
     for prior in state.priors:
-        np.maximum(prior, 1e-130, out=prior)
+        np.maximum(prior, LEAST_VARIANCE, out=prior)
     for array in (state.counts, *state.statistics, *state.priors):
         array[..., k:] = array[..., :1]
 
@@ -341,12 +342,17 @@ def _centred(values: FloatArray, labels: NDArray[np.intp], k: int) -> FloatArray
 
 
 def _mean_variance(seen: FloatArray) -> tuple[float, float]:
-    """Mean and variance of a field; a constant one is given a small scale of its own size."""
+    """Mean and variance of a field; a constant one is given a small scale of its own size.
+
+    Variances stay where their products are normal numbers.
+    """
     if not seen.size:
         return 0.0, 1.0
     mean = float(seen[0] + (seen - seen[0]).mean())
     variance = float(((seen - mean) ** 2).mean())
-    return mean, variance if variance > 0.0 else max((1e-6 * mean) ** 2, 1e-200 if mean else 1e-12)
+    if variance == 0.0:
+        variance = (1e-6 * mean) ** 2 if mean else 1e-12
+    return mean, max(variance, LEAST_VARIANCE)
 
 
 def _middle(seen: FloatArray) -> tuple[float, float]:

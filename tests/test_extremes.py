@@ -397,3 +397,43 @@ def test_probabilities_of_zero_and_one() -> None:
     assert not math.isnan(alone.log_density_one({"x": False}))
     alone.learn_one({"x": False})
     assert_sane(alone)
+
+
+def assert_finite(model: sm.Mixture) -> None:
+    """Not even what no record has shown yet: the statistics and theta of every component."""
+    k = model.n_components
+    running = model._learner.running
+    for values in (*running.state.statistics, *running.state.counts, *running.engine.theta):
+        assert np.isfinite(values[..., :k]).all()
+
+
+@pytest.mark.parametrize("step_size", [None, *STEPS], ids=repr)
+@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize(("heavy", "light"), [(1e100, 1e-300), (1e47, 1e-289), (1e100, 1e-212), (1e-300, 1e-300)])
+def test_a_light_record_after_a_heavy_one(heavy: float, light: float, batch_size: int, step_size: Any) -> None:
+    """Its step is 0 in doubles: so many records stand against it that their number has to be asked of the limit."""
+    parts = [{"f": sm.Categorical({"a": 0.5, "b": 0.5}), "x": sm.Normal(3.0 * k, 1.0)} for k in range(2)]
+    options = {} if step_size is None else {"step_size": step_size}
+    model = sm.Mixture(components=parts, batch_size=batch_size, **options)
+    for w in (heavy, light, heavy, light):
+        for level in "aba":
+            model.learn_one({"f": level, "x": 1.0}, w=w)
+            model.learn_one({"f": level, "x": -8.0}, w=w)
+            assert_finite(model)
+            assert_sane(model)
+    assert all(0.0 < sum(part["f"].probabilities.values()) < 1.01 for part in model.parameters)
+
+
+@pytest.mark.parametrize("w", [1.0, 1e10, 1e32, 1e100])
+@pytest.mark.parametrize("constant", [1e-20, 1e-80, 1e-160, 1e-300])
+@pytest.mark.parametrize("size", [2, 6])
+def test_a_warm_up_on_tiny_constants(size: int, constant: float, w: float) -> None:
+    """Two records, of which one has a gap, for two components: one of them keeps the scale that it was made with."""
+    names = tuple(f"x{j}" for j in range(size))
+    model = sm.Mixture(2, fields={names: sm.MultivariateNormal()}, warm_up=2, seed=1)
+    whole = dict.fromkeys(names, constant)
+    model.learn_one({**whole, "x0": None})
+    model.learn_one(whole, w=w)
+    assert_finite(model)
+    assert_sane(model)
+    assert math.isfinite(model.log_density_one(whole))

@@ -47,7 +47,7 @@ for k, batch_size in ((3, 1), (3, 100), (11, 1), (9, 64)):
         digest.update(np.ascontiguousarray(array[..., :k]).tobytes())
     digest.update(np.asarray(model.score_many(table)).tobytes())
     print(digest.hexdigest())
-for k, width in ((2, 1), (7, 5), (9, 13)):  # with components near each other and apart, in parts and with gaps
+for k, width in ((2, 1), (7, 5), (9, 13), (40, 9)):  # with components near each other and apart, in parts and with gaps
     rows = rng.normal(size=(333, width)) + rng.choice([0.0, 1.0, 1e7], size=(333, 1))
     names = [f"x{j}" for j in range(width)]
     for keys in ([(name,) for name in names], [tuple(names)]):
@@ -71,7 +71,7 @@ def learn(level):
     )
     name, *digests = done.stdout.split()
     assert name == level
-    assert len(digests) == 4 + 3 * 2 * 2
+    assert len(digests) == 4 + 4 * 2 * 2
     return digests
 
 

@@ -96,6 +96,7 @@ static void blend(engine *e, const double *acc, const double *gamma, const doubl
             memset(e->rho + m * kpad, 0, sizeof(double) * kpad);
             continue;
         }
+        const double records = weighted_records(step_size(e, e->clock[m] + 1.0, e->start[m]), total[m], gamma[m]);
         for (int k = 0; k < kpad; k += W) {
             double *mass = e->mass + m * kpad + k, *count = e->count + m * kpad + k;
             vd n = CONST_AT(acc + m * kpad + k) / total[m];
@@ -103,7 +104,7 @@ static void blend(engine *e, const double *acc, const double *gamma, const doubl
             s = select_(CONST_AT(e->bias + k) == 0.0, s, all(0.0));
             vi moved = n > 0.0;
             AT(mass) = s;
-            AT(count) = select_(moved, s * (total[m] / gamma[m]), AT(count));
+            AT(count) = select_(moved, vmax(s * records, all(SMALLEST)), AT(count));
             AT(e->rho + m * kpad + k) = select_(moved, vmin(gamma[m] * n / s, all(1.0)), all(0.0));
         }
     }

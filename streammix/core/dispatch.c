@@ -86,6 +86,8 @@ long work_doubles(const engine *e) {
         if (b->size > deep) deep = b->size;
     }
     n += (long)e->n_masses * (e->k + TILE + 1) + 2 * LANES;
+    n += (e->k + LANES) / 2 + LANES;
+    if (ends_in_gaussians(e)) n += (long)e->k * (TILE + 1) + LANES;
     if (deep) n += patterns_kept(deep, e->kpad) * (words_of_pattern(deep) + numbers_of_pattern(deep, e->kpad)) + LANES;
     return n + 2 * TILE * padded(deep) + deep * LANES + 2 * padded(e->n_blocks) + padded(e->n_columns) + 64;
 }

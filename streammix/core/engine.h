@@ -169,6 +169,11 @@ static inline double weighted_step(double gamma, double w) {
     return w == 1.0 ? gamma : w * gamma / (w * gamma + (1.0 - gamma));
 }
 
+/* How many records a weight w counts as beside its step: w / step, or what that tends to where the step vanishes. */
+static inline double weighted_records(double gamma, double w, double step) {
+    return step >= SMALLEST ? w / step : w + (1.0 - gamma) / gamma;
+}
+
 static inline double total_mass(const engine *e) {
     double total = 0.0;
     for (int k = 0; k < e->k; k++) total += e->mass[k] + e->weight_prior;
@@ -184,6 +189,16 @@ static inline int mass_observed(const engine *e, int m, const double *row) {
         if (v == v) return 1;
     }
     return e->mass_width[m] == 0;
+}
+
+#define NEAREST 4 /* coordinates by which many Gaussians are compared first */
+#define MANY 32   /* components, from which on it pays */
+
+/* Many Gaussians, last of the blocks, with no more than their means apart: over whole records, the components that can't
+ * respond are left before their D^2 work is done. Nobody else can tell: exp of what they would get is exactly 0. */
+static inline int ends_in_gaussians(const engine *e) {
+    const block *b = e->blocks + e->n_blocks - 1;
+    return e->kpad >= MANY && b->kind == MVN && !b->lanes && b->size > NEAREST;
 }
 
 /* whether a unit's coordinates are all there */

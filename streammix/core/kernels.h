@@ -11,6 +11,7 @@
 #include "record.h"
 #include "tile.h"
 #include "tile_gaussian.h"
+#include "tile_far.h"
 #include "tile_gamma.h"
 #include "tile_circle.h"
 #include "tile_expect.h"

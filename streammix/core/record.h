@@ -260,16 +260,7 @@ static inline vd write_density(engine *e, int k, density *a, vd dead) {
     return scale;
 }
 
-#define NEAREST 4 /* coordinates by which many Gaussians are compared first */
-#define MANY 32   /* components, from which on it pays */
-
-/* Many Gaussians over whole records, last of the blocks, with no more than their means apart: the components that can't
- * respond are left before their D^2 work is done. Nobody else can tell: exp of what they would get is exactly 0. */
-static inline int leaves_early(const engine *e) {
-    const block *b = e->blocks + e->n_blocks - 1;
-    return e->kpad >= MANY && b->kind == MVN && !b->lanes && b->size > NEAREST &&
-           e->pattern[e->n_blocks - 1] == FULL;
-}
+static inline int leaves_early(const engine *e) { return ends_in_gaussians(e) && e->pattern[e->n_blocks - 1] == FULL; }
 
 static inline vd gaussian_squares(const engine *e, int k, const double *row, int first, int last, vd sum) {
     const block *b = e->blocks + e->n_blocks - 1;
@@ -546,8 +537,9 @@ static int learn(engine *e, const double *row, double w) {
     }
     for (int m = 0; m < e->n_masses; m++) {
         if (m > 0 && !mass_observed(e, m, row)) continue;
-        double gamma = weighted_step(next_step(e, m), w);
-        double *mass = e->mass + m * kpad, kept = 1.0 - gamma, records = w / gamma;
+        const double next = next_step(e, m), gamma = weighted_step(next, w), kept = 1.0 - gamma;
+        const double records = weighted_records(next, w, gamma);
+        double *mass = e->mass + m * kpad;
         for (int k = 0; k < kpad; k += W) {
             vd r = CONST_AT(e->r + k);
             vd s = kept * AT(mass + k) + gamma * select_(r > NEGLIGIBLE, r, all(0.0));
@@ -558,7 +550,7 @@ static int learn(engine *e, const double *row, double w) {
                 double *at = e->count + m * kpad + k;
                 vd r = CONST_AT(e->r + k);
                 vi moved = r > NEGLIGIBLE;
-                vd count = select_(moved, AT(mass + k) * records, AT(at));
+                vd count = select_(moved, vmax(AT(mass + k) * records, all(SMALLEST)), AT(at));
                 AT(at) = count;
                 AT(e->rho + m * kpad + k) = select_(moved, vmin(w * r / count, all(1.0)), all(0.0));
                 AT(e->kappa + m * kpad + k) = prior_share(e, count);

@@ -31,6 +31,10 @@ typedef struct {
     double *observed;             /* masses x TILE: of those of units with gaps, 1 where a row has some value */
     int *gappy, n_gappy;          /* which those are */
     int missing, outside;         /* some cell of the tile is missing or outside; outside */
+    int *live, n_live;            /* the components that may respond to some row; the others' r is 0 */
+    double *upper;                /* Gaussians that may be left early: k x TILE: no log density is above it */
+    uint64_t *done;               /* and k: a bit a row of which the log density is known */
+    int n_plain;                  /* tiles to come that take no such look: the last one found nothing to leave */
 } tile;
 
 static double *take(double **work, long n) {
@@ -103,6 +107,11 @@ static tile carve(const engine *e, int density_only, double *work) {
     t.record = take(&work, e->n_columns);
     t.observed = take(&work, (long)e->n_masses * TILE);
     t.gappy = (int *)take(&work, e->n_masses);
+    t.live = (int *)take(&work, (e->k + 1) / 2);
+    if (ends_in_gaussians(e)) {
+        t.upper = take(&work, (long)e->k * TILE);
+        t.done = (uint64_t *)take(&work, e->k);
+    }
     memset(t.across, 0, sizeof(double) * across);
     memset(t.single, 0, sizeof(double) * singles * e->k);
     for (int c = 0; c < e->n_columns; c++) t.gaps[c] = 1.0;
@@ -138,6 +147,20 @@ static int first_served(const engine *e, const block *b) {
     for (int k = 0; k < e->k; k++)
         if (!b->lanes || b->lanes[k]) return k;
     return 0;
+}
+
+/* anchor, offset, precision, L of one component after the other; those of a vector of components lie together */
+static void group_factors(const block *b, int n_components, int kpad, double *factor) {
+    const int D = b->size;
+    const long size = factor_size(b);
+    for (int first = 0; first < n_components; first += LANES) {
+        const int n = n_components - first < LANES ? n_components - first : LANES;
+        double *own = factor + first * size;
+        for (long j = 0; j < size; j++) {
+            const double *from = j < 2 * D || j >= 3 * D ? b->stat + j * kpad : b->theta + (j - D) * kpad;
+            for (int k = 0; k < n; k++) own[k * size + j] = from[first + k];
+        }
+    }
 }
 
 /* per unit and component, what does not depend on the record: constants, or for Bernoulli log q and log p */
@@ -185,10 +208,9 @@ static void constants(const engine *e, tile *t) {
         }
         if (b->kind != MVN) continue;
         const int D = b->size, P = round_up(D);
-        for (int k = 0; k < e->k; k++, s += (3 + P) * P, factor += factor_size(b)) {
-            for (int j = 0; j < 2 * D; j++) factor[j] = b->stat[(long)j * kpad + k];
-            for (int j = 0; j < D; j++) factor[2 * D + j] = b->theta[(long)(D + j) * kpad + k];
-            for (long j = 0; j < triangle(D); j++) factor[3 * D + j] = b->stat[(3L * D + j) * kpad + k];
+        group_factors(b, e->k, kpad, factor);
+        factor += e->k * factor_size(b);
+        for (int k = 0; k < e->k && !t->density_only; k++, s += (3 + P) * P) {
             memset(s, 0, sizeof(double) * (3 + P) * P);
             for (int j = 0; j < D; j++) {
                 s[j] = b->stat[(long)j * kpad + k];

@@ -101,13 +101,16 @@ static void block_rows(const engine *e, const block *b, const double *c, const d
 
 /* log densities of all components into t->r */
 static void tile_densities(const engine *e, tile *t) {
+    const int early = leaves_early_in_tile(e, t);
+    if (t->n_plain) t->n_plain--;
     memset(t->r, 0, sizeof(double) * e->k * TILE);
     for (int external = 0; external < 2; external++) {
         const double *c = t->constant, *factor = t->factor, *centred = t->centred, *angle = t->angle;
         for (int n = 0; n < e->n_blocks; n++) {
             const block *b = e->blocks + n;
             if (external && t->outside) rows_outside(b, e->k, t);
-            if ((b->kind == EXTERNAL) == external) block_rows(e, b, c, factor, centred, angle, t);
+            if (early && !external && n + 1 == e->n_blocks) far_block_rows(e, b, c, factor, t);
+            else if ((b->kind == EXTERNAL) == external) block_rows(e, b, c, factor, centred, angle, t);
             c += 2 * e->kpad * b->units;
             factor += e->k * factor_size(b);
             if (is_normal(b)) centred += b->units * TILE;
@@ -145,12 +148,15 @@ static void rows_exp(double *r, double mass, const double *top, double *sum) {
 static void tile_expect(const engine *e, tile *t) {
     tile_densities(e, t);
     ROWS {
-        vd top = CONST_AT(t->r + i);
-        for (int k = 1; k < e->k; k++) top = vmax(CONST_AT(t->r + k * TILE + i), top);
+        vd top = CONST_AT(t->r + t->live[0] * TILE + i);
+        for (int l = 1; l < t->n_live; l++) top = vmax(CONST_AT(t->r + t->live[l] * TILE + i), top);
         AT(t->top + i) = vmax(top, all(-1e306));
         AT(t->sum + i) = all(0.0);
     }
-    for (int k = 0; k < e->k; k++) rows_exp(t->r + k * TILE, e->mass[k] + e->weight_prior, t->top, t->sum);
+    for (int l = 0; l < t->n_live; l++) {
+        const int k = t->live[l];
+        rows_exp(t->r + k * TILE, e->mass[k] + e->weight_prior, t->top, t->sum);
+    }
     ROWS {
         vd sum = CONST_AT(t->sum + i), positive = vmax(sum, all(SMALLEST));
         AT(t->scale + i) = 1.0 / positive;

@@ -116,46 +116,52 @@ static void normal_rows_sums(const block *b, const double *f, const double *cent
 
 /* ---- multivariate */
 
-/* y = L^-1 (x - mean), two of its coordinates at once */
+/* y = L^-1 (x - mean), of the coordinates from an even `first` up to `last`, two of them at once; `side` vectors of rows,
+ * to whose sums of squares q they are added */
+ALWAYS_INLINE void mvn_forward(int D, const double *f, const double *x, int first, int last, int side, double *solved,
+                               vd *q) {
+    const double *L = f + 3 * D;
+    vd y[FEW], z[FEW];
+    int a = first;
+    for (; a + 1 < last; a += 2) {
+        const double *row = L + triangle(a), *next = row + a;
+        for (int h = 0; h < side; h++) {
+            y[h] = normal_deviation(CONST_AT(x + a * TILE + h * W), all(f[a]), all(f[D + a]));
+            z[h] = normal_deviation(CONST_AT(x + (a + 1) * TILE + h * W), all(f[a + 1]), all(f[D + a + 1]));
+        }
+        for (int j = 0; j < a; j++) {
+            vd l = all(row[j]), m = all(next[j]);
+            for (int h = 0; h < side; h++) {
+                vd yj = CONST_AT(solved + j * TILE + h * W);
+                IN_REGISTER(yj);
+                y[h] -= l * yj;
+                z[h] -= m * yj;
+            }
+        }
+        for (int h = 0; h < side; h++) {
+            AT(solved + a * TILE + h * W) = y[h];
+            q[h] += y[h] * y[h] * f[2 * D + a];
+            z[h] -= next[a] * y[h];
+            AT(solved + (a + 1) * TILE + h * W) = z[h];
+            q[h] += z[h] * z[h] * f[2 * D + a + 1];
+        }
+    }
+    if (a < last) {
+        const double *row = L + triangle(a);
+        for (int h = 0; h < side; h++)
+            y[h] = normal_deviation(CONST_AT(x + a * TILE + h * W), all(f[a]), all(f[D + a]));
+        for (int j = 0; j < a; j++)
+            for (int h = 0; h < side; h++) y[h] -= row[j] * CONST_AT(solved + j * TILE + h * W);
+        for (int h = 0; h < side; h++) q[h] += y[h] * y[h] * f[2 * D + a];
+    }
+}
+
 static void mvn_rows_density(const block *b, const double *f, double constant, tile *t, double *lp) {
-    const int D = b->size;
-    const double *x = t->x + b->column[0] * TILE, *L = f + 3 * D;
-    for (int i = 0; i < TILE; i += FEW * W, x += FEW * W) {
-        vd q[FEW], y[FEW], z[FEW];
-        double *solved = t->y + i;
+    const double *x = t->x + b->column[0] * TILE;
+    for (int i = 0; i < TILE; i += FEW * W) {
+        vd q[FEW];
         ABREAST_OF(FEW) q[h] = all(0.0);
-        int a = 0;
-        for (; a + 1 < D; a += 2) {
-            const double *row = L + triangle(a), *next = row + a;
-            for (int h = 0; h < FEW; h++) {
-                y[h] = normal_deviation(CONST_AT(x + a * TILE + h * W), all(f[a]), all(f[D + a]));
-                z[h] = normal_deviation(CONST_AT(x + (a + 1) * TILE + h * W), all(f[a + 1]), all(f[D + a + 1]));
-            }
-            for (int j = 0; j < a; j++) {
-                vd l = all(row[j]), m = all(next[j]);
-                for (int h = 0; h < FEW; h++) {
-                    vd yj = CONST_AT(solved + j * TILE + h * W);
-                    IN_REGISTER(yj);
-                    y[h] -= l * yj;
-                    z[h] -= m * yj;
-                }
-            }
-            for (int h = 0; h < FEW; h++) {
-                AT(solved + a * TILE + h * W) = y[h];
-                q[h] += y[h] * y[h] * f[2 * D + a];
-                z[h] -= next[a] * y[h];
-                AT(solved + (a + 1) * TILE + h * W) = z[h];
-                q[h] += z[h] * z[h] * f[2 * D + a + 1];
-            }
-        }
-        if (a < D) {
-            const double *row = L + triangle(a);
-            for (int h = 0; h < FEW; h++)
-                y[h] = normal_deviation(CONST_AT(x + a * TILE + h * W), all(f[a]), all(f[D + a]));
-            for (int j = 0; j < a; j++)
-                for (int h = 0; h < FEW; h++) y[h] -= row[j] * CONST_AT(solved + j * TILE + h * W);
-            for (int h = 0; h < FEW; h++) q[h] += y[h] * y[h] * f[2 * D + a];
-        }
+        mvn_forward(b->size, f, x + i, 0, b->size, FEW, t->y + i, q);
         for (int h = 0; h < FEW; h++) add_density(lp + i + h * W, constant - 0.5 * q[h]);
     }
 }

@@ -96,7 +96,8 @@ static uint64_t rows_that_respond(const tile *t, double *r, double *sum) {
 
 static void tile_sums(const engine *e, tile *t, double *acc) {
     find_gappy_masses(e, t);
-    for (int k = 0; k < e->k; k++) {
+    for (int l = 0; l < t->n_live; l++) {
+        const int k = t->live[l];
         double *r = t->r + k * TILE, *single = t->single + k * t->singles, *scatter = t->scatter;
         const double *across = t->across, *factor = t->factor, *centred = t->centred, *angle = t->angle;
         double sum;
@@ -138,6 +139,17 @@ static void partial_sums(const engine *e, tile *t, double *acc) {
     }
 }
 
+/* of n components, which lie together in the accumulator */
+static void gather_scatter(int D, const double *s, int n, int kpad, double *out) {
+    const long P = round_up(D), size = (3 + P) * P;
+    for (int a = 0; a < D; a++) {
+        double *pairs = out + (D + triangle(a + 1)) * kpad;
+        for (int k = 0; k < n; k++) out[(long)a * kpad + k] += s[k * size + 2 * P + a];
+        for (int j = 0; j <= a; j++)
+            for (int k = 0; k < n; k++) pairs[(long)j * kpad + k] += s[k * size + (3 + a) * P + j];
+    }
+}
+
 static void gather_sums(const engine *e, const tile *t, double *acc) {
     const double *single = t->single, *s = t->scatter;
     for (int m = 0; m < e->n_masses; m++, single++)
@@ -147,11 +159,10 @@ static void gather_sums(const engine *e, const tile *t, double *acc) {
         double *out = acc + b->acc * e->kpad;
         const int D = b->size, P = round_up(D);
         if (b->kind == MVN) {
-            for (int k = 0; k < e->k; k++, s += (3 + P) * P)
-                for (int a = 0; a < D; a++) {
-                    out[(long)a * e->kpad + k] += s[2 * P + a];
-                    for (int j = 0; j <= a; j++) out[(D + triangle(a + 1) + j) * e->kpad + k] += s[(3 + a) * P + j];
-                }
+            for (int first = 0; first < e->k; first += LANES)
+                gather_scatter(D, s + first * (3L + P) * P, e->k - first < LANES ? e->k - first : LANES, e->kpad,
+                               out + first);
+            s += e->k * (3L + P) * P;
         } else if (b->kind != CATEGORICAL)
             for (long row = 0; row < b->units * b->acc_rows; row++, single++)
                 for (int k = 0; k < e->k; k++) out[row * e->kpad + k] += single[k * t->singles];
@@ -162,6 +173,11 @@ static void given_responsibilities(const double *resp, int n, int n_components, 
     for (int k = 0; k < n_components; k++)
         for (int i = 0; i < TILE; i++) t->r[k * TILE + i] = i < n ? resp[i * n_components + k] : 0.0;
     ROWS AT(t->scale + i) = all(1.0);
+}
+
+static void all_live(const engine *e, tile *t) {
+    t->n_live = e->k;
+    for (int k = 0; k < e->k; k++) t->live[k] = k;
 }
 
 /* adds the tile's weighted log densities; returns its first row that no component can have made, or n */
@@ -187,6 +203,7 @@ static double accumulate(const engine *e, const table *in, long begin, long end,
     for (long at = begin; at < end; at += TILE) {
         const int n = end - at < TILE ? (int)(end - at) : TILE;
         load(e, in, at, n, w, acc != NULL, &t);
+        all_live(e, &t);
         if (resp) given_responsibilities(resp + at * e->k, n, e->k, &t);
         else {
             tile_expect(e, &t);
