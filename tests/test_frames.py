@@ -315,3 +315,27 @@ def test_large_frames_are_not_copied():
     kilobytes, pool = map(int, done.stdout.split())
     assert kilobytes < 20_000
     assert pool < 1_000_000
+
+
+@pytest.mark.parametrize("width", [3, 4, 9, 21])
+@pytest.mark.parametrize("layout", ["C", "strided", "float32", "shifted"])
+def test_an_array_whose_rows_lie_together_is_read_as_its_columns_are(layout: str, width: int) -> None:
+    """And so are its gaps; what is out of bounds is refused wherever it is."""
+    rng = np.random.default_rng(width)
+    rows = rng.normal(size=(333, width)).astype(np.float32).astype(float)
+    rows[rng.random(rows.shape) < 0.002] = np.nan
+    model = sm.Mixture(components=[{f"x{j}": sm.Normal(k, 1.0) for j in range(width)} for k in (0.0, 1.0)])
+    wide = np.full((333, width + 5), np.inf)
+    wide[:, 2 : 2 + width] = rows
+    given = {"C": rows, "strided": wide[:, 2 : 2 + width], "float32": rows.astype(np.float32)}.get(layout)
+    if given is None:
+        given = np.empty(rows.nbytes + 1, dtype=np.uint8)[1:].view(float).reshape(rows.shape)
+        given[...] = rows
+    columns = pa.table({f"x{j}": rows[:, j].copy() for j in range(width)})
+    np.testing.assert_array_equal(model.score_many(given), model.score_many(columns))
+    for place in [(0, 0), (332, width - 1), (200, width // 2)]:
+        bad = given.copy()
+        bad[place] = np.inf
+        with pytest.raises(sm.RecordError) as refusal:
+            model.score_many(bad)
+        assert (refusal.value.row, refusal.value.field) == (place[0], f"x{place[1]}")

@@ -112,6 +112,39 @@ static int64_t look(const double *x, long n, double low, double high, int64_t *m
     return below[0] | below[1] | above[0] | above[1];
 }
 
+int lie_together(const table *t, int column, int n) {
+    const cells *first = t->cells + column;
+    if (t->n_segments != 1 || column + n > t->n_columns || first->stride % (long)sizeof(double) ||
+        first->stride < n * (long)sizeof(double) || (uintptr_t)first->data % sizeof(double))
+        return 0;
+    for (int i = 0; i < n; i++) {
+        const cells *c = first + i;
+        if (c->kind != FLOAT64 || c->valid || c->stride != first->stride ||
+            c->data != first->data + i * (long)sizeof(double))
+            return 0;
+    }
+    return 1;
+}
+
+int scan_together(const table *t, int column, const double *low, const double *high, char *gaps) {
+    const long stride = t->cells[column].stride / (long)sizeof(double);
+    const double *x = (const double *)t->cells[column].data;
+    pair least[SCANNED / 2], most[SCANNED / 2];
+    marks out = {0, 0}, none[SCANNED / 2] = {{0, 0}};
+    for (int j = 0; j < SCANNED / 2; j++) {
+        least[j] = (pair){low[2 * j], low[2 * j + 1]};
+        most[j] = (pair){high[2 * j], high[2 * j + 1]};
+    }
+    for (long i = 0; i < t->first[1]; i++, x += stride)
+        for (int j = 0; j < SCANNED / 2; j++) {
+            const pair v = *(const pair *)(x + 2 * j);
+            out |= (marks)(v < least[j]) | (marks)(v > most[j]);
+            none[j] |= (marks)(v != v);
+        }
+    for (int j = 0; j < SCANNED; j++) gaps[j] = none[j / 2][j % 2] != 0;
+    return !(out[0] | out[1]);
+}
+
 long scan_column(const table *t, int column, double low, double high, int whole, char *gaps) {
     double block[BLOCK];
     for (long s = 0; s < t->n_segments; s++) {

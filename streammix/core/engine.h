@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define LANES 8
+#define SCANNED 4 /* columns */
 #define TILE 64
 #define NEGLIGIBLE 1e-17 /* a responsibility at or below it moves no statistic */
 #define PIVOT_FLOOR 1e-10 /* of the prior scale */
@@ -154,6 +155,10 @@ long matrix_rows(const engine *e);
 /* cells.c and stretch.c */
 void read_cells(const table *t, int column, long begin, long n, double *out);
 void read_rows(const table *t, long begin, long n, double *out); /* n x n_columns */
+/* whether n columns are of an array of doubles whose rows lie together */
+int lie_together(const table *t, int column, int n);
+/* whether such columns, SCANNED of them, have all cells within their bounds; sets gaps as scan_column does */
+int scan_together(const table *t, int column, const double *low, const double *high, char *gaps);
 /* the first row whose cell is outside [low, high], or isn't whole where it has to be; -1: none. Sets *gaps where one
  * before it is missing. */
 long scan_column(const table *t, int column, double low, double high, int whole, char *gaps);

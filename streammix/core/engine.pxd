@@ -98,6 +98,9 @@ cdef extern from "engine.h":
     long matrix_rows(const engine *) noexcept nogil
     void read_cells(const table *, int, long, long, double *) noexcept nogil
     void read_rows(const table *, long, long, double *) noexcept nogil
+    enum: SCANNED
+    int lie_together(const table *, int, int) noexcept nogil
+    int scan_together(const table *, int, const double *, const double *, char *) noexcept nogil
     long scan_column(const table *, int, double, double, int, char *) noexcept nogil
     int unit_is_missing(const engine *, int, int, const table *, long, long) noexcept nogil
     int rows_need_fork(const engine *, const table *, long, long) noexcept nogil

@@ -11,7 +11,7 @@ from libc.stdint cimport uint8_t
 
 from streammix.core.engine cimport (
     BIT, FLOAT32, FLOAT64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64,
-    cells, read_cells, read_rows, scan_column, table,
+    SCANNED, cells, lie_together, read_cells, read_rows, scan_column, scan_together, table,
 )
 
 from streammix.core.transforms cimport transformed
@@ -140,11 +140,18 @@ cdef class Table:
 
         Afterwards it is known which columns have no gaps.
         """
-        cdef int c
+        cdef int c, known = 0, is_within
         cdef long bad
         cdef char gaps
         found = {}
         for c in range(self.t.n_columns):
+            if c >= known and lie_together(&self.t, c, SCANNED) and not (
+                    whole[c] | whole[c + 1] | whole[c + 2] | whole[c + 3]):
+                with nogil:
+                    is_within = scan_together(&self.t, c, &low[c], &high[c], self.t.gaps + c)
+                known = c + SCANNED if is_within else known
+            if c < known:
+                continue
             gaps = 0
             with nogil:
                 bad = scan_column(&self.t, c, low[c], high[c], whole[c], &gaps)

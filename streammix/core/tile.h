@@ -220,15 +220,6 @@ static void constants(const engine *e, tile *t) {
     }
 }
 
-/* rows of a column, zeros after the last; returns whether some are NaN or infinite: then 0 times them isn't 0 */
-static inline int copy_cells(const table *in, int c, long begin, int n, double *x) {
-    vd zero = all(0.0);
-    read_cells(in, c, begin, n, x);
-    for (int i = n; i < TILE; i++) x[i] = 0.0;
-    ROWS zero += AT(x + i) * 0.0;
-    return some(zero != zero);
-}
-
 /* Takes NaN and infinity out of a column. `seen` is written only where it isn't all 1, as it stands without gaps. */
 static void mark_gaps(tile *t, int c, vi *missing, vi *outside) {
     double *x = t->x + c * TILE, *seen = t->seen + c * TILE;
@@ -245,11 +236,11 @@ static void mark_gaps(tile *t, int c, vi *missing, vi *outside) {
     *missing |= gaps;
 }
 
-/* a square of W x W from rows of TILE to rows of another length */
+/* a square of W x W from rows of one stride to rows of another */
 #if W == 8
-static inline void transpose(const double *in, double *out, long stride) {
+static inline void transpose(const double *in, long from, double *out, long stride) {
     __m512d v[8], u[8];
-    for (int i = 0; i < 8; i++) v[i] = _mm512_load_pd(in + i * TILE);
+    for (int i = 0; i < 8; i++) v[i] = _mm512_loadu_pd(in + i * from);
     for (int i = 0; i < 8; i += 2) {
         u[i] = _mm512_unpacklo_pd(v[i], v[i + 1]);
         u[i + 1] = _mm512_unpackhi_pd(v[i], v[i + 1]);
@@ -265,9 +256,9 @@ static inline void transpose(const double *in, double *out, long stride) {
     }
 }
 #elif W == 4
-static inline void transpose(const double *in, double *out, long stride) {
+static inline void transpose(const double *in, long from, double *out, long stride) {
     __m256d v[4], u[4];
-    for (int i = 0; i < 4; i++) v[i] = _mm256_load_pd(in + i * TILE);
+    for (int i = 0; i < 4; i++) v[i] = _mm256_loadu_pd(in + i * from);
     for (int i = 0; i < 4; i += 2) {
         u[i] = _mm256_unpacklo_pd(v[i], v[i + 1]);
         u[i + 1] = _mm256_unpackhi_pd(v[i], v[i + 1]);
@@ -278,9 +269,9 @@ static inline void transpose(const double *in, double *out, long stride) {
     }
 }
 #else
-static inline void transpose(const double *in, double *out, long stride) {
+static inline void transpose(const double *in, long from, double *out, long stride) {
     for (int i = 0; i < W; i++)
-        for (int j = 0; j < W; j++) out[i * stride + j] = in[j * TILE + i];
+        for (int j = 0; j < W; j++) out[i * stride + j] = in[j * from + i];
 }
 #endif
 
@@ -289,7 +280,7 @@ static void turn(const double *x, int columns, int n, double *out, long stride) 
     const int square = n - n % W;
     int j = 0;
     for (; j + W <= columns; j += W)
-        for (int i = 0; i < square; i += W) transpose(x + j * TILE + i, out + i * stride + j, stride);
+        for (int i = 0; i < square; i += W) transpose(x + j * TILE + i, TILE, out + i * stride + j, stride);
     for (int c = 0; c < columns; c++)
         for (int i = c < j ? square : 0; i < n; i++) out[i * stride + c] = x[c * TILE + i];
 }
@@ -316,10 +307,35 @@ static void find_patterns(const block *b, const tile *t, uint64_t *full, uint64_
     *partial = any & ~every_one;
 }
 
+/* W columns of a table, TILE rows of which are at hand as an array whose rows lie together */
+static void copy_squares(const cells *first, long begin, double *x) {
+    const long stride = first->stride / (long)sizeof(double);
+    const double *from = (const double *)first->data + begin * stride;
+    ROWS transpose(from + i * stride, stride, x + i, TILE);
+}
+
+/* rows of a column, zeros after the last */
+static void copy_cells(const table *in, int c, long begin, int n, double *x) {
+    read_cells(in, c, begin, n, x);
+    for (int i = n; i < TILE; i++) x[i] = 0.0;
+}
+
+/* whether some are NaN or infinite: then 0 times them isn't 0 */
+static int has_gaps(const double *x) {
+    vd zero = all(0.0);
+    ROWS zero += CONST_AT(x + i) * 0.0;
+    return some(zero != zero);
+}
+
 static void load(const engine *e, const table *in, long begin, int n, const double *w, int sums, tile *t) {
     vi missing = (vi)all(0.0), outside = (vi)all(0.0);
-    for (int c = 0; c < e->n_columns; c++)
-        if (copy_cells(in, c, begin, n, t->x + c * TILE) || t->gaps[c] > 0.0) mark_gaps(t, c, &missing, &outside);
+    for (int c = 0; c < e->n_columns;) {
+        const int side = n == TILE && lie_together(in, c, W) ? W : 1;
+        if (side == W) copy_squares(in->cells + c, begin, t->x + c * TILE);
+        else copy_cells(in, c, begin, n, t->x + c * TILE);
+        for (const int last = c + side; c < last; c++)
+            if (t->gaps[c] > 0.0 || has_gaps(t->x + c * TILE)) mark_gaps(t, c, &missing, &outside);
+    }
     t->missing = some(missing);
     t->outside = some(outside);
     for (int i = 0; i < TILE; i++) t->weight[i] = i >= n ? 0.0 : w ? w[begin + i] : 1.0;
