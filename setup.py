@@ -17,6 +17,7 @@ setup(
         extension("values", ["values.pyx"]),
         extension("times", ["times.pyx"]),
         extension("reader", ["reader.pyx"]),
+        extension("structs", ["structs.pyx"]),
         extension("table", ["table.pyx", "cells.c"]),
         extension("engine", ["engine.pyx", *KERNELS]),
         extension("records", ["records.pyx"]),

@@ -15,6 +15,7 @@ stream format: a cut stream reads without an error.
 import hashlib
 import json
 import re
+import secrets
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -128,8 +129,9 @@ def to_bytes(
         "streammix.declaration": _json(snapshot.declaration),
         "streammix.fields": _json(snapshot.fields),
     }
-    digest = hashlib.sha256(_write(batch, {**about, _DIGEST_KEY: _ZEROS})).hexdigest()
-    return _write(batch, {**about, _DIGEST_KEY: digest})
+    place = secrets.token_hex(32)  # stands where the digest will, and nowhere else
+    data = _write(batch, {**about, _DIGEST_KEY: place})
+    return data.replace(place.encode(), _digest(data, place.encode()))
 
 
 def from_bytes(data: bytes) -> Unpacked:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from streammix import families
 from streammix.columns import Encoded
+from streammix.core.structs import Structs
 from streammix.core.times import is_time
 from streammix.core.values import as_record, is_sound_text, level_key, level_of, short
 from streammix.declaration import Declaration, to_json
@@ -195,19 +196,19 @@ class Learner:
             raise RecordError(f"row {bad[0] + first}: {IMPOSSIBLE}", row=bad[0] + first)
 
     def ingest(
-        self, records: list[Any] | Frame
-    ) -> tuple[FloatArray, FloatArray, Sequence[int], list[tuple[int, RecordError]]]:
+        self, records: list[Any] | Structs | Frame
+    ) -> tuple[FloatArray, FloatArray, NDArray[np.int64], list[tuple[int, RecordError]]]:
         """Score each record as the model stands before it, then learn it; a refused one is left out."""
         n, k = len(records), self.declaration.n_components
         good: list[int] = []
         refused: list[tuple[int, RecordError]] = []
         at = 0
         while self.running is None and at < n:
-            for record in (
-                records[at:] if isinstance(records, list) else self.first(records, self._missing_records(), at)
-            ):
+            is_frame = not isinstance(records, list | Structs)
+            some: Any = self.first(records, self._missing_records(), at) if is_frame else records
+            for i in range(0 if is_frame else at, len(some)):
                 try:
-                    self._wait(record, 1.0)
+                    self._wait(some[i], 1.0)
                     good.append(at)
                 except RecordError as error:
                     refused.append((at, error))
@@ -215,19 +216,17 @@ class Learner:
                 if self.running is not None:
                     break
         if self.running is None:
-            return np.full((len(good), k), 1 / k), np.zeros(len(good)), good, refused
+            return np.full((len(good), k), 1 / k), np.zeros(len(good)), np.array(good, dtype=np.int64), refused
         responsibilities, log_density = np.full((n, k), 1 / k), np.zeros(n)
         while at < n:
-            stop = (
-                n
-                if isinstance(records, list)
-                else first_seen(records, self._unknown(records), self.newcomers.constant, at)
-            )
-            rest = records[at:] if isinstance(records, list) else records.slice(at, stop - at)
+            if isinstance(records, list | Structs):
+                rest: list[Any] | Structs | Frame = records[at:]
+            else:
+                rest = records.slice(at, first_seen(records, self._unknown(records), self.newcomers.constant, at) - at)
             encoded, kept, refusals = self.encode(rest)
             bad = self.running.absorb(encoded, None, out_r := np.empty((len(kept), k)), out_lp := np.empty(len(kept)))
             if len(kept) == n and not bad:
-                return out_r, out_lp, kept, []
+                return out_r, out_lp, np.arange(n), []
             wanted = np.setdiff1d(np.arange(len(kept)), bad)
             places = [at + kept[i] for i in wanted]
             responsibilities[places], log_density[places] = out_r[wanted], out_lp[wanted]
@@ -238,24 +237,28 @@ class Learner:
             if at == n:
                 break
             try:  # a record with a new field
-                record = records[at] if isinstance(records, list) else self.first(records, 1, at)[0]
+                record = records[at] if isinstance(records, list | Structs) else self.first(records, 1, at)[0]
                 self.learn_record(record, 1.0, responsibilities[at : at + 1], log_density[at : at + 1])
                 good.append(at)
             except RecordError as error:
                 refused.append((at, error))
             at += 1
         refused.sort(key=lambda refusal: refusal[0])
-        return responsibilities[good], log_density[good], good, refused
+        rows = np.array(good, dtype=np.int64)
+        return responsibilities[rows], log_density[rows], rows, refused
 
-    def encode(self, records: list[Any] | Frame) -> tuple[Encoded, Sequence[int], list[tuple[int, RecordError]]]:
+    def encode(
+        self, records: list[Any] | Structs | Frame
+    ) -> tuple[Encoded, Sequence[int], list[tuple[int, RecordError]]]:
         """Encode records one by one or, where no row is refused, as a frame: (rows, their indices, refusals)."""
         assert self.schema is not None
-        if not isinstance(records, list):
+        if not isinstance(records, list | Structs):
             try:
                 return self.schema.encode(records), range(len(records)), []
             except RecordError:
                 return self.encode(self._records(records))
-        rows, good, unknown, refused = self.schema.reader.rows(records)
+        reader = self.schema.reader
+        rows, good, unknown, refused = reader.rows(records) if isinstance(records, list) else records.rows(reader)
         return Encoded.of_rows(rows, unknown), good, refused
 
     def first(self, frame: Frame, n: int, at: int = 0) -> list[dict[str, Any]]:

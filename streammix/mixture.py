@@ -11,6 +11,7 @@ from streammix import conditional, frames
 from streammix.answers import Ingested
 from streammix.average import EVERY
 from streammix.core.records import Records
+from streammix.core.structs import Structs
 from streammix.declaration import checked, from_json
 from streammix.errors import RecordError
 from streammix.families import Family
@@ -226,13 +227,12 @@ class Mixture(Records, base.Clusterer):
         Ingested
             Responsibilities, log densities, the indices of the records that were learnt, and the refusals.
         """
-        records = X if isinstance(X, list) else self._frame(X, to_learn=True)
+        records = X if isinstance(X, list | Structs) else self._frame(X, to_learn=True)
         self._hand_back()
         try:
-            responsibilities, log_density, rows, refused = self._learner.ingest(records)
+            return Ingested(*self._learner.ingest(records))
         finally:
             self._sync()
-        return Ingested(responsibilities, log_density, np.array(rows, dtype=np.int64), refused)
 
     def predict_proba_many(self, X: Any) -> Any:
         """Return the responsibilities of each row: a frame of X's kind with a column for each component, (n, K)."""

@@ -10,7 +10,7 @@ from streammix.errors import ConfigError, StreammixError
 from streammix.mixture import Mixture
 from streammix.pipeline.assemble import OpenSource, dead_letter_path, open_dead_letters, open_sinks, prepare_source
 from streammix.pipeline.config import Config, StdoutSection, load_config
-from streammix.pipeline.decode import without
+from streammix.pipeline.decode import Decoder, JsonDecoder, without
 from streammix.pipeline.model import build_model, check_same
 from streammix.pipeline.progress import LiveProgress, LogProgress, Tally
 from streammix.pipeline.report import components_table
@@ -23,7 +23,7 @@ __all__ = ["run"]
 log = logging.getLogger("streammix")
 
 
-def run(path: Path, terminal: Console | None = None) -> int | None:
+def run(path: Path, terminal: Console | None = None, decode: Decoder | None = None) -> int | None:
     """Run the pipeline that a configuration declares, and print its components.
 
     Parameters
@@ -32,6 +32,8 @@ def run(path: Path, terminal: Console | None = None) -> int | None:
         The configuration.
     terminal
         Where to show a live display; None for log lines.
+    decode
+        Turns a source's text into records (see `streammix.pipeline.decode`); JSON where left out.
 
     Returns
     -------
@@ -51,7 +53,7 @@ def run(path: Path, terminal: Console | None = None) -> int | None:
         open_source = prepare_source(config)
         directory = config.resolve(config.checkpoint.directory)
         with CheckpointStore(directory, keep=config.checkpoint.keep) as store, stop_on_signals() as stop:
-            pipeline = _assemble(config, declared, open_source, store)
+            pipeline = _assemble(config, declared, open_source, store, decode or JsonDecoder())
             progress = LiveProgress(terminal) if terminal else LogProgress(config.checkpoint.every_records)
             try:
                 pipeline.run(progress, stop)
@@ -64,7 +66,9 @@ def run(path: Path, terminal: Console | None = None) -> int | None:
     return stop.signal
 
 
-def _assemble(config: Config, declared: Mixture, open_source: OpenSource, store: CheckpointStore) -> Pipeline:
+def _assemble(
+    config: Config, declared: Mixture, open_source: OpenSource, store: CheckpointStore, decode: Decoder
+) -> Pipeline:
     found = store.latest()
     if found is not None:
         check_same(declared, config.model, found.model)
@@ -77,7 +81,7 @@ def _assemble(config: Config, declared: Mixture, open_source: OpenSource, store:
         dead_letters=open_dead_letters(config, outputs.get("dead_letter")),
         store=store,
         every_records=config.checkpoint.every_records,
-        decode=without(set(config.source.ignore)),
+        decode=without(set(config.source.ignore), decode),
         tally=Tally(records=positions.get("records", 0), rejected=positions.get("rejected", 0)),
     )
     if found is None or set(outputs["sinks"]) != {sink.name for sink in pipeline.sinks}:

@@ -1,7 +1,23 @@
 """Bytes into records.
 
 A decoder is a callable that takes a batch and returns it with its `records`, having moved what it can't read
-to `refused`. Batches that come with records pass unchanged.
+to `refused`. Batches that come with records pass unchanged. That is all that it takes to read another format, and
+`streammix.pipeline.commands.run` takes it as `decode`; the source cuts the text into lines:
+
+>>> def decode_pairs(batch):  # lines such as a=1;b=2
+...     if batch.texts is None:
+...         return batch
+...     kept, records, refused = [], [], list(batch.refused)
+...     for i, text in enumerate(batch.texts):
+...         try:
+...             records.append({name: float(x) for name, x in (pair.split("=") for pair in text.decode().split(";"))})
+...             kept.append(i)
+...         except ValueError as error:
+...             refused.append(Refusal(batch.source, int(batch.offsets[i]), str(error), text))
+...     return Batch(batch.source, batch.offsets[kept], records, [batch.texts[i] for i in kept], refused)
+>>> batch = decode_pairs(Batch("stdin", np.array([0, 8]), texts=[b"a=1;b=2", b"a=one"]))
+>>> batch.records, len(batch.refused)
+([{'a': 1.0, 'b': 2.0}], 1)
 
 The rules for JSON: one object a line (or a message). A blank line is no record. Of a key that stands twice,
 the last value counts. ``NaN`` and ``Infinity`` are not JSON: such a line is refused; a missing value is
@@ -16,22 +32,28 @@ decides for the column: if it reads as text, or is digits with a leading zero, t
 """
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
+from streammix.core.structs import Structs
+from streammix.errors import RecordError
 from streammix.pipeline.flow import Batch, Lines, Refusal
 
-__all__ = ["BOM", "Decoder", "cell_value", "cell_value_as", "decode_json", "is_unfinished", "without"]
+__all__ = ["BOM", "Decoder", "JsonDecoder", "cell_value", "cell_value_as", "decode_json", "is_unfinished", "without"]
 
 Decoder = Callable[[Batch], Batch]
 
 BOM = b"\xef\xbb\xbf"
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 _OPEN, _CLOSE, _RETURN = b"{}\r"
+_QUOTED = set('"\\')
+MOST_NAMES = 1000  # of fields, beyond which no record is expected to be like another
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
 
@@ -50,6 +72,70 @@ def decode_json(batch: Batch) -> Batch:
     return replace(batch, records=records) if records is not None else _decode_each(batch, batch.texts)
 
 
+class JsonDecoder:
+    """Decodes as `decode_json` does, faster where records are alike.
+
+    The records of a block of lines are decoded when they are read, some at a time, into structs whose values the core
+    finds where they lie; a line that is no JSON is refused then. Lines with keys that never came before, and whatever
+    else is out of the ordinary, go the way of `decode_json`. What comes out is the same.
+
+    Examples
+    --------
+    >>> text = b'{"a": 1}\\n{"a": 2}'
+    >>> batch = JsonDecoder()(Batch("stdin", np.array([0, 9]), texts=Lines(text, np.array([0, 9]), np.array([8, 17]))))
+    >>> batch.records[1]
+    {'a': 2}
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}  # the fields that came so far, and their attributes
+        self._kind: type[msgspec.Struct] | None = None
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Decode a batch."""
+        lines = batch.texts
+        if batch.records is not None or not isinstance(lines, Lines) or not _are_objects(lines):
+            return decode_json(batch)
+        if self._kind is None:
+            self._look(lines[:1])
+        kind, again = self._kind, partial(_again, lines)
+        if kind is None:
+            return decode_json(batch)
+        decode = partial(self._decode, lines, msgspec.json.Decoder(kind))
+        records = Structs(len(lines), kind, list(self._names.items()), msgspec.UNSET, decode, again)
+        return replace(batch, records=records)
+
+    def _decode(self, lines: Lines, decoder: msgspec.json.Decoder[Any], begin: int, end: int) -> list[Any] | None:
+        """Return lines as structs; None where one of them is none, or has a field that is new."""
+        some = lines[begin:end]
+        try:
+            return _decoded(some, decoder)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            if "unknown field" in str(error):
+                self._look(some)
+            return None
+
+    def _look(self, lines: Lines) -> None:
+        """Make the type of later records that have fields of these as well, if those are few and have plain names."""
+        if len(self._names) > MOST_NAMES:
+            return
+        for i in range(len(lines)):
+            with suppress(RecordError):
+                for name in _again(lines, i):
+                    self._names.setdefault(name, f"f{len(self._names)}")
+        is_plain = all(name.isprintable() and not _QUOTED & set(name) for name in self._names)
+        if len(self._names) > MOST_NAMES or not is_plain:
+            self._kind = None
+            return
+        self._kind = msgspec.defstruct(
+            "Record",
+            [(attribute, Any, msgspec.UNSET) for attribute in self._names.values()],
+            rename={attribute: name for name, attribute in self._names.items()},
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+
+
 def without(fields: Collection[str], decode: Decoder = decode_json) -> Decoder:
     """Return a decoder that leaves fields out of the records.
 
@@ -65,6 +151,8 @@ def without(fields: Collection[str], decode: Decoder = decode_json) -> Decoder:
         if isinstance(batch.records, pa.RecordBatch):
             names = [name for name in batch.records.schema.names if name not in fields]
             return replace(batch, records=batch.records.select(names))
+        if isinstance(batch.records, Structs):
+            return replace(batch, records=batch.records.without(fields))
         records = [{name: value for name, value in x.items() if name not in fields} for x in batch.records or []]
         return replace(batch, records=records)
 
@@ -129,25 +217,38 @@ def is_unfinished(text: bytes) -> bool:
 
 
 def _decode_block(lines: Lines) -> list[dict[str, Any]] | None:
-    """Decode all lines in one call, or return None where that could not be told from decoding each.
-
-    The decoder takes any white space between objects. But if every line begins with { and ends with }, then
-    no object can span lines (JSON has no line breaks inside strings), and as many objects as lines means one
-    a line.
-    """
-    if not len(lines):
-        return []
-    text = np.frombuffer(lines.data, np.uint8)
-    if (lines.starts == lines.ends).any() or (text[lines.starts] != _OPEN).any():
-        return None
-    last = text[lines.ends - 1]
-    if (np.where(last == _RETURN, text[lines.ends - 2], last) != _CLOSE).any():
-        return None
+    """Decode all lines in one call, or return None where that could not be told from decoding each."""
     try:
-        records = _OBJECT.decode_lines(memoryview(lines.data)[lines.starts[0] : lines.ends[-1]])
+        return _decoded(lines, _OBJECT) if _are_objects(lines) else None if len(lines) else []
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
+
+
+def _are_objects(lines: Lines) -> bool:
+    """Tell whether every line begins with { and ends with }.
+
+    The decoder takes any white space between objects. But then no object can span lines (JSON has no line breaks
+    inside strings), and as many objects as lines means one a line.
+    """
+    text = np.frombuffer(lines.data, np.uint8)
+    if not len(lines) or (lines.starts == lines.ends).any() or (text[lines.starts] != _OPEN).any():
+        return False
+    last = text[lines.ends - 1]
+    if (last == _CLOSE).all():
+        return True
+    return bool((np.where(last == _RETURN, text[lines.ends - 2], last) == _CLOSE).all())
+
+
+def _decoded(lines: Lines, decoder: msgspec.json.Decoder[Any]) -> list[Any] | None:
+    records: list[Any] = decoder.decode_lines(memoryview(lines.data)[lines.starts[0] : lines.ends[-1]])
     return records if len(records) == len(lines) else None
+
+
+def _again(lines: Lines, row: int) -> dict[str, Any]:
+    try:
+        return _OBJECT.decode(lines[row])
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise RecordError(_reason(error)) from None
 
 
 def _decode_each(batch: Batch, texts: Sequence[bytes]) -> Batch:

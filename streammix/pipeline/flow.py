@@ -33,7 +33,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-__all__ = ["Batch", "Lines", "Refusal", "Scored", "Sink", "Source"]
+from streammix.core.structs import Structs
+
+__all__ = ["Batch", "Lines", "Refusal", "Scored", "Sink", "Source", "joined"]
 
 Integers = NDArray[np.int64]
 
@@ -107,7 +109,7 @@ class Batch:
 
     source: str
     offsets: Integers
-    records: list[dict[str, Any]] | pa.RecordBatch | None = None
+    records: list[dict[str, Any]] | Structs | pa.RecordBatch | None = None
     texts: Sequence[bytes] | None = None
     refused: list[Refusal] = field(default_factory=list)
 
@@ -119,7 +121,8 @@ class Batch:
         if self.texts is not None:
             return self.texts[row]
         assert self.records is not None  # for the type checker: a batch has records, texts or both
-        record = self.records[row] if isinstance(self.records, list) else self.records.slice(row, 1).to_pylist()[0]
+        table = self.records
+        record = table[row] if isinstance(table, list | Structs) else table.slice(row, 1).to_pylist()[0]
         return json.dumps(record, default=str, ensure_ascii=False).encode(errors="backslashreplace")
 
 
@@ -142,6 +145,9 @@ class Scored:
     responsibilities: NDArray[np.float64]
     log_density: NDArray[np.float64]
 
+    def __getitem__(self, rows: slice) -> "Scored":
+        return Scored(self.source, self.offsets[rows], self.responsibilities[rows], self.log_density[rows])
+
     @property
     def components(self) -> NDArray[np.int32]:
         """The most responsible component of each record, the first among equals."""
@@ -152,6 +158,18 @@ class Scored:
     def scores(self) -> NDArray[np.float64]:
         """-log p(x) of each record: high where the record is unusual."""
         return 0.0 - self.log_density  # not the sign alone: -0.0 is no score
+
+
+def joined(parts: Sequence[Scored]) -> Scored:
+    """Return scored records of one source in one piece."""
+    if len(parts) == 1:
+        return parts[0]
+    return Scored(
+        parts[0].source,
+        np.concatenate([part.offsets for part in parts]),
+        np.concatenate([part.responsibilities for part in parts]),
+        np.concatenate([part.log_density for part in parts]),
+    )
 
 
 class Source(Protocol):

@@ -7,6 +7,7 @@ state and the same rows. Checkpoints fall on multiples of `every_records` record
 reading was cut.
 """
 
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -21,14 +22,16 @@ from numpy.typing import NDArray
 from streammix.errors import StreammixError
 from streammix.mixture import Mixture
 from streammix.pipeline.dead_letter import DeadLetters
-from streammix.pipeline.decode import Decoder, decode_json
+from streammix.pipeline.decode import Decoder, JsonDecoder
 from streammix.pipeline.flow import Batch, Refusal, Scored, Sink, Source
 from streammix.pipeline.progress import Progress, Tally
 from streammix.store import CheckpointStore
 
 __all__ = ["Pipeline", "StopRequest", "stop_on_signals"]
 
-RECORDS_AT_ONCE = 8192
+log = logging.getLogger("streammix")
+
+RECORDS_AT_ONCE = 1 << 14
 
 
 @dataclass(slots=True)
@@ -64,7 +67,7 @@ class Pipeline:
     dead_letters: DeadLetters
     store: CheckpointStore
     every_records: int = 10_000
-    decode: Decoder = decode_json
+    decode: Decoder = field(default_factory=JsonDecoder)
     tally: Tally = field(default_factory=Tally)
 
     def run(self, progress: Progress, stop: StopRequest) -> None:
@@ -119,10 +122,14 @@ class Pipeline:
             Refusal(batch.source, int(batch.offsets[row]), str(error), batch.raw(row)) for row, error in done.rejected
         ]
         refused.sort(key=lambda refusal: refusal.offset)
+        if refused and not self.tally.new_rejected:
+            first = refused[0]
+            log.warning("%s at %d is refused: %s", first.source, first.offset, first.reason)
         with _naming("the dead-letter file"):
             self.dead_letters.write(refused)
         if len(done.rows):
-            rows = Scored(batch.source, batch.offsets[done.rows], done.responsibilities, done.log_density)
+            offsets = batch.offsets if len(done.rows) == len(batch.offsets) else batch.offsets[done.rows]
+            rows = Scored(batch.source, offsets, done.responsibilities, done.log_density)
             for sink in self.sinks:
                 with _naming(f"sink {sink.name}"):
                     sink.write(rows)

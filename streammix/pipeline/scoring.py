@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from streammix.errors import ConfigError, RecordError
 from streammix.families import Categorical
@@ -19,7 +18,7 @@ from streammix.pipeline.flow import Batch, Refusal, Scored
 from streammix.pipeline.runner import RECORDS_AT_ONCE
 from streammix.pipeline.saved import newest
 from streammix.pipeline.sinks.ndjson import StdoutSink, to_lines
-from streammix.pipeline.sinks.parquet import SCHEMA, to_table
+from streammix.pipeline.sinks.parquet import open_writer, to_table
 from streammix.pipeline.sources.file import FileSource, find_files
 from streammix.pipeline.talk import naming
 
@@ -108,7 +107,7 @@ def _records(batch: Batch) -> list[dict[str, Any]]:
     if isinstance(batch.records, pa.RecordBatch):
         records: list[dict[str, Any]] = batch.records.to_pylist()
         return records
-    return batch.records or []
+    return batch.records if isinstance(batch.records, list) else []
 
 
 def _write(rows: Iterator[Scored], output: Path) -> None:
@@ -116,7 +115,7 @@ def _write(rows: Iterator[Scored], output: Path) -> None:
     try:
         if output.suffix == ".parquet":
             with naming(str(output)):
-                writer = pq.ParquetWriter(temporary, SCHEMA, compression="zstd")
+                writer = open_writer(temporary)
             try:
                 for batch in rows:
                     with naming(str(output)):

@@ -5,6 +5,7 @@ appears under that name only when it is whole and durable. So a run that is resu
 checkpoint's record on, and writes them again.
 """
 
+import itertools
 import logging
 import os
 import re
@@ -17,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from streammix.errors import ConfigError
-from streammix.pipeline.flow import Scored
+from streammix.pipeline.flow import Scored, joined
 from streammix.pipeline.sinks.ndjson import sync_directory
 
-__all__ = ["SCHEMA", "ParquetSink", "is_scored_file", "to_table"]
+__all__ = ["ParquetSink", "is_scored_file", "open_writer", "to_table"]
 
 ROWS_A_GROUP = 1 << 16
 SCHEMA = pa.schema(
@@ -59,6 +60,21 @@ def to_table(rows: Scored) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
+def open_writer(path: Path) -> pq.ParquetWriter:
+    """Return a writer of scored records, with the encodings that suit them.
+
+    Numbers that fill a double's digits don't compress for what it costs; positions, which only grow, become small as
+    differences.
+    """
+    return pq.ParquetWriter(
+        path,
+        SCHEMA,
+        compression="none",
+        use_dictionary=["position.source", "component"],
+        column_encoding={"position.offset": "DELTA_BINARY_PACKED"},
+    )
+
+
 def is_scored_file(path: Path) -> bool:
     """Tell whether a file's name is one that `ParquetSink` gives."""
     return _NAME.fullmatch(path.name) is not None
@@ -88,7 +104,7 @@ class ParquetSink:
             raise ConfigError(f"{path} is a file; a parquet sink writes a directory of files")
         self.name = name
         self._path = path
-        self._rows: list[pa.Table] = []
+        self._rows: list[Scored] = []
         self._waiting = 0
         self._writer: pq.ParquetWriter | None = None
         self._first: int = recorded["next"] if recorded is not None else 0
@@ -107,21 +123,19 @@ class ParquetSink:
 
     def write(self, rows: Scored) -> None:
         """Take rows; whole row groups go to a temporary file."""
-        self._rows.append(to_table(rows))
-        self._waiting += len(rows.offsets)
-        if self._waiting >= ROWS_A_GROUP:
-            # row groups are cut by count too, so that the bytes of a file don't depend on how reading was cut
-            table = pa.concat_tables(self._rows)
-            while len(table) >= ROWS_A_GROUP:
-                self._write(table.slice(0, ROWS_A_GROUP))
-                table = table.slice(ROWS_A_GROUP)
-            self._rows, self._waiting = [table], len(table)
+        # row groups are cut by count too, so that the bytes of a file don't depend on how reading was cut
+        while (room := ROWS_A_GROUP - self._waiting) <= len(rows.offsets):
+            self._rows.append(rows[:room])
+            self._write()
+            rows = rows[room:]
+        if len(rows.offsets):
+            self._rows.append(rows)
+            self._waiting += len(rows.offsets)
 
     def flush(self, records: int) -> dict[str, Any]:
         """Finish the file, if there are rows; return the number that the next file's name begins from."""
         if self._waiting:
-            self._write(pa.concat_tables(self._rows))
-        self._rows, self._waiting = [], 0
+            self._write()
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -144,12 +158,13 @@ class ParquetSink:
     def _temporary(self) -> Path:
         return self._file.with_name(self._file.name + ".tmp")
 
-    def _write(self, table: pa.Table) -> None:
+    def _write(self) -> None:
+        """Write the rows that wait as one row group."""
+        tables = [to_table(joined(list(rows))) for _, rows in itertools.groupby(self._rows, lambda rows: rows.source)]
+        self._rows, self._waiting = [], 0
         if self._writer is None:
-            self._writer = pq.ParquetWriter(
-                self._temporary, SCHEMA, compression="zstd", use_dictionary=["position.source", "component"]
-            )
-        self._writer.write_table(table.combine_chunks())
+            self._writer = open_writer(self._temporary)
+        self._writer.write_table(tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks())
 
     def _publish(self) -> None:
         with open(self._temporary, "rb") as file:

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from streammix.core.structs import line_ends
 from streammix.pipeline.flow import Batch, Integers, Lines, Refusal
 
 __all__ = ["LineReader", "Read"]
 
-BLOCK = 1 << 20
+BLOCK = 1 << 22
 RAW_KEPT = 4096  # bytes of a line that is too long, kept for the dead-letter file
-_NEWLINE = 10
 _NONE: Integers = np.zeros(0, np.int64)
 
 Read = Callable[[int], bytes | None]  # some bytes, at most so many; b"" at the end; None: nothing just now
@@ -99,7 +99,7 @@ class LineReader:
         self._begin, self._next, self._ends = 0, 0, _NONE
         block = self._read(BLOCK)
         if block:
-            newlines = np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE)
+            newlines = line_ends(block)
         if block and len(newlines):
             self._ends = newlines + len(self._data)
             self._data += block
