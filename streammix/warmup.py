@@ -405,7 +405,7 @@ def _standardised(layout: Sequence[tuple[str, list[int], int, bool, Any]], colum
                 finite &= (values != 0.0) | (bare == "lognormal")
                 marks = np.isfinite(values) & ~finite if bare != "lognormal" else np.isneginf(values)
                 points.append((marks - marks.mean()) / max(marks.std(), 1e-6))
-            if bare in ("exponential", "poisson"):
+            if bare in ("exponential", "poisson", "geometric"):
                 values = np.sqrt(np.where(finite, values, 0.0))
             if kind == "student":  # what lies far out must not have clusters of its own
                 mean, variance = _middle(values[finite])

@@ -70,6 +70,7 @@ FAMILIES: dict[str, Callable[..., Any]] = {
     "lognormal": sm.LogNormal,
     "exponential": sm.Exponential,
     "poisson": sm.Poisson,
+    "geometric": sm.Geometric,
     "bernoulli": sm.Bernoulli,
     "binomial": sm.Binomial,
     "categorical": sm.Categorical,
@@ -89,6 +90,7 @@ PARAMETERS = {
     "lognormal": ("mean", "variance"),
     "exponential": ("rate",),
     "poisson": ("rate",),
+    "geometric": ("p",),
     "bernoulli": ("p",),
     "binomial": ("n", "p"),
     "categorical": ("probabilities",),
@@ -207,6 +209,12 @@ BLOCKS = {
         lambda k: ("poisson", 2.0 + 4.0 * k),
         lambda rng, z: (int(rng.poisson(1.5 + 5.0 * z)),),
         sm.Poisson(),
+    ),
+    "geometric": Block(
+        ("retries",),
+        lambda k: ("geometric", 0.5 - 0.3 * k / (1.0 + k)),
+        lambda rng, z: (int(rng.geometric(0.6 / (1.0 + 2.0 * z))) - 1,),
+        sm.Geometric(),
     ),
     "bernoulli": Block(
         ("returned",),

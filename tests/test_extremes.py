@@ -151,6 +151,11 @@ LIMITS: list[tuple[tuple[Any, ...], Any]] = [
     (("poisson", 3.0), 500),
     (("poisson", 1000.0), 1000),
     (("poisson", 1e4), 10_100),
+    (("geometric", 1e-12), 10**13),
+    (("geometric", 1e-12), 0),
+    (("geometric", 1 - 1e-12), 0),
+    (("geometric", 1 - 1e-12), 3),
+    (("geometric", 0.5), 1),
     (("binomial", 10, 0.25), 0),
     (("binomial", 10, 0.25), 10),
     (("binomial", 1000, 1e-9), 3),
@@ -198,6 +203,7 @@ CONSTANTS: dict[str, Any] = {
     "lognormal": 3.5,
     "exponential": 0.0,
     "poisson": 0,
+    "geometric": 0,
     "bernoulli": False,
     "binomial": 10,
     "categorical": "de",
@@ -293,7 +299,18 @@ def test_a_component_that_nobody_needs_stays_alive(step_size: Any, batch_size: i
 @pytest.mark.parametrize("x", [1e150, -1e200, 1e300, 1.7976931348623157e308, 5e-324])
 @pytest.mark.parametrize(
     "name",
-    ["normal", "mvn", "lognormal", "exponential", "poisson", "gamma", "negative_binomial", "vonmises", "student"],
+    [
+        "normal",
+        "mvn",
+        "lognormal",
+        "exponential",
+        "poisson",
+        "geometric",
+        "gamma",
+        "negative_binomial",
+        "vonmises",
+        "student",
+    ],
 )
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_a_huge_value_breaks_nothing(name: str, x: float, batch_size: int) -> None:
@@ -331,6 +348,7 @@ ENDS: dict[str, list[Any]] = {
     "lognormal": [1.0, 2.0, 1e-10, 5e-324, 1e308, 1e-300, 1e100],
     "exponential": [0.0, 1.0, 3.0, 1e70, 5e-324, 1e-300],
     "poisson": [0, 1, 3, 10**9, 10**15, 2**53],
+    "geometric": [0, 1, 3, 10**9, 10**15, 2**53],
     "bernoulli": [True, False],
     "binomial": [0, 10, 5],
     "categorical": ["de", "fr", "it"],

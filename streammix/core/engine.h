@@ -20,7 +20,7 @@
 #define LARGEST 1e75 /* of a deviation and of a factor's entry: their products stay finite */
 
 enum { NORMAL, LOGNORMAL, MVN, EXPONENTIAL, POISSON, BERNOULLI, BINOMIAL, CATEGORICAL, EXTERNAL, GAMMA, DIRICHLET,
-       NEGATIVE_BINOMIAL, VONMISES, STUDENT, UNIFORM, INFLATED };
+       NEGATIVE_BINOMIAL, VONMISES, STUDENT, UNIFORM, INFLATED, GEOMETRIC };
 enum { FULL, PARTIAL, ABSENT, OUTSIDE };
 enum { LEARNT = 0, IMPOSSIBLE = 1, FORK = 2 };
 
@@ -35,6 +35,7 @@ enum { LEARNT = 0, IMPOSSIBLE = 1, FORK = 2 };
  * EXPONENTIAL mean                          rate               mean    S1
  * POISSON     mean                          rate, log rate     mean    S1
  * BERNOULLI   mean                          p, 1-p             mean    S1
+ * GEOMETRIC   mean                          p, log p, log 1-p  mean    S1
  * BINOMIAL    mean                          p, log p, log 1-p  mean    S1
  * CATEGORICAL total, counts[V]              slope, floor       beta    counts[V]
  * EXTERNAL    none: the column holds log densities

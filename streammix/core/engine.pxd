@@ -21,6 +21,7 @@ cdef extern from "engine.h":
     enum: STUDENT
     enum: UNIFORM
     enum: INFLATED
+    enum: GEOMETRIC
     ctypedef struct block:
         int kind, units, width, inner, fixed
         long size

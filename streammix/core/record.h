@@ -70,6 +70,14 @@ static inline __attribute__((always_inline)) void block_density(const engine *e,
             else outside(x, dead);
         }
         break;
+    case GEOMETRIC:
+        for (int u = 0; u < b->units; u++) {
+            double x = row[b->column[u]];
+            const double *t = b->theta + u * 3 * kpad + k;
+            if (x < INFINITY) a->sum += geometric_exponent(all(x), CONST_AT(t + kpad), CONST_AT(t + 2 * kpad));
+            else outside(x, dead);
+        }
+        break;
     case BERNOULLI:
         for (int u = 0; u < b->units; u++) {
             double x = row[b->column[u]];
@@ -408,6 +416,7 @@ static inline void block_maximize(const engine *e, const block *b, int k) {
         case NEGATIVE_BINOMIAL: negative_binomial_maximize(s, p, kappa, t, kpad); break;
         case EXPONENTIAL: exponential_maximize(CONST_AT(s), CONST_AT(p), kappa, t); break;
         case POISSON: poisson_maximize(CONST_AT(s), CONST_AT(p), kappa, t, kpad); break;
+        case GEOMETRIC: geometric_maximize(CONST_AT(s), CONST_AT(p), kappa, t, kpad); break;
         case BERNOULLI: bernoulli_maximize(CONST_AT(s), CONST_AT(p), kappa, t, kpad); break;
         case BINOMIAL: binomial_maximize(CONST_AT(s), all(b->size), CONST_AT(p), kappa, t, kpad); break;
         case CATEGORICAL: {

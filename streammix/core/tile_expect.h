@@ -14,6 +14,12 @@ static void block_rows_density(const engine *e, const block *b, const double *c,
             ROWS add_density(
                 lp + i, where_seen(t, column, i, poisson_exponent(CONST_AT(x + i), all(theta[0]), all(theta[kpad]))));
             break;
+        case GEOMETRIC:
+            ROWS {
+                vd v = geometric_exponent(CONST_AT(x + i), all(theta[kpad]), all(theta[2 * kpad]));
+                add_density(lp + i, where_seen(t, column, i, v));
+            }
+            break;
         case BERNOULLI:
             ROWS add_density(
                 lp + i, where_seen(t, column, i, select_(CONST_AT(x + i) > 0.5, all(c[kpad + k]), all(c[k]))));

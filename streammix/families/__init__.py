@@ -14,6 +14,7 @@ from streammix.families.dirichlet import Dirichlet
 from streammix.families.exponential import Exponential
 from streammix.families.fixed import Fixed
 from streammix.families.gamma import Gamma
+from streammix.families.geometric import Geometric
 from streammix.families.levels import Level, Levels, Probabilities, as_level
 from streammix.families.lognormal import LogNormal
 from streammix.families.multivariate_normal import MultivariateNormal
@@ -36,6 +37,7 @@ __all__ = [
     "Family",
     "Fixed",
     "Gamma",
+    "Geometric",
     "Interval",
     "Level",
     "Levels",
@@ -65,6 +67,7 @@ FAMILIES: dict[str, type[Family]] = {
         Exponential,
         Fixed,
         Gamma,
+        Geometric,
         LogNormal,
         MultivariateNormal,
         NegativeBinomial,

@@ -31,6 +31,9 @@ DENSITIES: list[tuple[Any, Any, list[float]]] = [  # with the edges of the suppo
     (sm.Exponential(4.0), stats.expon(scale=0.25), [0.0, 5e-324, 1e70]),
     (sm.Poisson(3.5), stats.poisson(3.5), [0, 1, 1000]),
     (sm.Poisson(1e-6), stats.poisson(1e-6), [0, 1, 30]),
+    (sm.Geometric(0.2), stats.geom(0.2, loc=-1), [0, 1, 1000]),
+    (sm.Geometric(1e-9), stats.geom(1e-9, loc=-1), [0, 1, 10**12]),
+    (sm.Geometric(1 - 1e-9), stats.geom(1 - 1e-9, loc=-1), [0, 1, 30]),
     (sm.Bernoulli(0.8), stats.bernoulli(0.8), [0, 1]),
     (sm.Binomial(10, 0.4), stats.binom(10, 0.4), [0, 10]),
     (sm.Binomial(1000, 1e-9), stats.binom(1000, 1e-9), [0, 1, 1000]),
@@ -120,6 +123,12 @@ OPTIMA = [
         sm.Exponential(1), lambda r: stats.expon(scale=exp(-r)), lambda f: [log(f.rate)], RNG.exponential(3.0, 500)
     ),
     Optimum(sm.Poisson(1), lambda r: stats.poisson(exp(r)), lambda f: [log(f.rate)], RNG.poisson(4.0, 500)),
+    Optimum(
+        sm.Geometric(0.5),
+        lambda p: stats.geom(expit(p), loc=-1),
+        lambda f: [logit(f.p)],
+        RNG.geometric(0.2, 500) - 1,
+    ),
     Optimum(sm.Bernoulli(0.5), lambda p: stats.bernoulli(expit(p)), lambda f: [logit(f.p)], RNG.integers(2, size=500)),
     Optimum(sm.Binomial(9, 0.5), lambda p: stats.binom(9, expit(p)), lambda f: [logit(f.p)], RNG.binomial(9, 0.2, 500)),
     Optimum(
@@ -227,6 +236,7 @@ PARTITIONS: dict[str, tuple[list[float], Callable[..., Any], Any, list[float], C
     ),
     "Exponential": ([-0.4], lambda r: sm.Exponential(-r), 2.0, [2.0], first),
     "Poisson": ([1.1], lambda r: sm.Poisson(exp(r)), 2, [2.0], first),
+    "Geometric": ([-0.4], lambda a: sm.Geometric(-math.expm1(a)), 2, [2.0], first),
     "Bernoulli": ([0.6], lambda p: sm.Bernoulli(expit(p)), 1, [1.0], first),
     "Binomial": ([-0.6], lambda p: sm.Binomial(9, expit(p)), 4, [4.0], first),
     "Categorical": ([0.4, -0.7], levels_of, "a", [1.0, 0.0], lambda f: list(f.probabilities.values())[:2]),
