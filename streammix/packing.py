@@ -240,6 +240,8 @@ def _named(kind: str, rows: int, width: int) -> list[tuple[str, int]]:
         return [("total", 1), ("counts", rows - 1)]
     if kind in ("gamma", "beta", "dirichlet", "negative_binomial"):
         return [("mean", rows // 2), ("gap", rows // 2)]
+    if kind == "inverse_gaussian":
+        return [("mean", 1), ("spread", 1)]
     if kind == "vonmises":
         return [("anchor", 2), ("spread", 1), ("across", 1)]
     if kind == "student":

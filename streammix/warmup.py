@@ -398,6 +398,8 @@ def _standardised(layout: Sequence[tuple[str, list[int], int, bool, Any]], colum
             bare = kind.removeprefix(INFLATING)
             if bare == "gamma":
                 values = np.cbrt(values)
+            elif bare == "inverse_gaussian":
+                values = np.log(values)
             elif bare in ("beta", "dirichlet", "negative_binomial"):
                 values = np.sqrt(values)
             finite = np.isfinite(values)

@@ -76,6 +76,7 @@ FAMILIES: dict[str, Callable[..., Any]] = {
     "categorical": sm.Categorical,
     "fixed": sm.Fixed,
     "gamma": sm.Gamma,
+    "inverse_gaussian": sm.InverseGaussian,
     "beta": sm.Beta,
     "dirichlet": sm.Dirichlet,
     "negative_binomial": sm.NegativeBinomial,
@@ -96,6 +97,7 @@ PARAMETERS = {
     "categorical": ("probabilities",),
     "fixed": ("distribution",),
     "gamma": ("shape", "scale"),
+    "inverse_gaussian": ("mean", "shape"),
     "beta": ("a", "b"),
     "dirichlet": ("concentration",),
     "negative_binomial": ("mean", "size"),
@@ -245,6 +247,12 @@ BLOCKS = {
         lambda k: ("gamma", 2.0 + k, 0.5 + k),
         lambda rng, z: (float(rng.gamma(1.5 + 2.0 * z, 1.0 + z)),),
         sm.Gamma(),
+    ),
+    "inverse_gaussian": Block(
+        ("latency",),
+        lambda k: ("inverse_gaussian", 1.0 + 2.0 * k, 3.0 + k),
+        lambda rng, z: (float(rng.wald(1.0 + 3.0 * z, 4.0)),),
+        sm.InverseGaussian(),
     ),
     "beta": Block(
         ("share",),

@@ -20,7 +20,8 @@
 #define LARGEST 1e75 /* of a deviation and of a factor's entry: their products stay finite */
 
 enum { NORMAL, LOGNORMAL, MVN, EXPONENTIAL, POISSON, BERNOULLI, BINOMIAL, CATEGORICAL, EXTERNAL, GAMMA, DIRICHLET,
-       NEGATIVE_BINOMIAL, VONMISES, STUDENT, UNIFORM, INFLATED, GEOMETRIC };
+       NEGATIVE_BINOMIAL, VONMISES, STUDENT, UNIFORM, INFLATED, GEOMETRIC,
+       INVERSE_GAUSSIAN };
 enum { FULL, PARTIAL, ABSENT, OUTSIDE };
 enum { LEARNT = 0, IMPOSSIBLE = 1, FORK = 2 };
 
@@ -50,6 +51,8 @@ enum { LEARNT = 0, IMPOSSIBLE = 1, FORK = 2 };
  *             mean 1 - cos d, mean sin d    kappa, density^2
  * STUDENT     anchor, offset, mean u d^2,   df, scale^2, ...   scale   S0, S1, S2, S3
  *             mean u, mean u - 1 - log u
+ * INVERSE_    mean, spread                  shape,             spread  S1, squares
+ *   GAUSSIAN                                shape/mean, 1/mean
  * UNIFORM     width                         1/width            -       -
  * INFLATED    the inner's, kept,            the inner's,       inner's, inner's,
  *             structural                    five shares        shares   shares

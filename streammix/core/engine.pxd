@@ -22,6 +22,7 @@ cdef extern from "engine.h":
     enum: UNIFORM
     enum: INFLATED
     enum: GEOMETRIC
+    enum: INVERSE_GAUSSIAN
     ctypedef struct block:
         int kind, units, width, inner, fixed
         long size

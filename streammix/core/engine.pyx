@@ -26,6 +26,7 @@ KINDS = {
     "bernoulli": BERNOULLI, "binomial": BINOMIAL, "categorical": CATEGORICAL, "external": EXTERNAL,
     "gamma": GAMMA, "beta": DIRICHLET, "dirichlet": DIRICHLET, "negative_binomial": NEGATIVE_BINOMIAL,
     "vonmises": VONMISES, "student": STUDENT, "uniform": UNIFORM, "geometric": GEOMETRIC,
+    "inverse_gaussian": INVERSE_GAUSSIAN,
 }
 INFLATING = "inflated "  # before the name of the family inside
 GROUP = 8  # components come in groups of this many lanes
@@ -57,6 +58,7 @@ def rows_of(str kind, size):
         "vonmises": (4, 4, 1, 2),
         "student": (5, 6, 1, 4),
         "uniform": (1, 1, 1, 0),
+        "inverse_gaussian": (2, 3, 1, 2),
     }[kind]
 
 

@@ -15,6 +15,7 @@ from streammix.families.exponential import Exponential
 from streammix.families.fixed import Fixed
 from streammix.families.gamma import Gamma
 from streammix.families.geometric import Geometric
+from streammix.families.inverse_gaussian import InverseGaussian
 from streammix.families.levels import Level, Levels, Probabilities, as_level
 from streammix.families.lognormal import LogNormal
 from streammix.families.multivariate_normal import MultivariateNormal
@@ -39,6 +40,7 @@ __all__ = [
     "Gamma",
     "Geometric",
     "Interval",
+    "InverseGaussian",
     "Level",
     "Levels",
     "LogNormal",
@@ -68,6 +70,7 @@ FAMILIES: dict[str, type[Family]] = {
         Fixed,
         Gamma,
         Geometric,
+        InverseGaussian,
         LogNormal,
         MultivariateNormal,
         NegativeBinomial,

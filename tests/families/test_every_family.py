@@ -38,6 +38,8 @@ DENSITIES: list[tuple[Any, Any, list[float]]] = [  # with the edges of the suppo
     (sm.Binomial(10, 0.4), stats.binom(10, 0.4), [0, 10]),
     (sm.Binomial(1000, 1e-9), stats.binom(1000, 1e-9), [0, 1, 1000]),
     (sm.Gamma(2.5, 3.0), stats.gamma(2.5, scale=3), [1e-300, 1e-9, 1e6]),
+    (sm.InverseGaussian(3.0, 2.0), stats.invgauss(1.5, scale=2), [1e-250, 1e-9, 3.0, 1e6]),
+    (sm.InverseGaussian(1e-3, 1e3), stats.invgauss(1e-6, scale=1e3), [1e-250, 1e-3, 1.0]),
     (sm.Beta(2.0, 0.7), stats.beta(2, 0.7), [1e-300, 1e-9, 1 - 2**-53]),
     (sm.NegativeBinomial(3.0, 2.0), stats.nbinom(2, 0.4), [0, 1, 1000]),
     (sm.StudentT(4.0, 1.0, 2.0), stats.t(4, 1, 2), [-1e70, 1e70, 1.0]),
@@ -136,6 +138,12 @@ OPTIMA = [
         lambda a, s: stats.gamma(exp(a), scale=exp(s)),
         lambda f: [log(f.shape), log(f.scale)],
         RNG.gamma(2.5, 3.0, 500),
+    ),
+    Optimum(
+        sm.InverseGaussian(1, 1),
+        lambda m, s: stats.invgauss(exp(m - s), scale=exp(s)),
+        lambda f: [log(f.mean), log(f.shape)],
+        RNG.wald(3.0, 5.0, 500),
     ),
     Optimum(
         sm.Beta(1, 1), lambda a, b: stats.beta(exp(a), exp(b)), lambda f: [log(f.a), log(f.b)], RNG.beta(2, 0.7, 500)
@@ -246,6 +254,13 @@ PARTITIONS: dict[str, tuple[list[float], Callable[..., Any], Any, list[float], C
         2.0,
         [log(2.0), 2.0],
         lambda f: [*log_means(f), f.expectation()],
+    ),
+    "InverseGaussian": (
+        [-0.4, -0.9],
+        lambda a, b: sm.InverseGaussian(math.sqrt(b / a), -2 * b),
+        2.0,
+        [2.0, 0.5],
+        lambda f: [f.mean, (1 + float(f.statistics()[1])) / f.mean],
     ),
     "Beta": ([1.0, -0.3], lambda a, b: sm.Beta(a + 1, b + 1), 0.3, [log(0.3), log(0.7)], log_means),
     "Dirichlet": (
