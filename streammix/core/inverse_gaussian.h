@@ -6,6 +6,7 @@
 #define LEAST_SPREAD 1e-12
 #define LARGEST_SPREAD 1e12
 #define LARGEST_SQUARE 1e200 /* x and its mean may be 5e-324 and 1e70 */
+#define LEAST_EXPONENT -1e190 /* a log density times a record's weight stays finite */
 
 static inline vd inverse_gaussian_square(vd x, vd mean, vd inverse) {
     vd d = x - mean;
@@ -18,7 +19,7 @@ static inline vd inverse_gaussian_moment(vd x, vd mean, vd inverse) {
 }
 
 static inline vd inverse_gaussian_exponent(vd x, vd mean, vd ratio, vd inverse) {
-    return -0.5 * ratio * inverse_gaussian_square(x, mean, inverse);
+    return vmax(-0.5 * ratio * inverse_gaussian_square(x, mean, inverse), all(LEAST_EXPONENT));
 }
 
 /* what a record adds to every component: the rest of the density is root of shape / (2 pi) */
