@@ -67,6 +67,9 @@ def _moments(kind: str, size: Any, values: FloatArray, middle: FloatArray) -> Fl
         ratio, excess = np.log(means / middles), (means - middles) / middles
         excess -= np.log1p(excess)
         return np.stack([means, gaps + excess, ratio - gaps], axis=1).reshape(-1, values.shape[1])
+    if kind == "inverse_gaussian":
+        distance = (values[0] - middle[0]) / middle[0]
+        return np.stack([values[0], (values[1] + distance**2) / (1.0 + distance)])
     if kind == "vonmises":
         return values[2:4]
     if kind == "student":

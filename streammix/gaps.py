@@ -1,5 +1,7 @@
 """What the families of gamma functions start from and show: means, and gaps between log of mean and mean of log.
 
+In the place of a gap an inverse Gaussian has its spread, the mean of x times that of 1 / x, less 1.
+
 A prior for a group of shares is one number, its spread: the mean-weighted gaps over the degrees of freedom, which is
 about 1 / (2 concentration) whatever the means are; the core makes each share's gap of it.
 """
@@ -17,7 +19,7 @@ __all__ = ["GAPS", "check_given", "fill_gaps", "gap_parameters", "gap_priors", "
 
 FloatArray = NDArray[np.float64]
 
-GAPS = ("gamma", "beta", "dirichlet", "negative_binomial")
+GAPS = ("gamma", "beta", "dirichlet", "negative_binomial", "inverse_gaussian")
 LEAST = 1e-9  # the gap of a field that is constant: a shape of 5e8
 
 
@@ -35,7 +37,10 @@ def check_given(kind: str, parameters: Sequence[Any], means: FloatArray, names: 
         return
     shapes = {"gamma": parameters[:1], "negative_binomial": parameters[1:]}.get(kind, np.ravel(parameters))
     name = {"gamma": "shape", "negative_binomial": "size"}.get(kind, "concentration")
-    for what, values, low, high in ((name, shapes, 1e-6, 1e10), ("mean", np.ravel(means), 1e-150, 1e100)):
+    bounds = (1e-6, 1e10)
+    if kind == "inverse_gaussian":
+        name, shapes, bounds = "shape over the mean", [parameters[1] / parameters[0]], (1e-12, 1e12)
+    for what, values, low, high in ((name, shapes, *bounds), ("mean", np.ravel(means), 1e-150, 1e100)):
         for value in values:
             if not low <= value <= high:
                 text = f"a {what} must lie between {low:g} and {high:g}, not {float(value)!r}"
@@ -48,6 +53,8 @@ def gap_parameters(kind: str, size: int, statistics: FloatArray, theta: FloatArr
         return float(theta[0]), float(statistics[0] / theta[0])
     if kind == "dirichlet":
         return (tuple(theta[:size].tolist()),)
+    if kind == "inverse_gaussian":
+        return float(statistics[0]), float(theta[0])
     first, second = theta[:2].tolist()
     return (first, second) if kind == "beta" else (second, first)
 
@@ -101,6 +108,12 @@ def _statistics(kind: str, cells: Sequence[FloatArray]) -> tuple[FloatArray, Flo
             return np.array([0.5 / (seen.size + 1)]), np.array([digamma_gap(1.0)])
         excess = max(float(seen.var()) - mean, 0.01 * mean) / mean**2  # 1 / size, by moments
         return np.array([mean]), np.array([digamma_gap(1.0 / excess)])
+    if kind == "inverse_gaussian":
+        seen = cells[0][np.isfinite(cells[0])]
+        mean = max(float(seen.mean()), 1e-150) if seen.size else 1.0
+        deviations = seen - mean
+        spread = float(np.mean(deviations / mean * (deviations / np.maximum(seen, 1e-200)))) if seen.size else 1.0
+        return np.array([mean]), np.array([min(max(spread, LEAST), 1e12)])
     half = len(cells) // 2
     pairs = [_mean_and_gap(*pair) for pair in zip(cells[:half], cells[half:], strict=True)]
     means, gaps = np.array([mean for mean, _ in pairs]), np.array([gap for _, gap in pairs])

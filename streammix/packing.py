@@ -169,7 +169,7 @@ def _check_pending(pending: FloatArray, layout: Layout) -> None:
         _check_pairs(kind, size, pending[:, columns])
         bare = kind.removeprefix(INFLATING)
         highest = {"categorical": size - 1 if kind == "categorical" else 0, "binomial": size}.get(
-            bare, math.inf if bare in ("poisson", "negative_binomial") else None
+            bare, math.inf if bare in ("poisson", "negative_binomial", "geometric") else None
         )
         if highest is None:
             continue
@@ -240,6 +240,8 @@ def _named(kind: str, rows: int, width: int) -> list[tuple[str, int]]:
         return [("total", 1), ("counts", rows - 1)]
     if kind in ("gamma", "beta", "dirichlet", "negative_binomial"):
         return [("mean", rows // 2), ("gap", rows // 2)]
+    if kind == "inverse_gaussian":
+        return [("mean", 1), ("spread", 1)]
     if kind == "vonmises":
         return [("anchor", 2), ("spread", 1), ("across", 1)]
     if kind == "student":

@@ -398,6 +398,8 @@ def _standardised(layout: Sequence[tuple[str, list[int], int, bool, Any]], colum
             bare = kind.removeprefix(INFLATING)
             if bare == "gamma":
                 values = np.cbrt(values)
+            elif bare == "inverse_gaussian":
+                values = np.log(values)
             elif bare in ("beta", "dirichlet", "negative_binomial"):
                 values = np.sqrt(values)
             finite = np.isfinite(values)
@@ -405,7 +407,7 @@ def _standardised(layout: Sequence[tuple[str, list[int], int, bool, Any]], colum
                 finite &= (values != 0.0) | (bare == "lognormal")
                 marks = np.isfinite(values) & ~finite if bare != "lognormal" else np.isneginf(values)
                 points.append((marks - marks.mean()) / max(marks.std(), 1e-6))
-            if bare in ("exponential", "poisson"):
+            if bare in ("exponential", "poisson", "geometric"):
                 values = np.sqrt(np.where(finite, values, 0.0))
             if kind == "student":  # what lies far out must not have clusters of its own
                 mean, variance = _middle(values[finite])

@@ -143,6 +143,8 @@ def log_density(distribution: Any, x: Any) -> Decimal:
                 p = Fraction(p)
                 choices = log_factorial(n) - log_factorial(x) - log_factorial(n - x)
                 return choices + Decimal(x) * log_of(p) + Decimal(n - x) * log_of(1 - p)
+            case ("geometric", p):
+                return log_of(Fraction(p)) + Decimal(x) * log_of(1 - Fraction(p))
             case ("bernoulli", p):
                 return log_of(Fraction(p) if x else 1 - Fraction(p))
     raise AssertionError(distribution)

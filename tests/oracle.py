@@ -7,6 +7,7 @@ A *component* is a dict from a field, or a tuple of fields, to its distribution 
     ("normal", mean, variance)      ("mvn", mean, covariance)       ("lognormal", mean, variance)
     ("exponential", rate)           ("poisson", rate)               ("bernoulli", p)
     ("binomial", n, p)              ("categorical", {level: p})     ("fixed", frozen scipy distribution)
+    ("geometric", p)                ("inverse_gaussian", mean, shape)
     ("vonmises", mean, concentration, period)                       ("student", df, location, scale)
     ("uniform", low, high)         ("inflated", zero, distribution of the others)
     and those of oracle_gamma
@@ -84,6 +85,10 @@ def scipy_log_density(distribution: tuple[Any, ...], x: Array) -> Any:
             return stats.expon.logpdf(x, scale=1 / rate)
         case ("poisson", rate):
             return stats.poisson.logpmf(x, rate)
+        case ("inverse_gaussian", mean, shape):
+            return stats.invgauss.logpdf(x, mean / shape, scale=shape)
+        case ("geometric", p):
+            return stats.geom.logpmf(x, p, loc=-1)
         case ("bernoulli", p):
             return stats.bernoulli.logpmf(x, p)
         case ("binomial", n, p):
@@ -222,6 +227,8 @@ def sums(field: Field, distribution: tuple[Any, ...], records: Sequence[Record],
         rate = (df + ((x - location) / scale) ** 2) / 2
         u, log_u = (df + 1) / 2 / rate, special.digamma((df + 1) / 2) - np.log(rate)
         return [mass, *(float(r[seen] @ moment) for moment in (u, u * x, u * x * x, log_u))]
+    if kind == "inverse_gaussian":
+        return [mass, float(r[seen] @ x), float(r[seen] @ (1 / x))]
     if kind == "lognormal":
         x = np.log(x)
     powers = [x, x * x] if kind in ("normal", "lognormal") else [x]
@@ -238,6 +245,10 @@ def statistics_of(distribution: tuple[Any, ...], mass: float) -> list[Any]:
             return [mass, mass * mean, mass * (np.asarray(covariance, float) + np.outer(mean, mean))]
         case ("exponential", rate):
             return [mass, mass / rate]
+        case ("inverse_gaussian", mean, shape):
+            return [mass, mass * mean, mass * (1 / mean + 1 / shape)]
+        case ("geometric", p):
+            return [mass, mass * (1 - p) / p]
         case ("poisson" | "bernoulli", expectation):
             return [mass, mass * expectation]
         case ("binomial", n, p):
@@ -273,6 +284,10 @@ def maximize(distribution: tuple[Any, ...], statistics: Sequence[Any]) -> tuple[
             return ("mvn", means[0], means[1] - np.outer(means[0], means[0]))
         case "exponential":
             return ("exponential", 1 / means[0])
+        case "inverse_gaussian":
+            return ("inverse_gaussian", means[0], 1 / (means[1] - 1 / means[0]))
+        case "geometric":
+            return ("geometric", 1 / (1 + means[0]))
         case "poisson" | "bernoulli":
             return (distribution[0], means[0])
         case "binomial":
@@ -407,6 +422,10 @@ def expectation(distribution: tuple[Any, ...]) -> Any:
             return stats.lognorm.mean(math.sqrt(variance), scale=math.exp(mean))
         case ("exponential", rate):
             return 1 / rate
+        case ("inverse_gaussian", mean, _):
+            return mean
+        case ("geometric", p):
+            return (1 - p) / p
         case ("poisson" | "bernoulli", value):
             return value
         case ("binomial", n, p):

@@ -28,7 +28,9 @@ from streammix.families import (
     Family,
     Fixed,
     Gamma,
+    Geometric,
     Interval,
+    InverseGaussian,
     LogNormal,
     MultivariateNormal,
     NegativeBinomial,
@@ -50,9 +52,11 @@ GIVEN: list[tuple[Family, Any]] = [
     (LogNormal(0.5, 0.25), scipy.stats.lognorm(s=0.5, scale=math.exp(0.5))),
     (Exponential(4), scipy.stats.expon(scale=0.25)),
     (Poisson(3.5), scipy.stats.poisson(3.5)),
+    (Geometric(0.2), scipy.stats.geom(0.2, loc=-1)),
     (Bernoulli(0.8), scipy.stats.bernoulli(0.8)),
     (Binomial(10, 0.4), scipy.stats.binom(10, 0.4)),
     (Gamma(2.5, 3), scipy.stats.gamma(2.5, scale=3)),
+    (InverseGaussian(3, 2), scipy.stats.invgauss(1.5, scale=2)),
     (Beta(2, 0.7), scipy.stats.beta(2, 0.7)),
     (NegativeBinomial(3, 2), scipy.stats.nbinom(2, 0.4)),
     (StudentT(30, 1, 2), scipy.stats.t(30, 1, 2)),
@@ -64,11 +68,13 @@ LEARNT: list[Family] = [
     LogNormal(),
     Exponential(),
     Poisson(),
+    Geometric(),
     Bernoulli(),
     Binomial(7),
     MultivariateNormal(),
     Categorical(),
     Gamma(),
+    InverseGaussian(),
     Beta(),
     Dirichlet(),
     NegativeBinomial(),
@@ -111,11 +117,13 @@ SIMPLE = st.one_of(
     st.builds(LogNormal, REALS, POSITIVES),
     st.builds(Exponential, POSITIVES),
     st.builds(Poisson, POSITIVES),
+    st.builds(Geometric, SHARES.filter(lambda p: p > 0)),
     st.builds(Bernoulli, SHARES),
     st.builds(Binomial, st.integers(1, 2**53), SHARES),
     covariances(),
     categoricals(),
     st.builds(Gamma, POSITIVES, POSITIVES),
+    st.builds(InverseGaussian, POSITIVES, POSITIVES),
     st.builds(Beta, POSITIVES, POSITIVES),
     st.builds(Dirichlet, st.lists(POSITIVES, min_size=2, max_size=5)),
     st.builds(NegativeBinomial, POSITIVES, POSITIVES),
@@ -219,6 +227,8 @@ def test_statistics_are_the_inverse_of_the_m_step() -> None:
     assert statistics(MultivariateNormal([0, 1], COVARIANCE)) == [[0.0, 1.0], COVARIANCE]
     assert statistics(Exponential(4)) == [0.25]
     assert statistics(Poisson(3.5)) == [3.5]
+    assert statistics(Geometric(0.2)) == [4.0]
+    assert statistics(InverseGaussian(3, 2)) == [3.0, 1.5]
     assert statistics(Bernoulli(0.8)) == [0.8]
     assert statistics(Binomial(10, 0.4)) == [4.0]
     assert statistics(Categorical({"a": 0.75, "b": 0.25})) == [[0.75, 0.25]]
@@ -274,6 +284,7 @@ INSIDE_OUTSIDE: list[tuple[Family, list[Any], list[Any]]] = [
     (LogNormal(), [5e-324, 1e300], [0, -0.0, -1, math.inf, math.nan]),
     (Exponential(), [0, 1e300], [-1e-300, math.inf, math.nan]),
     (Poisson(), [0, 1, 10**15], [-1, 0.5, math.inf, math.nan, 10**400]),
+    (Geometric(), [0, 1, 10**15], [-1, 0.5, math.inf, math.nan]),
     (Bernoulli(), [0, 1, True, False, 1.0], [2, -1, 0.5, math.nan]),
     (Binomial(10), [0, 10, 3.0], [11, -1, 2.5, math.nan]),
     (
@@ -282,6 +293,7 @@ INSIDE_OUTSIDE: list[tuple[Family, list[Any], list[Any]]] = [
         [0.5, math.nan, [], {}, b"a"],
     ),
     (Gamma(), [5e-324, 1e300], [0, -1, math.inf, math.nan]),
+    (InverseGaussian(), [5e-324, 1e300], [0, -1, math.inf, math.nan]),
     (Beta(), [5e-324, 0.5, 1 - 2**-53], [0, 1, math.nan]),
     (Dirichlet(), [5e-324, 0.5, 1 - 2**-53], [0, 1, math.nan]),
     (NegativeBinomial(), [0, 1, 10**15], [-1, 0.5, math.inf, math.nan]),
@@ -333,6 +345,9 @@ def test_open_and_closed_ends(end: float) -> None:
         (lambda: LogNormal(0, -1), "LogNormal: variance must be a positive number"),
         (lambda: Exponential(0), "Exponential: rate must be a positive number"),
         (lambda: Poisson(-1), "Poisson: rate must be a positive number"),
+        (lambda: InverseGaussian(1, 0), "InverseGaussian: shape must be a positive number, not 0"),
+        (lambda: InverseGaussian(1), "InverseGaussian: shape is missing"),
+        (lambda: Geometric(0), "Geometric: p must be a number above 0, up to 1, not 0"),
         (lambda: Bernoulli(1.01), "Bernoulli: p must be a number from 0 to 1, not 1.01"),
         (lambda: Binomial(10, -0.1), "Binomial: p must be a number from 0 to 1"),
         (lambda: Binomial(0), "Binomial: n must be a whole number from 1"),

@@ -22,6 +22,8 @@ table = pa.table({
     "a": gap(rng.normal(5.0 * z)), "b": gap(rng.lognormal(z / 2)), "c": gap(rng.poisson(1 + 4 * z)),
     "d": gap(rng.random(n) < 0.2 + 0.3 * z), "e": gap(rng.exponential(1.0 + z)),
     "g": gap(np.array(list("xyzw"))[rng.integers(4, size=n)]), "h": gap(rng.binomial(10, 0.2 + 0.3 * z)),
+    "f": gap(rng.geometric(0.4 / (1 + z)) - 1),
+    "y": gap(rng.wald(1.0 + z, 3.0)),
     "k": gap(rng.gamma(0.7 + 2 * z, 2.0)), "l": gap(rng.beta(1.0 + z, 3.0)),
     "m": gap(rng.negative_binomial(2, 0.5 / (1 + z))),
     "p": gap(shares[:, 0]), "q": gap(shares[:, 1]), "r": gap(shares[:, 2]),
@@ -32,7 +34,8 @@ table = pa.table({
     "x": gap(rng.gamma(0.7 + 2 * z, 2.0) * (rng.random(n) < 0.7)),
 })
 fields = {"a": sm.Normal(), "b": sm.LogNormal(), "c": sm.Poisson(), "d": sm.Bernoulli(), "e": sm.Exponential(),
-          "g": sm.Categorical(), "h": sm.Binomial(10), "k": sm.Gamma(), "l": sm.Beta(), "m": sm.NegativeBinomial(),
+          "f": sm.Geometric(), "g": sm.Categorical(), "h": sm.Binomial(10), "y": sm.InverseGaussian(),
+          "k": sm.Gamma(), "l": sm.Beta(), "m": sm.NegativeBinomial(),
           ("p", "q", "r"): sm.Dirichlet(), ("u", "v", "w"): sm.MultivariateNormal(),
           "i": sm.VonMises(period=360), "j": sm.StudentT(), "n": sm.Uniform(0, 1),
           "o": sm.ZeroInflated(family=sm.Poisson()), "s": sm.ZeroInflated(family=sm.LogNormal()),

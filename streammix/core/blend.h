@@ -67,6 +67,9 @@ static void block_blend(engine *e, const block *b, int k, const double *acc, con
                           s + (b->size + j) * kpad);
             }
             break;
+        case INVERSE_GAUSSIAN:
+            inverse_gaussian_blend(CONST_AT(acc) / n, CONST_AT(acc + kpad) / n, rho, s, kpad);
+            break;
         case VONMISES:
             for (int i = 0; i < 2; i++) {
                 double *mean = s + (2 + i) * kpad;

@@ -21,7 +21,8 @@
 #define LARGEST 1e75 /* of a deviation and of a factor's entry: their products stay finite */
 
 enum { NORMAL, LOGNORMAL, MVN, EXPONENTIAL, POISSON, BERNOULLI, BINOMIAL, CATEGORICAL, EXTERNAL, GAMMA, DIRICHLET,
-       NEGATIVE_BINOMIAL, VONMISES, STUDENT, UNIFORM, INFLATED };
+       NEGATIVE_BINOMIAL, VONMISES, STUDENT, UNIFORM, INFLATED, GEOMETRIC,
+       INVERSE_GAUSSIAN };
 enum { FULL, PARTIAL, ABSENT, OUTSIDE };
 enum { LEARNT = 0, IMPOSSIBLE = 1, FORK = 2 };
 
@@ -36,6 +37,7 @@ enum { LEARNT = 0, IMPOSSIBLE = 1, FORK = 2 };
  * EXPONENTIAL mean                          rate               mean    S1
  * POISSON     mean                          rate, log rate     mean    S1
  * BERNOULLI   mean                          p, 1-p             mean    S1
+ * GEOMETRIC   mean                          p, log p, log 1-p  mean    S1
  * BINOMIAL    mean                          p, log p, log 1-p  mean    S1
  * CATEGORICAL total, counts[V]              slope, floor       beta    counts[V]
  * EXTERNAL    none: the column holds log densities
@@ -50,6 +52,8 @@ enum { LEARNT = 0, IMPOSSIBLE = 1, FORK = 2 };
  *             mean 1 - cos d, mean sin d    kappa, density^2
  * STUDENT     anchor, offset, mean u d^2,   df, scale^2, ...   scale   S0, S1, S2, S3
  *             mean u, mean u - 1 - log u
+ * INVERSE_    mean, spread                  shape,             spread  S1, squares
+ *   GAUSSIAN                                shape/mean, 1/mean
  * UNIFORM     width                         1/width            -       -
  * INFLATED    the inner's, kept,            the inner's,       inner's, inner's,
  *             structural                    five shares        shares   shares

@@ -21,6 +21,8 @@ cdef extern from "engine.h":
     enum: STUDENT
     enum: UNIFORM
     enum: INFLATED
+    enum: GEOMETRIC
+    enum: INVERSE_GAUSSIAN
     ctypedef struct block:
         int kind, units, width, inner, fixed
         long size

@@ -25,7 +25,8 @@ KINDS = {
     "normal": NORMAL, "lognormal": LOGNORMAL, "mvn": MVN, "exponential": EXPONENTIAL, "poisson": POISSON,
     "bernoulli": BERNOULLI, "binomial": BINOMIAL, "categorical": CATEGORICAL, "external": EXTERNAL,
     "gamma": GAMMA, "beta": DIRICHLET, "dirichlet": DIRICHLET, "negative_binomial": NEGATIVE_BINOMIAL,
-    "vonmises": VONMISES, "student": STUDENT, "uniform": UNIFORM,
+    "vonmises": VONMISES, "student": STUDENT, "uniform": UNIFORM, "geometric": GEOMETRIC,
+    "inverse_gaussian": INVERSE_GAUSSIAN,
 }
 INFLATING = "inflated "  # before the name of the family inside
 GROUP = 8  # components come in groups of this many lanes
@@ -45,6 +46,7 @@ def rows_of(str kind, size):
         "mvn": (3 * size + size * (size - 1) // 2, 3 * size + 2, size, size + size * (size + 1) // 2),
         "exponential": (1, 1, 1, 1),
         "poisson": (1, 2, 1, 1),
+        "geometric": (1, 3, 1, 1),
         "bernoulli": (1, 2, 1, 1),
         "binomial": (1, 3, 1, 1),
         "categorical": (1 + size, 2, 1, size),
@@ -56,6 +58,7 @@ def rows_of(str kind, size):
         "vonmises": (4, 4, 1, 2),
         "student": (5, 6, 1, 4),
         "uniform": (1, 1, 1, 0),
+        "inverse_gaussian": (2, 3, 1, 2),
     }[kind]
 
 

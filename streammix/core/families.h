@@ -63,6 +63,16 @@ static inline void poisson_maximize(vd mean, vd prior, vd kappa, double *theta, 
     AT(theta + kpad) = vlog(rate);
 }
 
+static inline vd geometric_exponent(vd x, vd log_p, vd log_q) { return x * log_q + log_p; }
+
+static inline void geometric_maximize(vd mean, vd prior, vd kappa, double *theta, int kpad) {
+    vd m = vmax(shrink(mean, prior, kappa), all(SMALLEST)), p = 1.0 / (1.0 + m), q = m * p;
+    vi rare = p < 0.5;
+    AT(theta) = p;
+    AT(theta + kpad) = select_(rare, vlog(p), vlog_complement(vmin(q, all(0.5))));
+    AT(theta + 2 * kpad) = select_(rare, vlog_complement(vmin(p, all(0.5))), vlog(q));
+}
+
 static inline void bernoulli_density(density *a, vd x, vd p, vd q) {
     times(a, vmax(select_(x > 0.5, p, q), all(SMALLEST)));
 }

@@ -5,6 +5,7 @@
 #include "families.h"
 #include "gamma.h"
 #include "families_gamma.h"
+#include "inverse_gaussian.h"
 #include "circle.h"
 #include "inflated.h"
 #include "missing.h"

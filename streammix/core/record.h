@@ -70,6 +70,14 @@ static inline __attribute__((always_inline)) void block_density(const engine *e,
             else outside(x, dead);
         }
         break;
+    case GEOMETRIC:
+        for (int u = 0; u < b->units; u++) {
+            double x = row[b->column[u]];
+            const double *t = b->theta + u * 3 * kpad + k;
+            if (x < INFINITY) a->sum += geometric_exponent(all(x), CONST_AT(t + kpad), CONST_AT(t + 2 * kpad));
+            else outside(x, dead);
+        }
+        break;
     case BERNOULLI:
         for (int u = 0; u < b->units; u++) {
             double x = row[b->column[u]];
@@ -121,6 +129,19 @@ static inline __attribute__((always_inline)) void block_density(const engine *e,
             double x = row[b->column[u]];
             if (x < INFINITY) a->sum += negative_binomial_exponent(all(x), latent_of(b->theta + u * 4 * kpad + k, kpad));
             else outside(x, dead);
+        }
+        break;
+    case INVERSE_GAUSSIAN:
+        for (int u = 0; u < b->units; u++) {
+            double x = row[b->column[u]];
+            const double *t = b->theta + u * 3 * kpad + k;
+            if (x < INFINITY) {
+                a->sum += inverse_gaussian_exponent(all(x), CONST_AT(b->stat + u * 2 * kpad + k), CONST_AT(t + kpad),
+                                                    CONST_AT(t + 2 * kpad)) - HALF_LOG_2PI;
+                times_root(a, CONST_AT(t));
+            } else
+                outside(x, dead);
+            if ((u & 63) == 63) renormalise(a);
         }
         break;
     case EXTERNAL:
@@ -192,6 +213,11 @@ static double log_volume(const block *b, int u, const double *row) {
     return sum;
 }
 
+/* whether a family's density has a factor that is the same for all components, beside those that have cases of their own */
+static inline int adds_to_all(int kind) {
+    return makes_zeros(kind) || kind == LOGNORMAL || kind == GAMMA || kind == INVERSE_GAUSSIAN;
+}
+
 /* what does not depend on the component */
 static inline void prepare(engine *e, const double *row) {
     e->whole = is_whole(row, e->n_columns);
@@ -217,12 +243,13 @@ static inline void prepare(engine *e, const double *row) {
             }
         } else {
             const int inflated = b->kind == INFLATED, kind = inflated ? b->inner : b->kind;
-            for (int u = 0; u < b->units && (makes_zeros(kind) || kind == LOGNORMAL || kind == GAMMA); u++) {
+            for (int u = 0; u < b->units && adds_to_all(kind); u++) {
                 double x = row[b->column[u * b->width]];
                 if (!(x < INFINITY) || (inflated && is_zero(b, x))) continue;
                 if (kind == GAMMA) c -= row[b->column[u * b->width] + 1];
                 if (kind == NEGATIVE_BINOMIAL) c += log_count_constant(x);
                 if (kind == LOGNORMAL) c -= x;
+                if (kind == INVERSE_GAUSSIAN) c += inverse_gaussian_common(x);
                 if (kind == POISSON) c -= log_factorial(x);
                 if (kind == BINOMIAL) c += log_choose(b->size, x);
             }
@@ -406,8 +433,10 @@ static inline void block_maximize(const engine *e, const block *b, int k) {
         case GAMMA: gamma_maximize(s, p, kappa, t, kpad); break;
         case DIRICHLET: dirichlet_maximize(b->size, s, p, kappa, t, kpad); break;
         case NEGATIVE_BINOMIAL: negative_binomial_maximize(s, p, kappa, t, kpad); break;
+        case INVERSE_GAUSSIAN: inverse_gaussian_maximize(s, CONST_AT(p), kappa, t, kpad); break;
         case EXPONENTIAL: exponential_maximize(CONST_AT(s), CONST_AT(p), kappa, t); break;
         case POISSON: poisson_maximize(CONST_AT(s), CONST_AT(p), kappa, t, kpad); break;
+        case GEOMETRIC: geometric_maximize(CONST_AT(s), CONST_AT(p), kappa, t, kpad); break;
         case BERNOULLI: bernoulli_maximize(CONST_AT(s), CONST_AT(p), kappa, t, kpad); break;
         case BINOMIAL: binomial_maximize(CONST_AT(s), all(b->size), CONST_AT(p), kappa, t, kpad); break;
         case CATEGORICAL: {
@@ -465,6 +494,10 @@ static inline void block_step(const engine *e, const block *b, int k, const doub
         }
         if (b->kind == NEGATIVE_BINOMIAL) {
             negative_binomial_step(all(x), rho, s, b->theta + u * 4 * kpad + k, kpad);
+            continue;
+        }
+        if (b->kind == INVERSE_GAUSSIAN) {
+            inverse_gaussian_step(all(x), rho, s, b->theta + u * 3 * kpad + k, kpad);
             continue;
         }
         const double *kept = e->y + (b->y + u) * kpad;

@@ -175,6 +175,7 @@ static void constants(const engine *e, tile *t) {
                 vd v = all(0.0);
                 if (b->kind == NORMAL || b->kind == LOGNORMAL)
                     v = 0.5 * vlog(CONST_AT(theta + kpad + k)) - HALF_LOG_2PI;
+                if (b->kind == INVERSE_GAUSSIAN) v = 0.5 * vlog(CONST_AT(theta + k)) - HALF_LOG_2PI;
                 if (b->kind == EXPONENTIAL || b->kind == UNIFORM) v = vlog(CONST_AT(theta + k));
                 if (b->kind == VONMISES || b->kind == STUDENT) v = 0.5 * vlog(CONST_AT(theta + 3 * kpad + k));
                 if (b->kind == INFLATED) {

@@ -14,6 +14,18 @@ static void block_rows_density(const engine *e, const block *b, const double *c,
             ROWS add_density(
                 lp + i, where_seen(t, column, i, poisson_exponent(CONST_AT(x + i), all(theta[0]), all(theta[kpad]))));
             break;
+        case GEOMETRIC:
+            ROWS {
+                vd v = geometric_exponent(CONST_AT(x + i), all(theta[kpad]), all(theta[2 * kpad]));
+                add_density(lp + i, where_seen(t, column, i, v));
+            }
+            break;
+        case INVERSE_GAUSSIAN:
+            ROWS {
+                vd v = c[k] + inverse_gaussian_exponent(CONST_AT(x + i), all(s[0]), all(theta[kpad]), all(theta[2 * kpad]));
+                add_density(lp + i, where_seen(t, column, i, v));
+            }
+            break;
         case BERNOULLI:
             ROWS add_density(
                 lp + i, where_seen(t, column, i, select_(CONST_AT(x + i) > 0.5, all(c[kpad + k]), all(c[k]))));
@@ -42,7 +54,7 @@ static void block_rows_density(const engine *e, const block *b, const double *c,
 /* what a record adds to every component, or NULL: log factorials; of log-Normals, log x again */
 static const double *rows_common(const engine *e, const block *b, tile *t) {
     const int kind = b->kind == INFLATED ? b->inner : b->kind;
-    if (!makes_zeros(kind) && b->kind != LOGNORMAL && !has_gap(b)) return NULL;
+    if (!makes_zeros(kind) && b->kind != LOGNORMAL && b->kind != INVERSE_GAUSSIAN && !has_gap(b)) return NULL;
     memset(t->common, 0, sizeof(double) * TILE);
     for (int u = 0; u < b->units; u++) {
         const double *x = t->x + b->column[u] * TILE, *seen = t->seen + b->column[u] * TILE;
@@ -52,9 +64,10 @@ static const double *rows_common(const engine *e, const block *b, tile *t) {
         else
             for (int i = 0; i < TILE; i++)
                 if (seen[i] > 0.0)
-                    t->common[i] += kind == POISSON    ? -log_factorial(x[i])
-                                    : kind == BINOMIAL ? log_choose(b->size, x[i])
-                                                       : log_count_constant(x[i]);
+                    t->common[i] += kind == POISSON            ? -log_factorial(x[i])
+                                    : kind == BINOMIAL         ? log_choose(b->size, x[i])
+                                    : kind == INVERSE_GAUSSIAN ? inverse_gaussian_common(x[i])
+                                                               : log_count_constant(x[i]);
     }
     return t->common;
 }

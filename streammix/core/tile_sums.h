@@ -16,6 +16,15 @@ static void block_rows_sums(const engine *e, const block *b, int k, tile *t, dou
                 if (t->seen[column * TILE + i] > 0.0) acc[(long)x[i] * kpad + k] += r[i];
         } else if (has_gap(b)) {
             gamma_rows_sums(e, b, u, k, t, sum);
+        } else if (b->kind == INVERSE_GAUSSIAN) {
+            const vd mean = all(b->stat[u * 2L * kpad + k]), inverse = all(b->theta[(u * 3L + 2) * kpad + k]);
+            vd sums[2][LANES / W] = {{all(0.0)}};
+            ROWS {
+                vd weight = row_weight(t, r, column, i), value = CONST_AT(x + i);
+                sums[0][PART(i)] += weight * value;
+                sums[1][PART(i)] += weight * inverse_gaussian_moment(value, mean, inverse);
+            }
+            for (int row = 0; row < 2; row++) sum[row] += sum_of_lanes(sums[row]);
         } else if (b->kind != EXTERNAL) {
             vd parts[LANES / W] = {all(0.0)};
             ROWS parts[PART(i)] += row_weight(t, r, column, i) * CONST_AT(x + i);

@@ -14,6 +14,8 @@ from streammix.families.dirichlet import Dirichlet
 from streammix.families.exponential import Exponential
 from streammix.families.fixed import Fixed
 from streammix.families.gamma import Gamma
+from streammix.families.geometric import Geometric
+from streammix.families.inverse_gaussian import InverseGaussian
 from streammix.families.levels import Level, Levels, Probabilities, as_level
 from streammix.families.lognormal import LogNormal
 from streammix.families.multivariate_normal import MultivariateNormal
@@ -36,7 +38,9 @@ __all__ = [
     "Family",
     "Fixed",
     "Gamma",
+    "Geometric",
     "Interval",
+    "InverseGaussian",
     "Level",
     "Levels",
     "LogNormal",
@@ -65,6 +69,8 @@ FAMILIES: dict[str, type[Family]] = {
         Exponential,
         Fixed,
         Gamma,
+        Geometric,
+        InverseGaussian,
         LogNormal,
         MultivariateNormal,
         NegativeBinomial,

@@ -31,10 +31,15 @@ DENSITIES: list[tuple[Any, Any, list[float]]] = [  # with the edges of the suppo
     (sm.Exponential(4.0), stats.expon(scale=0.25), [0.0, 5e-324, 1e70]),
     (sm.Poisson(3.5), stats.poisson(3.5), [0, 1, 1000]),
     (sm.Poisson(1e-6), stats.poisson(1e-6), [0, 1, 30]),
+    (sm.Geometric(0.2), stats.geom(0.2, loc=-1), [0, 1, 1000]),
+    (sm.Geometric(1e-9), stats.geom(1e-9, loc=-1), [0, 1, 10**12]),
+    (sm.Geometric(1 - 1e-9), stats.geom(1 - 1e-9, loc=-1), [0, 1, 30]),
     (sm.Bernoulli(0.8), stats.bernoulli(0.8), [0, 1]),
     (sm.Binomial(10, 0.4), stats.binom(10, 0.4), [0, 10]),
     (sm.Binomial(1000, 1e-9), stats.binom(1000, 1e-9), [0, 1, 1000]),
     (sm.Gamma(2.5, 3.0), stats.gamma(2.5, scale=3), [1e-300, 1e-9, 1e6]),
+    (sm.InverseGaussian(3.0, 2.0), stats.invgauss(1.5, scale=2), [1e-180, 1e-9, 3.0, 1e6]),
+    (sm.InverseGaussian(1e-3, 1e3), stats.invgauss(1e-6, scale=1e3), [1e-180, 1e-3, 1.0]),
     (sm.Beta(2.0, 0.7), stats.beta(2, 0.7), [1e-300, 1e-9, 1 - 2**-53]),
     (sm.NegativeBinomial(3.0, 2.0), stats.nbinom(2, 0.4), [0, 1, 1000]),
     (sm.StudentT(4.0, 1.0, 2.0), stats.t(4, 1, 2), [-1e70, 1e70, 1.0]),
@@ -120,6 +125,12 @@ OPTIMA = [
         sm.Exponential(1), lambda r: stats.expon(scale=exp(-r)), lambda f: [log(f.rate)], RNG.exponential(3.0, 500)
     ),
     Optimum(sm.Poisson(1), lambda r: stats.poisson(exp(r)), lambda f: [log(f.rate)], RNG.poisson(4.0, 500)),
+    Optimum(
+        sm.Geometric(0.5),
+        lambda p: stats.geom(expit(p), loc=-1),
+        lambda f: [logit(f.p)],
+        RNG.geometric(0.2, 500) - 1,
+    ),
     Optimum(sm.Bernoulli(0.5), lambda p: stats.bernoulli(expit(p)), lambda f: [logit(f.p)], RNG.integers(2, size=500)),
     Optimum(sm.Binomial(9, 0.5), lambda p: stats.binom(9, expit(p)), lambda f: [logit(f.p)], RNG.binomial(9, 0.2, 500)),
     Optimum(
@@ -127,6 +138,12 @@ OPTIMA = [
         lambda a, s: stats.gamma(exp(a), scale=exp(s)),
         lambda f: [log(f.shape), log(f.scale)],
         RNG.gamma(2.5, 3.0, 500),
+    ),
+    Optimum(
+        sm.InverseGaussian(1, 1),
+        lambda m, s: stats.invgauss(exp(m - s), scale=exp(s)),
+        lambda f: [log(f.mean), log(f.shape)],
+        RNG.wald(3.0, 5.0, 500),
     ),
     Optimum(
         sm.Beta(1, 1), lambda a, b: stats.beta(exp(a), exp(b)), lambda f: [log(f.a), log(f.b)], RNG.beta(2, 0.7, 500)
@@ -227,6 +244,7 @@ PARTITIONS: dict[str, tuple[list[float], Callable[..., Any], Any, list[float], C
     ),
     "Exponential": ([-0.4], lambda r: sm.Exponential(-r), 2.0, [2.0], first),
     "Poisson": ([1.1], lambda r: sm.Poisson(exp(r)), 2, [2.0], first),
+    "Geometric": ([-0.4], lambda a: sm.Geometric(-math.expm1(a)), 2, [2.0], first),
     "Bernoulli": ([0.6], lambda p: sm.Bernoulli(expit(p)), 1, [1.0], first),
     "Binomial": ([-0.6], lambda p: sm.Binomial(9, expit(p)), 4, [4.0], first),
     "Categorical": ([0.4, -0.7], levels_of, "a", [1.0, 0.0], lambda f: list(f.probabilities.values())[:2]),
@@ -236,6 +254,13 @@ PARTITIONS: dict[str, tuple[list[float], Callable[..., Any], Any, list[float], C
         2.0,
         [log(2.0), 2.0],
         lambda f: [*log_means(f), f.expectation()],
+    ),
+    "InverseGaussian": (
+        [-0.4, -0.9],
+        lambda a, b: sm.InverseGaussian(math.sqrt(b / a), -2 * b),
+        2.0,
+        [2.0, 0.5],
+        lambda f: [f.mean, (1 + float(f.statistics()[1])) / f.mean],
     ),
     "Beta": ([1.0, -0.3], lambda a, b: sm.Beta(a + 1, b + 1), 0.3, [log(0.3), log(0.7)], log_means),
     "Dirichlet": (
