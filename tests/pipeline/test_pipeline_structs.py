@@ -56,9 +56,9 @@ def batch_of(texts):
     return Batch("s", starts, texts=Lines(b"\n".join(texts), starts, ends))
 
 
-def new_model():
+def new_model(fields=FIELDS):
     rng = np.random.default_rng(5)
-    model = sm.Mixture(n_components=2, fields=FIELDS, warm_up=40, batch_size=4, seed=3)
+    model = sm.Mixture(n_components=2, fields=fields, warm_up=40, batch_size=4, seed=3)
     draws = [
         {"x": x, "size": s, "count": int(c), "level": "ab"[int(c) % 2], "lat": x + s, "lon": s - x}
         for x, s, c in zip(rng.normal(size=30), rng.gamma(2.0, size=30), rng.poisson(3, size=30), strict=True)
@@ -78,11 +78,12 @@ def learn(model, batches, decoder):
 
 
 @pytest.mark.parametrize("ignored", [(), ("x",)])
+@pytest.mark.parametrize("fields", [FIELDS, None], ids=["declared", "inferred"])
 @settings(deadline=None, max_examples=60)
 @given(first=LINES, second=LINES, third=LINES)
-def test_structs_are_learnt_as_dicts_are(ignored, first, second, third):
+def test_structs_are_learnt_as_dicts_are(fields, ignored, first, second, third):
     batches = [batch_of(texts) for texts in (first, second, third)]
-    a, b = new_model(), new_model()
+    a, b = new_model(fields), new_model(fields)
     assert learn(a, batches, without(ignored, JsonDecoder())) == learn(b, batches, without(ignored, decode_json))
     assert state_of(a) == state_of(b)
 
