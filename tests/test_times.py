@@ -183,3 +183,15 @@ def test_components_agree_on_what_a_time_is():
         sm.Mixture(components=[{"t": sm.VonMises(1, 1, "day")}, {"t": sm.VonMises(1, 1, 24)}])
     with pytest.raises(sm.ConfigError, match='"day" or "week"'):
         sm.VonMises(period="month")
+
+
+def test_text_of_a_subclass_is_text_and_an_offset_is_less_than_a_day() -> None:
+    model = sm.Mixture(components=[{"t": sm.VonMises(0.0, 1.0, period="day")}])
+    plain = model.predict_proba_one({"t": "2026-01-31T09:30"}), model.score_one({"t": "2026-01-31T09:30"})
+    assert (
+        model.predict_proba_one({"t": np.str_("2026-01-31T09:30")}),
+        model.score_one({"t": np.str_("09:30")}),
+    ) == plain
+    for offset in ("+25:00", "-24:00", "+01:60"):
+        with pytest.raises(sm.RecordError, match="field 't'"):
+            model.learn_one({"t": f"2026-01-31T09:30{offset}"})

@@ -15,11 +15,11 @@ TIME_TYPES = (date, time, timedelta, np.datetime64, np.timedelta64)
 
 _DATE = r"(\d{4})-(\d{2})-(\d{2})"
 _CLOCK = r"(\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,18}))?)?"
-_ZONE = r" ?(?:[Zz]|[+-]\d{2}(?::?\d{2})?)"
+_ZONE = r" ?(?:[Zz]|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)"
 _WRITTEN = re.compile(rf"(?:{_DATE}(?:[Tt ]{_CLOCK}(?:{_ZONE})?)?|{_CLOCK}(?:{_ZONE})?)", re.ASCII)
 
 
-def written_time(str text):
+def written_time(text):
     """(days since 1970 or None, nanoseconds of the day or None) of a date, a time of the day or both in ISO 8601's
     extended form, by the clock that it shows; None where it is something else."""
     found = _WRITTEN.fullmatch(text)
