@@ -9,6 +9,7 @@
 #include "circle.h"
 #include "inflated.h"
 #include "missing.h"
+#include "expect.h"
 #include "record.h"
 #include "tile.h"
 #include "tile_gaussian.h"
