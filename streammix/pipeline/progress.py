@@ -29,6 +29,8 @@ class Tally:
     ----------
     records, rejected
         Of the whole stream, earlier runs included.
+    lag
+        How many records the source has that were not read yet; None where it can't tell.
     """
 
     records: int = 0
@@ -38,6 +40,7 @@ class Tally:
     scored: int = 0
     log_density: float = 0.0
     first_refusal: str = ""
+    lag: int | None = None
     started: float = field(default_factory=time.monotonic)
 
     def add(self, records: int, refused: list[Refusal], log_density: NDArray[np.float64]) -> None:
@@ -72,12 +75,14 @@ class Tally:
         ('1,200', 'not yet')
         """
         mean = self.mean_log_density
+        lag = {} if self.lag is None else {"lag": f"{self.lag:,}"}
         return {
             "records": f"{self.records:,}",
             "records/s": f"{self.rate:,.0f}",
             "mean log density": "not yet" if mean is None else f"{mean:.4f}" if abs(mean) < 1e6 else f"{mean:.4g}",
             "weights": "warming up" if weights is None else " ".join(f"{weight:.3f}" for weight in weights),
             "rejected": f"{self.rejected:,}",
+            **lag,
         }
 
 
