@@ -2,6 +2,7 @@
 
 import logging
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -12,15 +13,18 @@ from streammix.pipeline.assemble import OpenSource, dead_letter_path, open_dead_
 from streammix.pipeline.config import Config, StdoutSection, load_config
 from streammix.pipeline.decode import Decoder, JsonDecoder, without
 from streammix.pipeline.model import build_model, check_same
-from streammix.pipeline.progress import LiveProgress, LogProgress, Tally
+from streammix.pipeline.progress import LiveProgress, LogProgress, Tally, Watch
 from streammix.pipeline.report import components_table
 from streammix.pipeline.runner import Pipeline, stop_on_signals
 from streammix.pipeline.talk import naming, result_console
+from streammix.pipeline.watching import watching
 from streammix.store import CheckpointStore
 
 __all__ = ["run"]
 
 log = logging.getLogger("streammix")
+
+TALLIED = ("records", "rejected", "scored", "log_density")
 
 
 def run(path: Path, terminal: Console | None = None, decode: Decoder | None = None) -> int | None:
@@ -52,8 +56,15 @@ def run(path: Path, terminal: Console | None = None, decode: Decoder | None = No
         declared = build_model(config.model)
         open_source = prepare_source(config)
         directory = config.resolve(config.checkpoint.directory)
-        with CheckpointStore(directory, keep=config.checkpoint.keep) as store, stop_on_signals() as stop:
-            pipeline = _assemble(config, declared, open_source, store, decode or JsonDecoder())
+        with (
+            watching(config) as watch,
+            CheckpointStore(directory, keep=config.checkpoint.keep) as store,
+            stop_on_signals() as stop,
+        ):
+            pipeline = _assemble(config, declared, open_source, store, decode or JsonDecoder(), watch)
+            if watch is not None:
+                watch.took(pipeline.tally, pipeline.model, pipeline.source)
+                watch.is_ready = True
             progress = LiveProgress(terminal) if terminal else LogProgress(config.checkpoint.every_records)
             try:
                 pipeline.run(progress, stop)
@@ -67,12 +78,19 @@ def run(path: Path, terminal: Console | None = None, decode: Decoder | None = No
 
 
 def _assemble(
-    config: Config, declared: Mixture, open_source: OpenSource, store: CheckpointStore, decode: Decoder
+    config: Config,
+    declared: Mixture,
+    open_source: OpenSource,
+    store: CheckpointStore,
+    decode: Decoder,
+    watch: Watch | None,
 ) -> Pipeline:
     found = store.latest()
     if found is not None:
         check_same(declared, config.model, found.model)
         log.info("resuming after %s records", f"{found.positions['records']:,}")
+        if watch is not None:
+            watch.restored((datetime.now(UTC) - found.written_at).total_seconds(), store.size)
     positions, outputs = (found.positions, found.outputs) if found is not None else ({}, {})
     pipeline = Pipeline(
         model=found.model if found is not None else declared,
@@ -82,7 +100,8 @@ def _assemble(
         store=store,
         every_records=config.checkpoint.every_records,
         decode=without(set(config.source.ignore), decode),
-        tally=Tally(records=positions.get("records", 0), rejected=positions.get("rejected", 0)),
+        tally=Tally(**{name: positions[name] for name in TALLIED if name in positions}),
+        watch=watch,
     )
     if found is None or set(outputs["sinks"]) != {sink.name for sink in pipeline.sinks}:
         # what a sink finds at its place is its own only if a checkpoint knows of it, so one is written before

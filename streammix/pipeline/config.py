@@ -19,6 +19,7 @@ __all__ = [
     "Config",
     "DeadLetterSection",
     "FileSection",
+    "MetricsSection",
     "ModelSection",
     "NdjsonSection",
     "ParquetSection",
@@ -169,6 +170,26 @@ class StdoutSection(_Section):
     """``[sink] kind = "stdout"``: NDJSON, at least once each row."""
 
 
+class MetricsSection(_Section):
+    """``[metrics]``: an HTTP server with ``/metrics`` for Prometheus, ``/livez`` and ``/readyz``.
+
+    Parameters
+    ----------
+    listen
+        Its address and port; port 0 takes a free one. Beyond this machine only if it says so: ``0.0.0.0:9464``.
+    tls_certificate, tls_key
+        Files, in PEM; then it speaks HTTPS alone.
+    token_file
+        A file with the bearer token that ``/metrics`` then asks for; or it stands in the environment, as
+        ``STREAMMIX_TOKEN``.
+    """
+
+    listen: str = "127.0.0.1:9464"
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    token_file: str | None = None
+
+
 class DeadLetterSection(_Section):
     """``[dead_letter]``.
 
@@ -190,7 +211,7 @@ SINKS: dict[str, type[SinkSection]] = {
     "ndjson": NdjsonSection,
     "stdout": StdoutSection,
 }
-SECTIONS = ("source", "model", "checkpoint", "sink", "dead_letter")
+SECTIONS = ("source", "model", "checkpoint", "sink", "dead_letter", "metrics")
 
 
 class Config(msgspec.Struct):
@@ -200,8 +221,8 @@ class Config(msgspec.Struct):
     ----------
     path
         The file that it was read from.
-    source, model, checkpoint, sinks, dead_letter
-        Its sections; there may be several sinks or none.
+    source, model, checkpoint, sinks, dead_letter, metrics
+        Its sections; there may be several sinks or none, and no metrics.
     """
 
     path: Path
@@ -210,6 +231,7 @@ class Config(msgspec.Struct):
     checkpoint: CheckpointSection
     sinks: list[SinkSection]
     dead_letter: DeadLetterSection
+    metrics: MetricsSection | None = None
 
     def resolve(self, path: str) -> Path:
         """Return a path of the configuration as it is meant: relative to the file's directory."""
@@ -257,6 +279,7 @@ def _config(path: Path, table: dict[str, Any]) -> Config:
             for i, sink in enumerate(sinks if is_list else [sinks], 1)
         ],
         dead_letter=_read("[dead_letter]", table.get("dead_letter", {}), DeadLetterSection),
+        metrics=_read("[metrics]", table["metrics"], MetricsSection) if "metrics" in table else None,
     )
 
 

@@ -52,12 +52,16 @@ class Refusal:
         One sentence.
     raw
         The record's own bytes, or the first of them where there are very many.
+    kind
+        The class of reasons, for counting: ``undecodable``, ``too_long``, ``value`` (one field is to blame) or
+        ``record``.
     """
 
     source: str
     offset: int
     reason: str
     raw: bytes
+    kind: str = "undecodable"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ reading was cut.
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from streammix.mixture import Mixture
 from streammix.pipeline.dead_letter import DeadLetters
 from streammix.pipeline.decode import Decoder, JsonDecoder
 from streammix.pipeline.flow import Batch, Refusal, Scored, Sink, Source
-from streammix.pipeline.progress import Progress, Tally
+from streammix.pipeline.progress import Progress, Tally, Watch
 from streammix.store import CheckpointStore
 
 __all__ = ["Pipeline", "StopRequest", "stop_on_signals"]
@@ -59,6 +60,8 @@ class Pipeline:
         Turns a source's text into records.
     tally
         What earlier runs have read.
+    watch
+        Who looks on.
     """
 
     model: Mixture
@@ -69,6 +72,7 @@ class Pipeline:
     every_records: int = 10_000
     decode: Decoder = field(default_factory=JsonDecoder)
     tally: Tally = field(default_factory=Tally)
+    watch: Watch | None = None
 
     def run(self, progress: Progress, stop: StopRequest) -> None:
         """Go on to the stream's end, or until asked to stop; either way end with a checkpoint."""
@@ -80,6 +84,8 @@ class Pipeline:
                 break
             batch = self.decode(batch)
             self._take(batch)
+            if self.watch is not None:
+                self.watch.took(self.tally, self.model, self.source)
             progress.show(self.tally, self._weights)
             if len(batch) and self.tally.records % self.every_records == 0:
                 self.checkpoint()
@@ -94,7 +100,7 @@ class Pipeline:
 
     def checkpoint(self) -> None:
         """Make everything so far durable."""
-        flushed = {}
+        begin, flushed = time.monotonic(), {}
         for sink in self.sinks:
             with _naming(f"sink {sink.name}"):
                 flushed[sink.name] = sink.flush(self.tally.records)
@@ -104,8 +110,12 @@ class Pipeline:
             "source": self.source.position(),
             "records": self.tally.records,
             "rejected": self.tally.rejected,
+            "scored": self.tally.scored,
+            "log_density": self.tally.log_density,
         }
         self.store.write(self.model, positions=positions, outputs=outputs)
+        if self.watch is not None:
+            self.watch.checkpointed(time.monotonic() - begin, self.store.size)
         self.source.acknowledge()
 
     def close(self) -> None:
@@ -119,7 +129,14 @@ class Pipeline:
         assert batch.records is not None  # for the type checker: it is decoded
         done = self.model.ingest(batch.records)
         refused = batch.refused + [
-            Refusal(batch.source, int(batch.offsets[row]), str(error), batch.raw(row)) for row, error in done.rejected
+            Refusal(
+                batch.source,
+                int(batch.offsets[row]),
+                str(error),
+                batch.raw(row),
+                "record" if error.field is None else "value",
+            )
+            for row, error in done.rejected
         ]
         refused.sort(key=lambda refusal: refusal.offset)
         if refused and not self.tally.new_rejected:
