@@ -17,6 +17,7 @@ import math
 import numbers
 import sys
 from collections.abc import Mapping
+from functools import cache
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
@@ -166,8 +167,9 @@ class Family:
         return {name: _plain(value) for name, value in values.items() if value is not None}
 
     @classmethod
-    def _field_names(cls) -> list[str]:
-        return [field.name for field in fields(cls)]
+    @cache
+    def _field_names(cls) -> tuple[str, ...]:
+        return tuple(field.name for field in fields(cls))
 
     def _number(self, name: str, value: Any, domain: Interval) -> float | int:
         number = value.item() if isinstance(value, np.generic) else value
