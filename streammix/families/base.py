@@ -17,8 +17,8 @@ import math
 import numbers
 import sys
 from collections.abc import Mapping
-from functools import cache
 from dataclasses import MISSING, dataclass, fields, replace
+from functools import cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
