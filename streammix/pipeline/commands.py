@@ -3,8 +3,10 @@
 import logging
 import signal
 from contextlib import ExitStack
-from dataclasses import replace
+from copy import deepcopy
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -20,11 +22,17 @@ from streammix.pipeline.report import components_table
 from streammix.pipeline.runner import Pipeline, StopRequest, stop_on_signals
 from streammix.pipeline.sections import StdoutSection
 from streammix.pipeline.talk import naming, result_console
+from streammix.pipeline.watching import watching
 from streammix.store import CheckpointStore
+
+if TYPE_CHECKING:
+    from streammix.pipeline.metrics import Metrics
 
 __all__ = ["run"]
 
 log = logging.getLogger("streammix")
+
+TALLIED = ("records", "rejected", "scored", "log_density")
 
 
 def run(path: Path, terminal: Console | None = None, decode: Decoder | None = None) -> int | None:
@@ -56,9 +64,13 @@ def run(path: Path, terminal: Console | None = None, decode: Decoder | None = No
         declared = build_model(config.model)
         open_source = prepare_source(config)
         directory = config.resolve(config.checkpoint.directory)
-        with CheckpointStore(directory, keep=config.checkpoint.keep) as store, stop_on_signals() as stop:
+        with (
+            watching(config) as watch,
+            CheckpointStore(directory, keep=config.checkpoint.keep) as store,
+            stop_on_signals() as stop,
+        ):
             progress = LiveProgress(terminal) if terminal else LogProgress(config.checkpoint.every_records)
-            attempts = _Attempts(config, declared, open_source, store, decode or JsonDecoder(), progress, stop)
+            attempts = _Attempts(config, declared, open_source, store, decode or JsonDecoder(), progress, watch, stop)
             try:
                 has_ended = keep_going(attempts, attempts.patience)
             finally:
@@ -83,10 +95,12 @@ class _Attempts:
         store: CheckpointStore,
         decode: Decoder,
         progress: Progress,
+        watch: "Metrics | None",
         stop: StopRequest,
     ) -> None:
         self._config, self._declared, self._open_source = config, declared, open_source
         self._store, self._decode, self._progress, self._stop = store, decode, progress, stop
+        self._watch = watch
         self._tally: Tally | None = None  # as it was at the last checkpoint
         self.patience = Patience(config.patience, stop)
         self.pipeline: Pipeline
@@ -94,6 +108,8 @@ class _Attempts:
     def __call__(self, is_first: bool) -> None:
         """Work to the stream's end, or until asked to stop."""
         with ExitStack() as opened:
+            if self._watch is not None:
+                self._watch.is_ready = False
             try:
                 self.pipeline = self._assemble(opened)
             except (StreammixError, OSError) as error:
@@ -104,6 +120,9 @@ class _Attempts:
             opened.callback(self.pipeline.close)
             self._note_checkpoint()
             self.pipeline.on_checkpoint = self._note_progress
+            if self._watch is not None:
+                self._watch.took(self.pipeline.tally, self.pipeline.model, self.pipeline.source)
+                self._watch.is_ready = True
             self.pipeline.run(self._progress, self._stop)
 
     def _assemble(self, opened: ExitStack) -> Pipeline:
@@ -114,13 +133,15 @@ class _Attempts:
         if found is not None:
             check_same(self._declared, config.model, found.model)
             log.info("resuming after %s records", f"{found.positions['records']:,}")
+            if self._watch is not None:
+                self._watch.restored((datetime.now(UTC) - found.written_at).total_seconds(), self._store.size)
         positions, outputs = (found.positions, found.outputs) if found is not None else ({}, {})
         source = self._open_source(positions.get("source"))
         opened.callback(source.close)
         sinks = open_sinks(config, outputs.get("sinks", {}))
         for sink in sinks:
             opened.callback(sink.close)
-        counted = {"records": positions.get("records", 0), "rejected": positions.get("rejected", 0)}
+        tally = deepcopy(self._tally) or Tally(**{name: positions[name] for name in TALLIED if name in positions})
         pipeline = Pipeline(
             model=found.model if found is not None else self._declared.clone(),
             source=source,
@@ -130,7 +151,8 @@ class _Attempts:
             every_records=config.checkpoint.every_records,
             every_seconds=config.every_seconds,
             decode=without(set(config.source.ignore), self._decode),
-            tally=Tally(**counted) if self._tally is None else replace(self._tally, **counted),
+            tally=tally,
+            watch=self._watch,
         )
         opened.callback(pipeline.dead_letters.close)
         if found is None or set(outputs["sinks"]) != {sink.name for sink in sinks}:
@@ -140,7 +162,7 @@ class _Attempts:
         return pipeline
 
     def _note_checkpoint(self) -> None:
-        self._tally = replace(self.pipeline.tally)
+        self._tally = deepcopy(self.pipeline.tally)
 
     def _note_progress(self) -> None:
         self._note_checkpoint()

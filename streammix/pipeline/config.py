@@ -21,6 +21,7 @@ from streammix.pipeline.sections import (
     DeadLetterSection,
     FaultsSection,
     FileSection,
+    MetricsSection,
     ModelSection,
     SinkSection,
     SourceSection,
@@ -40,8 +41,8 @@ class Config(msgspec.Struct):
     ----------
     path
         The file that it was read from.
-    source, model, checkpoint, sinks, dead_letter, faults
-        Its sections; there may be several sinks or none.
+    source, model, checkpoint, sinks, dead_letter, faults, metrics
+        Its sections; there may be several sinks or none, and no metrics.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class Config(msgspec.Struct):
     sinks: list[SinkSection]
     dead_letter: DeadLetterSection
     faults: FaultsSection
+    metrics: MetricsSection | None = None
 
     def resolve(self, path: str) -> Path:
         """Return a path of the configuration as it is meant: relative to the file's directory."""
@@ -117,6 +119,7 @@ def _config(path: Path, table: dict[str, Any]) -> Config:
         ],
         dead_letter=_read("[dead_letter]", table.get("dead_letter", {}), DeadLetterSection),
         faults=_read("[faults]", table.get("faults", {}), FaultsSection),
+        metrics=_read("[metrics]", table["metrics"], MetricsSection) if "metrics" in table else None,
     )
 
 

@@ -52,12 +52,16 @@ class Refusal:
         One sentence.
     raw
         The record's own bytes, or the first of them where there are very many.
+    kind
+        The class of reasons, for counting: ``undecodable``, ``too_long``, ``value`` (one field is to blame) or
+        ``record``.
     """
 
     source: str
     offset: int
     reason: str
     raw: bytes
+    kind: str = "undecodable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +202,8 @@ class Source(Protocol):
 class TellsLag(Protocol):
     """A source that knows how much lies ahead."""
 
-    def lag(self) -> dict[str, int]:
-        """Return the number of records that are there and were not read yet, by file, partition, ..."""
+    def lag(self) -> int:
+        """Return the number of records that are there and were not read yet."""
 
 
 @runtime_checkable

@@ -27,7 +27,7 @@ from streammix.mixture import Mixture
 from streammix.pipeline.dead_letter import DeadLetters
 from streammix.pipeline.decode import Decoder, JsonDecoder
 from streammix.pipeline.flow import Batch, Leaves, Outbox, Refusal, Scored, Sink, Source, TellsLag
-from streammix.pipeline.progress import Progress, Tally
+from streammix.pipeline.progress import Progress, Tally, Watch
 from streammix.store import CheckpointStore
 
 __all__ = ["Pipeline", "StopRequest", "stop_on_signals"]
@@ -65,6 +65,8 @@ class Pipeline:
         Turns a source's text into records.
     tally
         What earlier runs have read.
+    watch
+        Who looks on.
     on_checkpoint
         Called when a checkpoint has been written.
     """
@@ -78,6 +80,7 @@ class Pipeline:
     every_seconds: float | None = None
     decode: Decoder = field(default_factory=JsonDecoder)
     tally: Tally = field(default_factory=Tally)
+    watch: Watch | None = None
     on_checkpoint: Callable[[], None] = lambda: None
     _due: float = field(default=math.inf, init=False)  # when the next checkpoint is, by a clock that never jumps
     _saved: dict[str, Any] = field(default_factory=dict, init=False)  # the source's position at the last checkpoint
@@ -102,7 +105,9 @@ class Pipeline:
                 batch = self.decode(batch)
                 self._take(batch)
             if isinstance(self.source, TellsLag):
-                self.tally.lag = sum(self.source.lag().values())
+                self.tally.lag = self.source.lag()
+            if self.watch is not None:
+                self.watch.took(self.tally, self.model, self.source)
             progress.show(self.tally, self._weights)
             if len(batch) and self.tally.records % self.every_records == 0:
                 self.checkpoint()
@@ -117,7 +122,7 @@ class Pipeline:
 
     def checkpoint(self) -> None:
         """Make everything so far durable."""
-        flushed = {}
+        begin, flushed = time.monotonic(), {}
         for sink in self.sinks:
             with _naming(f"sink {sink.name}"):
                 flushed[sink.name] = sink.flush(self.tally.records)
@@ -127,11 +132,15 @@ class Pipeline:
             "source": self.source.position(),
             "records": self.tally.records,
             "rejected": self.tally.rejected,
+            "scored": self.tally.scored,
+            "log_density": self.tally.log_density,
         }
         try:
             self.store.write(self.model, positions=positions, outputs=outputs)
         except CheckpointError as error:
             raise UnavailableError(str(error)) from error
+        if self.watch is not None:
+            self.watch.checkpointed(time.monotonic() - begin, self.store.size)
         self._note_checkpoint()
         for sink in self.sinks:
             if isinstance(sink, Outbox):
@@ -168,7 +177,14 @@ class Pipeline:
         assert batch.records is not None  # for the type checker: it is decoded
         done = self.model.ingest(batch.records)
         refused = batch.refused + [
-            Refusal(batch.source, int(batch.offsets[row]), str(error), batch.raw(row)) for row, error in done.rejected
+            Refusal(
+                batch.source,
+                int(batch.offsets[row]),
+                str(error),
+                batch.raw(row),
+                "record" if error.field is None else "value",
+            )
+            for row, error in done.rejected
         ]
         refused.sort(key=lambda refusal: refusal.offset)
         if refused and not self.tally.new_rejected:

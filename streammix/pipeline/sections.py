@@ -12,6 +12,7 @@ __all__ = [
     "DeadLetterSection",
     "FaultsSection",
     "FileSection",
+    "MetricsSection",
     "ModelSection",
     "NdjsonSection",
     "ParquetSection",
@@ -171,6 +172,26 @@ class StdoutSection(_Section):
     """``[sink] kind = "stdout"``: NDJSON, at least once each row."""
 
 
+class MetricsSection(_Section):
+    """``[metrics]``: an HTTP server with ``/metrics`` for Prometheus, ``/livez`` and ``/readyz``.
+
+    Parameters
+    ----------
+    listen
+        Its address and port; port 0 takes a free one. Beyond this machine only if it says so: ``0.0.0.0:9464``.
+    tls_certificate, tls_key
+        Files, in PEM; then it speaks HTTPS alone.
+    token_file
+        A file with the bearer token that ``/metrics`` then asks for; or it stands in the environment, as
+        ``STREAMMIX_TOKEN``.
+    """
+
+    listen: str = "127.0.0.1:9464"
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    token_file: str | None = None
+
+
 class DeadLetterSection(_Section):
     """``[dead_letter]``.
 
@@ -204,4 +225,4 @@ SINKS: dict[str, type[SinkSection]] = {
     "ndjson": NdjsonSection,
     "stdout": StdoutSection,
 }
-SECTIONS = ("source", "model", "checkpoint", "sink", "dead_letter", "faults")
+SECTIONS = ("source", "model", "checkpoint", "sink", "dead_letter", "faults", "metrics")
