@@ -4,8 +4,9 @@ The row can be queried as it is: `written_at`, `n_seen`, `weights` (the mixing w
 count, and for each field its statistics by name; see `streammix.packing`), `average` (the same of the running average,
 where the model keeps one), `levels`, `positions`, `outputs` (JSON). The rest makes a resume exact: `clocks`, `starts`
 and `prior_weight`, `pending` (the columns of a mini-batch that isn't full yet), `buffer` (the warm-up's records as
-JSON), `new_fields` (JSON: fields left out, values of fields that may join), `random_state`, `supervision` (of a supervised
-model; see `streammix.supervised`). All checkpoints have the same columns, so a directory of them is one table.
+JSON), `new_fields` (JSON: fields left out, values of fields that may join), `random_state`, `supervision` (of a
+supervised model; see `streammix.supervised`). All checkpoints have the same columns, so a directory of them is one
+table.
 
 The schema's metadata has the format's version, the library's, the model's declaration and its fields as JSON, and a
 SHA-256 digest of the whole file, taken with the digest's own digits as zeros. The file format is used, never the

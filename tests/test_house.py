@@ -19,8 +19,9 @@ FLOORS = [
     ["learner", "conditional"],
     ["mixture"],
     ["auto"],
-    ["adapters", "batch", "store"],
-    ["pipeline"],
+    ["adapters", "batch", "partial", "store"],
+    ["shipping"],
+    ["pipeline", "spark"],
     ["cli"],
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}

@@ -96,15 +96,15 @@ class Supervisor(Running):
         while begin < end:
             begin = self._let_wait(rows, begin, end)
 
-    def _learn_waiting(self, added: int) -> None:
-        """A beat."""
+    def _learn_waiting(self, n: int, added: int) -> None:
+        """A beat: of n rows, the last `added` of which are not counted yet."""
         waiting = self.waiting
         assert waiting is not None
         self.n_seen += added
         now = self.n_seen
-        self.reservoir.add(waiting.rows, waiting.weights)
+        self.reservoir.add(waiting.rows[:n], waiting.weights[:n])
         for line in self.lines:
-            line.step(self._full, waiting.size, waiting.weights, now, self.reservoir.n % AVERAGING < BEAT)
+            line.step(self._full, n, waiting.weights, now, self.reservoir.n % AVERAGING < BEAT)
         if self.reservoir.n % TICK < BEAT:
             for line in self.lines:
                 line.judge(now, TICK, self.events, self.reservoir)
