@@ -156,6 +156,8 @@ class Schema:
 
     def is_impossible(self, row: FloatArray) -> bool:
         """Tell whether objects from elsewhere leave no component that can have made a row."""
+        if not self.may_refuse:
+            return False
         dead = np.zeros(len(self.components), dtype=bool)
         for block in self.blocks:
             if block.kind == "external" and row[block.columns[0]] == -np.inf:

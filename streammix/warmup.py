@@ -340,10 +340,10 @@ def _shrink_scales(
 def _centred(values: FloatArray, labels: NDArray[np.intp], k: int) -> FloatArray:
     """Values less the mean of their cluster."""
     result: FloatArray = values - values[~np.isnan(values)][:1].sum()
-    for j in range(k):
-        members = (labels == j) & ~np.isnan(result)
-        if members.any():
-            result[members] -= result[members].mean()
+    seen = ~np.isnan(result)
+    own = labels[seen]
+    sizes = np.maximum(np.bincount(own, minlength=k), 1)
+    result[seen] -= (np.bincount(own, result[seen], minlength=k) / sizes)[own]
     return result
 
 

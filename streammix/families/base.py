@@ -18,6 +18,7 @@ import numbers
 import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
+from functools import cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -166,8 +167,9 @@ class Family:
         return {name: _plain(value) for name, value in values.items() if value is not None}
 
     @classmethod
-    def _field_names(cls) -> list[str]:
-        return [field.name for field in fields(cls)]
+    @cache
+    def _field_names(cls) -> tuple[str, ...]:
+        return tuple(field.name for field in fields(cls))
 
     def _number(self, name: str, value: Any, domain: Interval) -> float | int:
         number = value.item() if isinstance(value, np.generic) else value
