@@ -46,7 +46,7 @@ class Challenge:
     champion
         The statistics that are challenged; they are copied.
     rows, weights
-        The records, the odd ones of which train and the even ones validate, and their weights.
+        The records, one of each pair of which trains and the other validates, and their weights.
     n_parameters
         Of the mixture.
     spread
@@ -66,7 +66,9 @@ class Challenge:
         seed: int,
     ) -> None:
         self.schema = schema
-        order = np.concatenate([np.arange(1, len(rows), 2), np.arange(0, len(rows), 2)])
+        toss = np.random.default_rng([seed, 1 << 20]).integers(2, size=len(rows) // 2)
+        training = 2 * np.arange(len(toss)) + toss  # one of each pair: a stream may have a rhythm of its own
+        order = np.concatenate([training, np.setdiff1d(np.arange(len(rows)), training)])
         self.rows = np.ascontiguousarray(rows[order].T)
         self.weights = weights[order]
         self.n_parameters = n_parameters

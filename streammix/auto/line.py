@@ -32,6 +32,7 @@ BACK = 1_000  # records before an alarm at which the new epoch begins
 SOON = 500  # records after it until the challenge
 CHALLENGERS = 2
 WINS = 2.0  # z at which a challenger becomes champion
+EARLY = ((1, 5.0), (2, 3.5))  # (ticks, z) that are enough before
 YOUNG = 4_000  # records up to which four ticks say it
 OLD = 20_000  # records after which a challenger goes
 HOPELESS = -4.0  # z
@@ -173,6 +174,9 @@ class Line:
             age = n_seen - challenger.born
             recent, z = challenger.scores.last(4 if age <= YOUNG else 8)
             long_mean, long_z = challenger.scores.long_run()
+            for ticks, least in EARLY:
+                early = challenger.scores.last(ticks)[1]
+                z = early if early > max(least, z) else z
             if z > WINS or (long_z > WINS and challenger.scores.n_ticks >= 4):
                 self._take_over(challenger, n_seen, max(z, long_z), recent, events, reservoir)
                 return

@@ -160,7 +160,7 @@ class Supervisor(Running):
         responsibilities, log_density = super().evaluate(table)
         if self.box is not None:
             total = responsibilities.sum(axis=1)
-            for row in np.flatnonzero(total < 1e-100):
+            for row in np.flatnonzero(total < 1e-100).tolist():
                 alone = self.published.alone(table.rows(row, row + 1)[0])
                 if alone is not None:
                     responsibilities[row] = alone
