@@ -7,7 +7,7 @@ from streammix.core.times import is_time
 from streammix.core.values import LONGEST_TEXT, is_missing, is_sound_text, of_magnitude, plain_of, short
 from streammix.errors import RecordError
 
-__all__ = ["kind_of", "plain_value"]
+__all__ = ["kind_of", "number", "plain_value", "present"]
 
 NESTED = (dict, list, tuple, set, frozenset, bytes, bytearray)
 
@@ -62,3 +62,13 @@ def plain_value(name: str, value: Any, largest: float) -> Any:
             return number
     expected = of_magnitude("a finite number, a string or a boolean", value, largest)
     raise RecordError(f"field {name!r}: expected {expected}, got {short(value)}", field=name)
+
+
+def present(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the record without what is missing, in one order, however it was written."""
+    return {name: record[name] for name in sorted(record) if record[name] is not None}
+
+
+def number(value: Any) -> Any:
+    """Return a boolean as the number that it is, any other value as it is."""
+    return float(value) if isinstance(value, bool) else value
