@@ -58,7 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--records", type=int, default=30_000, help="records of a stream (30000)")
     parser.add_argument("--model", choices=MODELS, default="auto", help="AutoMixture or plain Mixture (auto)")
     parser.add_argument(
-        "--components", choices=("given", "chosen", "both"), default="given", help="whether K is given or chosen (given)"
+        "--components",
+        choices=("given", "chosen", "both"),
+        default="given",
+        help="whether K is given or chosen (given)",
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes (1)")
     parser.add_argument("--output", type=Path, default=RESULTS, help="where to write (benchmarks/results/quality)")

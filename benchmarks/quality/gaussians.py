@@ -29,7 +29,9 @@ def _of(rng: np.random.Generator, n: int, mixture: Gaussians) -> Stream:
 def _near_singular(rng: np.random.Generator, n: int) -> Stream:
     factors = rng.normal(size=(5, 4, 4)) / 2
     mixture = Gaussians(
-        rng.dirichlet(np.full(5, 10.0)), rng.normal(size=(5, 4)), factors @ factors.transpose(0, 2, 1) + 1e-6 * np.eye(4)
+        rng.dirichlet(np.full(5, 10.0)),
+        rng.normal(size=(5, 4)),
+        factors @ factors.transpose(0, 2, 1) + 1e-6 * np.eye(4),
     )
     return _of(rng, n, mixture)
 

@@ -32,7 +32,7 @@ class Box:
 
 def mean_log_density(model: Any, table: pa.Table) -> float:
     """Return the mean log density of a table's records, in nats."""
-    return float(np.mean(model.log_density_many(table)))
+    return float(np.asarray(model.log_density_many(table)).mean())
 
 
 def reference(name: str, kind: Kind, stream: Stream, seed: int, directory: Path) -> list[float]:

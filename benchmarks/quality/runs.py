@@ -14,7 +14,7 @@ from benchmarks.quality.kinds import KINDS
 from benchmarks.quality.reference import mean_log_density, reference
 from benchmarks.quality.streams import Stream, sorted_start
 
-__all__ = ["LIMIT", "MODELS", "ORDERS", "Run", "drawn", "runs"]
+__all__ = ["LIMIT", "MODELS", "ORDERS", "Run", "drawn", "make", "runs"]
 
 LIMIT = 0.01  # nats a record that a success may lie behind the best batch fit
 ORDERS = ("shuffled", "sorted")
@@ -62,11 +62,6 @@ class Run:
         """Whether the model lies within the limit."""
         return self.gap <= LIMIT
 
-    @property
-    def K(self) -> int | None:
-        """How many components it should have ended with."""
-        return KINDS[self.kind].K
-
 
 def drawn(name: str, seed: int, n: int) -> Stream:
     """Draw a stream; every seed draws another law as well, where the kind leaves one open."""
@@ -83,7 +78,7 @@ def runs(name: str, seed: int, n: int, model: str, chooses: tuple[bool, ...], di
         for chosen in chooses:
             if chosen and kind.K is None:
                 continue
-            learner = _model(model, None if chosen else kind.n_components, kind.fields, seed)
+            learner = make(model, None if chosen else kind.n_components, kind.fields, seed)
             cost, longest = _learn(learner, ordered)
             gap = best - mean_log_density(learner, stream.held_out)
             said = getattr(learner, "warnings", None)
@@ -102,7 +97,8 @@ def runs(name: str, seed: int, n: int, model: str, chooses: tuple[bool, ...], di
             )
 
 
-def _model(model: str, K: int | None, fields: Any, seed: int) -> Any:
+def make(model: str, K: int | None, fields: Any, seed: int) -> Any:
+    """Return a learner with default settings; K is None where it chooses."""
     if model == "mixture":
         return sm.Mixture(K or 3, fields=fields, seed=seed)
     return sm.AutoMixture(n_components=K, fields=fields, seed=seed)
