@@ -8,6 +8,7 @@ Run it with ``python examples/universal_approximator.py [FILE.png]``; it needs m
 
 import math
 import sys
+from collections.abc import Sequence
 
 import matplotlib as mpl
 
@@ -77,10 +78,12 @@ def draw(path: str, models: dict[int, sm.Mixture], found: dict[int, tuple[float,
     plt.close(figure)
 
 
-def main(path: str = "universal_approximator.png", n: int = 100_000) -> dict[int, tuple[float, float]]:
+def main(
+    path: str = "universal_approximator.png", n: int = 100_000, components: Sequence[int] = COMPONENTS
+) -> dict[int, tuple[float, float]]:
     """Learn, print and draw; return the divergences."""
     stream, held_out = ring(n, seed=1), ring(50_000, seed=2)
-    models = {k: learnt(k, stream) for k in COMPONENTS}
+    models = {k: learnt(k, stream) for k in components}
     found = {k: divergence(model, held_out) for k, model in models.items()}
     print("components   KL(ring, mixture), nats")
     for k, (mean, error) in found.items():
