@@ -12,6 +12,7 @@ __all__ = ["Alarm"]
 FloatArray = NDArray[np.float64]
 
 Z = 5.0
+STILL = 3.0  # |z| below which the earlier of the two ticks is as usual
 APART = 2_000  # records between two alarms, at least
 BUCKET, REFILL = 4.0, 8_000  # so many alarms at once, and one more every so many records
 SLOW = 40  # ticks that the slow mean goes back, at most
@@ -24,6 +25,7 @@ class Alarm:
 
     def __init__(self) -> None:
         self.tokens = BUCKET
+        self.back = 0  # records ago that the last tick's change began, if there was one
         self.last = -APART
         self._ticks: list[tuple[int, float, float]] = []  # of the last two ticks: records, sum, sum of squares
         self._slow = (0, 0.0, 0.0, 0.0)  # ticks, mean, variance of a record, variance of a tick's mean
@@ -36,32 +38,39 @@ class Alarm:
         self._open = n + len(values), total + float(values.sum()), squares + float(values @ values)
 
     def close(self, now: int, records: int) -> float:
-        """End a tick of so many records; return z where there is an alarm, else 0."""
+        """End a tick of so many records; return z where there is an alarm, else 0. `back` says when it began."""
         self.tokens = min(self.tokens + records / REFILL, BUCKET)
         self._ticks.append(self._open)
         self._open = (0, 0.0, 0.0)
-        z = self._z()
-        if abs(z) > Z and self.tokens >= 1.0 and now - self.last >= APART:
-            self.tokens -= 1.0
-            self.last = now
-            self.forget()
+        z = self._z(self._ticks)
+        self.back = records if abs(self._z(self._ticks[:1])) < STILL else 2 * records
+        if abs(z) > Z and self.take(now):
             return z
         if len(self._ticks) == 2:
             self._take(self._ticks.pop(0))
         return 0.0
 
+    def take(self, now: int) -> bool:
+        """Take an alarm from the bucket, where there is one and the last one was long enough ago."""
+        if self.tokens < 1.0 or now - self.last < APART:
+            return False
+        self.tokens -= 1.0
+        self.last = now
+        self.forget()
+        return True
+
     def forget(self) -> None:
         """Learn anew what is usual."""
         self._ticks, self._slow = [], (0, 0.0, 0.0, 0.0)
 
-    def _z(self) -> float:
+    def _z(self, recent_ticks: Sequence[tuple[int, float, float]]) -> float:
         ticks, mean, variance, between = self._slow
         if len(self._ticks) < 2 or ticks < FEWEST:
             return 0.0
-        n = sum(tick[0] for tick in self._ticks)
-        recent = sum(tick[1] for tick in self._ticks) / n
+        n = sum(tick[0] for tick in recent_ticks)
+        recent = sum(tick[1] for tick in recent_ticks) / n
         kept = min(ticks, SLOW)
-        spread = variance / n + max(between, variance / (n / 2)) / kept
+        spread = variance / n + max(between, 2 * variance / n) / kept
         return (recent - mean) / math.sqrt(max(spread, 1e-12))
 
     def _take(self, tick: tuple[int, float, float]) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streammix.auto.background import Box
 from streammix.auto.choice import Choice
 from streammix.auto.doubts import doubts
+from streammix.auto.dwelling import dwells
 from streammix.auto.events import Events
 from streammix.auto.line import Line, Settings
 from streammix.auto.reservoir import Reservoir
@@ -35,6 +36,8 @@ BEAT = 50
 TICK = 500
 AVERAGING = 250
 SMALLEST, LARGEST = 4_000, 20_000  # records in the reservoir
+DWELLING = 2_000  # records from one look at whether the stream dwells to the next
+REMEMBERED = 10_000  # and how long it is remembered that it does
 LOWEST = -1e4  # of a record's log density, where lines are compared
 PER_PARAMETER = 10
 
@@ -64,6 +67,7 @@ class Supervisor(Running):
         self.rng = rng
         self.box: Box | None = None
         self.choice = Choice(len(lines))
+        self.dwelt: int | None = None  # when it was last seen that the stream dwells
         self.told: list[str] = []  # the signs of doubt that are in the log
         super().__init__(declaration, schema, lines[0].champion.state)
 
@@ -144,6 +148,8 @@ class Supervisor(Running):
         for line in self.lines:
             line.judge(now, TICK, self.events if line is self.line else Events(is_silent=True), self.reservoir)
         self.choice.close()
+        if self.settings.alarms and self.reservoir.n % DWELLING < BEAT:
+            self.dwelt = now if dwells(self.reservoir.last(SMALLEST)[0]) else self.dwelt
         if self.line.epoch > epoch:
             self.choice.forget()
         best, gain = self.choice.best([line.n_parameters for line in self.lines], self.leader)
@@ -167,7 +173,8 @@ class Supervisor(Running):
     @property
     def doubts(self) -> list[dict[str, Any]]:
         """The signs that the model may be wrong."""
-        return doubts(self.line, self.events, self.n_seen)
+        is_dwelling = self.dwelt is not None and self.n_seen - self.dwelt < REMEMBERED
+        return doubts(self.line, self.events, self.n_seen, is_dwelling)
 
     def evaluate(self, table: Table) -> tuple[FloatArray, FloatArray]:
         """Return (responsibilities of the components, the background aside; log densities) of rows."""
@@ -212,6 +219,7 @@ class Supervisor(Running):
             "box": None if self.box is None else [_finite(self.box.low), _finite(self.box.high)],
             "choice": self.choice.to_json(),
             "told": list(self.told),
+            "dwelt": self.dwelt,
             "events": list(self.events.kept),
             "counts": dict(self.events.counts),
             "random_state": dict(self.rng.bit_generator.state),
@@ -249,6 +257,7 @@ class Supervisor(Running):
         made.box = box
         made.leader = int(document["leader"])
         made.choice = Choice.from_json(document["choice"])
+        made.dwelt = None if document["dwelt"] is None else int(document["dwelt"])
         made.told = [str(sign) for sign in document["told"]]
         made.events.kept = [dict(event) for event in document["events"]]
         made.events.counts = {str(kind): int(n) for kind, n in document["counts"].items()}
