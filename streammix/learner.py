@@ -179,7 +179,8 @@ class Learner:
                     raise RecordError(f"row {taken}: {error}", field=error.field, row=taken) from None
                 taken += 1
                 continue
-            self._learn_rows(frame.slice(taken, stop - taken), None if weights is None else weights[taken:stop], taken)
+            rest = frame if stop - taken == frame.num_rows else frame.slice(taken, stop - taken)
+            self._learn_rows(rest, None if weights is None else weights[taken:stop], taken)
             taken = stop
 
     def _learn_rows(self, frame: Frame, weights: FloatArray | None, first: int) -> None:
