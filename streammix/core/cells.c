@@ -182,7 +182,7 @@ int scan_together(const table *t, int column, const double *low, const double *h
             out |= (marks)(v < least[j]) | (marks)(v > most[j]);
             none[j] |= (marks)(v != v);
         }
-    for (int j = 0; j < SCANNED; j++) gaps[j] = none[j / 2][j % 2] != 0;
+    for (int j = 0; j < SCANNED; j++) gaps[j] = none[j / 2][j % 2] ? MAY_BE_MISSING : 0;
     return !(out[0] | out[1]);
 }
 
@@ -201,7 +201,7 @@ long scan_column(const table *t, int column, double low, double high, int whole,
             int64_t none = 0, out = look(x, n, low, high, &none);
             if (whole)
                 for (long i = 0; i < n; i++) out |= x[i] == x[i] && !is_whole(x[i]);
-            if (none) *gaps = 1;
+            if (none) *gaps = MAY_BE_MISSING;
             for (long i = 0; out && i < n; i++)
                 if (is_bad(x[i], low, high, whole)) return t->first[s] + at + i;
         }

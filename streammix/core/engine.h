@@ -121,13 +121,15 @@ typedef struct {
     long valid_bit;
 } cells;
 
+enum { MAY_BE_MISSING = 1, MAY_BE_INFINITE = 2 };
+
 /* Columns in segments of rows; null and NaN are missing. */
 typedef struct {
     int n_columns;
     long n_segments;
     long *first;  /* n_segments + 1: the row that a segment begins with */
     cells *cells; /* n_segments x n_columns */
-    char *gaps;   /* n_columns: whether some cell may be missing */
+    char *gaps;   /* n_columns: bits: whether some cell MAY_BE_MISSING, whether some MAY_BE_INFINITE */
 } table;
 
 typedef struct {
@@ -146,6 +148,7 @@ typedef struct {
     /* an MVN's coordinates, some of them NaN, to each component's conditional expectation of all of them, D x kpad */
     void (*regress)(engine *e, int block, const double *x, double *out);
     double (*gap)(double a); /* log a - digamma(a) */
+    long (*work)(const engine *e); /* how many doubles accumulate needs besides the accumulator */
 } kernels;
 
 double step_size(const engine *e, double n, double start);
@@ -154,7 +157,6 @@ double log_choose(double n, double x);
 double log_count_constant(double x);
 const kernels *kernels_for(const char *level);
 long accumulator_rows(const engine *e); /* of kpad doubles: one a mass, then the blocks' */
-long work_doubles(const engine *e);
 long matrix_rows(const engine *e);
 /* cells.c and stretch.c */
 void read_cells(const table *t, int column, long begin, long n, double *out);

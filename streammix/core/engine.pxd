@@ -94,13 +94,15 @@ cdef extern from "engine.h":
         void (*blend)(engine *, const double *, const double *, const double *) noexcept nogil
         void (*regress)(engine *, int, const double *, double *) noexcept nogil
         double (*gap)(double) noexcept nogil
+        long (*work)(const engine *) noexcept nogil
     const kernels *kernels_for(const char *level) noexcept
     long accumulator_rows(const engine *) noexcept nogil
-    long work_doubles(const engine *) noexcept nogil
     long matrix_rows(const engine *) noexcept nogil
     void read_cells(const table *, int, long, long, double *) noexcept nogil
     void read_rows(const table *, long, long, double *) noexcept nogil
     enum: SCANNED
+    enum: MAY_BE_MISSING
+    enum: MAY_BE_INFINITE
     int lie_together(const table *, int, int) noexcept nogil
     int scan_together(const table *, int, const double *, const double *, char *) noexcept nogil
     long scan_column(const table *, int, double, double, int, char *) noexcept nogil

@@ -360,7 +360,7 @@ cdef class Engine:
     cdef double *take_work(self) except NULL:
         """Accumulate's work: the engine's own, or another where a second thread asks for it meanwhile."""
         cdef double *work = self.work
-        cdef size_t size = (work_doubles(&self.e) // GROUP_SIZE + 1) * GROUP_SIZE * sizeof(double)
+        cdef size_t size = (self.run.work(&self.e) // GROUP_SIZE + 1) * GROUP_SIZE * sizeof(double)
         self.work = NULL
         if work == NULL:
             work = <double *>aligned_alloc(64, size)
