@@ -139,10 +139,11 @@ typedef struct {
     int (*learn)(engine *e, const double *row, double w);
     void (*maximize)(engine *e);
     /* expected statistics of rows [begin, end) at fixed parameters, added to acc; given responsibilities in place of
-       the E-step's where resp is not NULL; out_r (rows x k) and out_lp (rows) where wanted. Returns the weighted sum
+       the E-step's where resp is not NULL; out_lp (rows) and out_r where wanted, which is rows x k, or k x `length`
+       where that isn't 0. Returns the weighted sum
        of log densities; *bad gets the first impossible row, or -1. */
     double (*accumulate)(const engine *e, const table *t, long begin, long end, const double *w, const double *resp,
-                         double *acc, double *work, double *out_r, double *out_lp, long *bad);
+                         double *acc, double *work, double *out_r, long length, double *out_lp, long *bad);
     /* one step towards an accumulator: gamma and the total weight of the records, one a mass */
     void (*blend)(engine *e, const double *acc, const double *gamma, const double *total);
     /* an MVN's coordinates, some of them NaN, to each component's conditional expectation of all of them, D x kpad */

@@ -90,7 +90,7 @@ cdef extern from "engine.h":
         int (*learn)(engine *, const double *, double) noexcept nogil
         void (*maximize)(engine *) noexcept nogil
         double (*accumulate)(const engine *, const table *, long, long, const double *, const double *, double *,
-                             double *, double *, double *, long *) noexcept nogil
+                             double *, double *, long, double *, long *) noexcept nogil
         void (*blend)(engine *, const double *, const double *, const double *) noexcept nogil
         void (*regress)(engine *, int, const double *, double *) noexcept nogil
         double (*gap)(double) noexcept nogil

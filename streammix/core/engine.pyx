@@ -348,7 +348,7 @@ cdef class Engine:
             into = self.acc if at == begin else self.part
             if at > begin:
                 memset(self.part, 0, n * sizeof(double))
-            total += self.run.accumulate(&self.e, t, at, stop, w, NULL, into, work, out_r, out_lp, &first)
+            total += self.run.accumulate(&self.e, t, at, stop, w, NULL, into, work, out_r, 0, out_lp, &first)
             if at > begin:
                 for i in range(n):
                     self.acc[i] += self.part[i]
@@ -410,8 +410,10 @@ cdef class Engine:
         return aligned(accumulator_rows(&self.e), self.e.kpad)
 
     def accumulate(self, Table t, long begin, long end, w=None, resp=None, double[:, ::1] acc=None,
-                   double[:, ::1] out_r=None, double[::1] out_lp=None):
+                   double[:, ::1] out_r=None, double[::1] out_lp=None, bint by_component=False):
         """Add the expected statistics of rows at the current parameters to `acc`.
+
+        `out_r` is (rows, K), or (K, rows) by component.
 
         Returns (the weighted sum of log densities, the first row that no component can have made, or -1).
         """
@@ -423,7 +425,7 @@ cdef class Engine:
         cdef double *pa = NULL
         cdef double *pr = NULL
         cdef double *pl = NULL
-        cdef long bad = -1
+        cdef long bad = -1, length = 0
         cdef double total
         if begin >= end:
             return 0.0, -1
@@ -435,11 +437,12 @@ cdef class Engine:
             pa = &acc[0, 0]
         if out_r is not None:
             pr = &out_r[0, 0]
+            length = out_r.shape[1] if by_component else 0
         if out_lp is not None:
             pl = &out_lp[0]
         work = self.take_work()
         with nogil:
-            total = self.run.accumulate(&self.e, &t.t, begin, end, pw, pg, pa, work, pr, pl, &bad)
+            total = self.run.accumulate(&self.e, &t.t, begin, end, pw, pg, pa, work, pr, length, pl, &bad)
         self.give_work(work)
         return total, bad
 

@@ -362,14 +362,18 @@ static inline void transpose(const double *in, long from, double *out, long stri
 }
 #endif
 
-/* the first n of each column of TILE, with each row's numbers together */
+/* whole squares of columns of TILE, with each row's numbers together */
+static void turn_squares(const double *x, int columns, int n, double *out, long stride) {
+    for (int j = 0; j < columns; j += W)
+        for (int i = 0; i < n; i += W) transpose(x + j * TILE + i, TILE, out + i * stride + j, stride);
+}
+
+/* the first n of each column, likewise */
 static void turn(const double *x, int columns, int n, double *out, long stride) {
-    const int square = n - n % W;
-    int j = 0;
-    for (; j + W <= columns; j += W)
-        for (int i = 0; i < square; i += W) transpose(x + j * TILE + i, TILE, out + i * stride + j, stride);
-    for (int c = 0; c < columns; c++)
-        for (int i = c < j ? square : 0; i < n; i++) out[i * stride + c] = x[c * TILE + i];
+    const int across = columns - columns % W, down = n - n % W;
+    turn_squares(x, across, down, out, stride);
+    for (int i = 0; i < n; i++)
+        for (int c = i < down ? across : 0; c < columns; c++) out[i * stride + c] = x[c * TILE + i];
 }
 
 /* a missing value's is 0 */

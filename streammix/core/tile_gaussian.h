@@ -42,17 +42,17 @@ ALWAYS_INLINE void normal_squares(const block *b, const double *f, const double 
             if (missing && t->gaps[b->column[u]] > 0.0) {
                 const double *seen = t->seen + b->column[u] * TILE + i;
                 const vd back = all(-own[3]);
-                for (int h = 0; h < SIDE; h++) {
+                ABREAST_OF(SIDE) {
                     vd d = to_mean(x + h * W, own, apart);
                     q[h] += where_positive(seen + h * W, d * d * half, back);
                 }
             } else
-                for (int h = 0; h < SIDE; h++) {
+                ABREAST_OF(SIDE) {
                     vd d = to_mean(x + h * W, own, apart);
                     q[h] += d * d * half;
                 }
         }
-        for (int h = 0; h < SIDE; h++) add_density(lp + i + h * W, q[h]);
+        ABREAST_OF(SIDE) add_density(lp + i + h * W, q[h]);
     }
 }
 
@@ -147,24 +147,24 @@ ALWAYS_INLINE void mvn_forward(int D, const double *f, const double *x, int apar
     int a = first;
     for (; a + 1 < last; a += 2) {
         const double *row = L + triangle(a), *next = row + a;
-        for (int h = 0; h < side; h++) {
+        ABREAST_OF(side) {
             y[h] = CONST_AT(x + a * TILE + h * W) - f[a];
             z[h] = CONST_AT(x + (a + 1) * TILE + h * W) - f[a + 1];
         }
-        for (int h = 0; apart && h < side; h++) {
+        if (apart) ABREAST_OF(side) {
             y[h] -= f[D + a];
             z[h] -= f[D + a + 1];
         }
         for (int j = 0; j < a; j++) {
             vd l = all(row[j]), m = all(next[j]);
-            for (int h = 0; h < side; h++) {
+            ABREAST_OF(side) {
                 vd yj = CONST_AT(solved + j * TILE + h * W);
                 IN_REGISTER(yj);
                 y[h] -= l * yj;
                 z[h] -= m * yj;
             }
         }
-        for (int h = 0; h < side; h++) {
+        ABREAST_OF(side) {
             AT(solved + a * TILE + h * W) = y[h];
             q[h] += y[h] * y[h] * f[2 * D + a];
             z[h] -= next[a] * y[h];
@@ -174,11 +174,11 @@ ALWAYS_INLINE void mvn_forward(int D, const double *f, const double *x, int apar
     }
     if (a < last) {
         const double *row = L + triangle(a);
-        for (int h = 0; h < side; h++) y[h] = CONST_AT(x + a * TILE + h * W) - f[a];
-        for (int h = 0; apart && h < side; h++) y[h] -= f[D + a];
+        ABREAST_OF(side) y[h] = CONST_AT(x + a * TILE + h * W) - f[a];
+        if (apart) ABREAST_OF(side) y[h] -= f[D + a];
         for (int j = 0; j < a; j++)
-            for (int h = 0; h < side; h++) y[h] -= row[j] * CONST_AT(solved + j * TILE + h * W);
-        for (int h = 0; h < side; h++) q[h] += y[h] * y[h] * f[2 * D + a];
+            ABREAST_OF(side) y[h] -= row[j] * CONST_AT(solved + j * TILE + h * W);
+        ABREAST_OF(side) q[h] += y[h] * y[h] * f[2 * D + a];
     }
 }
 
@@ -191,15 +191,20 @@ static inline int is_apart(const engine *e, const block *b, const tile *t, int k
     return t->near[(b - e->blocks) * (long)e->kpad + k] == 0.0;
 }
 
-static void mvn_rows_density(const block *b, const double *f, double constant, const double *centred, int apart, tile *t,
-                             double *lp) {
-    const double *x = mvn_values(b, t, centred, apart);
+ALWAYS_INLINE void mvn_tile_density(int D, const double *f, double constant, const double *x, int apart, double *solved,
+                               double *lp) {
     for (int i = 0; i < TILE; i += FEW * W) {
         vd q[FEW];
         ABREAST_OF(FEW) q[h] = all(0.0);
-        mvn_forward(b->size, f, x + i, apart, 0, b->size, FEW, t->y + i, q);
-        for (int h = 0; h < FEW; h++) add_density(lp + i + h * W, constant - 0.5 * q[h]);
+        mvn_forward(D, f, x + i, apart, 0, D, FEW, solved + i, q);
+        ABREAST_OF(FEW) add_density(lp + i + h * W, constant - 0.5 * q[h]);
     }
+}
+
+static void mvn_rows_density(const block *b, const double *f, double constant, const double *centred, int apart, tile *t,
+                             double *lp) {
+    if (apart) mvn_tile_density(b->size, f, constant, mvn_values(b, t, centred, 1), 1, t->y, lp);
+    else mvn_tile_density(b->size, f, constant, centred, 0, t->y, lp);
 }
 
 /* ---- multivariate, of rows with gaps: components in lanes */

@@ -41,7 +41,7 @@ static inline int features_at_once(int n) {
 /* the weights of a group with a record's together, made once a tile */
 static const double *group_weights(tile *t, int group) {
     double *own = t->together + (long)group * LANES * TILE;
-    if (!t->turned[group]) turn(t->r + (long)group * LANES * TILE, LANES, TILE, own, LANES);
+    if (!t->turned[group]) turn_squares(t->r + (long)group * LANES * TILE, LANES, TILE, own, LANES);
     t->turned[group] = 1;
     return own;
 }

@@ -258,8 +258,23 @@ static int add_likelihood(const tile *t, int n, vd *likelihood) {
     return row;
 }
 
+/* responsibilities in place of those up to each row's factor */
+static void scale_rows(const engine *e, tile *t) {
+    for (int k = 0; k < e->k; k++) ROWS AT(t->r + k * TILE + i) *= CONST_AT(t->scale + i);
+    ROWS AT(t->scale + i) = all(1.0);
+}
+
+/* n rows' responsibilities, one component `length` after the other */
+static void components_out(const engine *e, const tile *t, int n, double *out, long length) {
+    double part[TILE] __attribute__((aligned(64)));
+    for (int k = 0; k < e->k; k++, out += length) {
+        ROWS AT(part + i) = CONST_AT(t->r + k * TILE + i) * CONST_AT(t->scale + i);
+        memcpy(out, part, sizeof(double) * n);
+    }
+}
+
 static double accumulate(const engine *e, const table *in, long begin, long end, const double *w, const double *resp,
-                         double *acc, double *work, double *out_r, double *out_lp, long *bad) {
+                         double *acc, double *work, double *out_r, long length, double *out_lp, long *bad) {
     tile t = make_tile(e, acc == NULL, work);
     vd likelihood[LANES / W] = {all(0.0)};
     *bad = -1;
@@ -274,9 +289,9 @@ static double accumulate(const engine *e, const table *in, long begin, long end,
             const int first = add_likelihood(&t, n, likelihood);
             if (first < n && *bad < 0) *bad = at + first;
             if (out_lp) memcpy(out_lp + at, t.sum, sizeof(double) * n);
-            if (out_r) {
-                for (int k = 0; k < e->k; k++) ROWS AT(t.r + k * TILE + i) *= CONST_AT(t.scale + i);
-                ROWS AT(t.scale + i) = all(1.0);
+            if (out_r && length) components_out(e, &t, n, out_r + at, length);
+            if (out_r && !length) {
+                scale_rows(e, &t);
                 turn(t.r, e->k, n, out_r + at * e->k, e->k);
             }
         }
