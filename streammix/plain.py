@@ -7,7 +7,7 @@ from streammix.core.times import is_time
 from streammix.core.values import LONGEST_TEXT, is_missing, is_sound_text, short
 from streammix.errors import RecordError
 
-__all__ = ["kind_of", "plain_value"]
+__all__ = ["kind_of", "number", "plain_value", "present"]
 
 NESTED = (dict, list, tuple, set, frozenset, bytes, bytearray)
 
@@ -37,6 +37,8 @@ def plain_value(name: str, value: Any, largest: float) -> Any:
     RecordError
         If it is infinite, or anything else.
     """
+    if type(value) is float and abs(value) <= largest and value - value == 0.0:  # the commonest
+        return value
     if is_missing(value):
         return None
     if hasattr(value, "item") and hasattr(value, "dtype") and value.dtype.kind in "biufU":
@@ -59,3 +61,13 @@ def plain_value(name: str, value: Any, largest: float) -> Any:
     raise RecordError(
         f"field {name!r}: expected a finite number, a string or a boolean, got {short(value)}", field=name
     )
+
+
+def present(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the record without what is missing, in one order, however it was written."""
+    return {name: record[name] for name in sorted(record) if record[name] is not None}
+
+
+def number(value: Any) -> Any:
+    """Return a boolean as the number that it is, any other value as it is."""
+    return float(value) if isinstance(value, bool) else value

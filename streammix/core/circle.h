@@ -84,7 +84,7 @@ static inline void half_angle(vd t, vd *cosine, vd *sine) {
 }
 
 /* ---- von Mises: half angles, so that 1 - cos d = 2 sin^2(d / 2) keeps its digits at any concentration */
-#define LEAST_TURN 5e-13 /* of 1 - mean cos: of the greatest concentration */
+#define LEAST_SPREAD 5e-13 /* of 1 - mean cos: of the greatest concentration */
 #define MOST_KAPPA 1e12
 
 /* sin and cos of half the way from (cosine, sine) to a record's half angle; the signs of both may be turned */
@@ -113,7 +113,7 @@ static inline void vonmises_maximize(const double *stat, vd prior, vd kappa, dou
     vd sine = select_(none, all(0.0), select_(back, select_(v < 0.0, -near, near), far));
     vd spread = vmax((u * (2.0 - u) - v * v) / (1.0 + length), all(0.0));
     spread = vmax(shrink(spread, prior, kappa), prior * PIVOT_FLOOR);
-    spread = vmin(vmax(spread, all(LEAST_TURN)), all(1.0));
+    spread = vmin(vmax(spread, all(LEAST_SPREAD)), all(1.0));
     length = vmin(vmax(shrink(length, 1.0 - prior, kappa), all(0.0)), all(1.0));
     vd within, s = spread / (spread + 0.5);
     vi interval = interval_of(s * 96.0, 64.0, &within);
