@@ -298,7 +298,7 @@ class Running:
         if self.average is None or self.average_engine is None:
             return
         times = max(self.n_seen // average.EVERY, 1)
-        average.take_in(self.average_engine, self.schema.layout(), self.average, self.state, times)
+        average.take_in(self.average_engine, self.average, self.state, times)
 
 
 def _joined(state: State, old: Schema, new: Schema, part: State) -> State:

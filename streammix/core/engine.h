@@ -149,6 +149,8 @@ typedef struct {
                          double *acc, double *work, double *out_r, long length, double *out_lp, long *bad);
     /* one step towards an accumulator: gamma and the total weight of the records, one a mass */
     void (*blend)(engine *e, const double *acc, const double *gamma, const double *total);
+    /* one such step towards a state with these masses and, a block, statistics: gamma of the way. acc is work */
+    void (*approach)(engine *e, const double *mass, const double *const *stat, double gamma, double *acc);
     /* an MVN's coordinates, some of them NaN, to each component's conditional expectation of all of them, D x kpad */
     void (*regress)(engine *e, int block, const double *x, double *out);
     double (*gap)(double a); /* log a - digamma(a) */

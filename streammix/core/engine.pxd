@@ -93,6 +93,7 @@ cdef extern from "engine.h":
         double (*accumulate)(const engine *, const table *, long, long, const double *, const double *, double *,
                              double *, double *, long, double *, long *) noexcept nogil
         void (*blend)(engine *, const double *, const double *, const double *) noexcept nogil
+        void (*approach)(engine *, const double *, const double **, double, double *) noexcept nogil
         void (*regress)(engine *, int, const double *, double *) noexcept nogil
         double (*gap)(double) noexcept nogil
         long (*work)(const engine *) noexcept nogil

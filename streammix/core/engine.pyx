@@ -452,6 +452,25 @@ cdef class Engine:
         """Step the statistics towards an accumulator: gamma and the records' total weight, one a mass."""
         self.run.blend(&self.e, &acc[0, 0], &gamma[0], &total[0])
 
+    def approach(self, state, double gamma):
+        """Step masses and statistics gamma of the way towards those of another state of the same layout."""
+        cdef const double[::1] values
+        cdef const double **stat
+        cdef const double *mass
+        cdef int i
+        self.make_sums(0)
+        values = state.masses.reshape(-1)
+        mass = &values[0]
+        stat = <const double **>PyMem_Calloc(max(self.e.n_blocks, 1), sizeof(double *))
+        try:
+            for i in range(self.e.n_blocks):
+                if self.e.blocks[i].kind != EXTERNAL:
+                    values = state.statistics[i].reshape(-1)
+                    stat[i] = &values[0]
+            self.run.approach(&self.e, mass, stat, gamma, self.acc)
+        finally:
+            PyMem_Free(stat)
+
     def maximize(self):
         """The M-step of everything, after a blend or a change of the clocks."""
         self.run.maximize(&self.e)
@@ -459,12 +478,15 @@ cdef class Engine:
     def compounded(self, Table t, long begin, long end, w=None):
         """(gamma, total weight), one a mass, of a mini-batch of rows."""
         cdef const double[::1] weights = w
+        cdef const double *pw = NULL
         cdef int m
         gamma, total = np.zeros(self.e.n_masses), np.zeros(self.e.n_masses)
         cdef double[::1] g = gamma
         cdef double[::1] n = total
+        if weights is not None and begin < end:
+            pw = &weights[0]
         for m in range(self.e.n_masses):
-            g[m] = compounded_step(&self.e, m, &t.t, begin, end, NULL if weights is None else &weights[0], &n[m])
+            g[m] = compounded_step(&self.e, m, &t.t, begin, end, pw, &n[m])
         return gamma, total
 
     def steps(self, totals):

@@ -22,5 +22,6 @@
 #include "tile_expect.h"
 #include "tile_sums.h"
 #include "blend.h"
+#include "approach.h"
 
-const kernels TABLE = {LEVEL, W, expect, learn, maximize, accumulate, blend, regress, gap_of, work_doubles};
+const kernels TABLE = {LEVEL, W, expect, learn, maximize, accumulate, blend, approach, regress, gap_of, work_doubles};
