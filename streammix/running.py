@@ -162,9 +162,7 @@ class Running:
         """Return (responsibilities, log densities) of rows; nothing is learnt. Each component's lie together."""
         engine = self.published
         columns, log_density = np.empty((engine.n_components, table.n_rows)), np.empty(table.n_rows)
-        _, impossible = engine.accumulate(
-            table, 0, table.n_rows, out_r=columns, out_lp=log_density, by_component=True
-        )
+        _, impossible = engine.accumulate(table, 0, table.n_rows, out_r=columns, out_lp=log_density, by_component=True)
         responsibilities = columns.T
         if impossible >= 0:
             responsibilities[np.isneginf(log_density)] = engine.weights

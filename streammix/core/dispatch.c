@@ -20,12 +20,7 @@ const kernels *kernels_for(const char *level) {
     return 0;
 }
 
-/* gamma of the record at n after a start of `start` records: a power law, or a constant */
-double step_size(const engine *e, double n, double start) {
-    if (e->step_kind == 1) return e->step_value;
-    double gamma = e->step_value == 1.0 ? 1.0 / (start + n) : pow(1.0 + n / start, -e->step_value) / start;
-    return gamma < 1.0 ? gamma : 1.0; /* a start may be worth less than one record */
-}
+double step_size(const engine *e, double n, double start) { return kernels_v1.step(e, n, start); } /* as at any level */
 
 static double log_factorials[MANY_COUNTS];
 

@@ -155,9 +155,10 @@ typedef struct {
     void (*regress)(engine *e, int block, const double *x, double *out);
     double (*gap)(double a); /* log a - digamma(a) */
     long (*work)(const engine *e); /* how many doubles accumulate needs besides the accumulator */
+    double (*step)(const engine *e, double n, double start); /* see step_size */
 } kernels;
 
-double step_size(const engine *e, double n, double start);
+double step_size(const engine *e, double n, double start); /* gamma of the record at n after a start (steps.h) */
 double log_count_constant(double x);
 double poisson_constant(double x);
 double binomial_constant(double n, double x);

@@ -117,7 +117,7 @@ cdef extern from "engine.h":
     double total_mass(const engine *) noexcept nogil
 
 
-cdef class Engine:
+cdef class Binding:
     cdef engine e
     cdef const kernels *run
     cdef list keep
@@ -135,8 +135,11 @@ cdef class Engine:
     cdef double *bind(self, array) except NULL
     cdef int *bind_ints(self, array) except NULL
     cdef const int64_t *bind_lanes(self, lanes, int kpad) except NULL
-    cdef double gather(self, const table *t, long begin, long end, const double *w, double *work, double *out_r,
-                       double *out_lp, long *bad) noexcept nogil
     cdef double *take_work(self) except NULL
     cdef void give_work(self, double *work) noexcept
     cdef int make_sums(self, long n_rows) except -1
+
+
+cdef class Engine(Binding):
+    cdef double gather(self, const table *t, long begin, long end, const double *w, double *work, double *out_r,
+                       double *out_lp, long *bad) noexcept nogil

@@ -13,6 +13,7 @@
 #include "expect.h"
 #include "record.h"
 #include "tile.h"
+#include "tile_load.h"
 #include "tile_gaussian.h"
 #include "tile_far.h"
 #include "tile_group.h"
@@ -24,4 +25,4 @@
 #include "blend.h"
 #include "approach.h"
 
-const kernels TABLE = {LEVEL, W, expect, learn, maximize, accumulate, blend, approach, regress, gap_of, work_doubles};
+const kernels TABLE = {LEVEL, W, expect, learn, maximize, accumulate, blend, approach, regress, gap_of, work_doubles, step_of};
