@@ -41,7 +41,7 @@ __all__ = ["Level", "Partial", "Refused", "accumulator", "admit", "expect", "fin
 FloatArray = NDArray[np.float64]
 Unit = tuple[int, int]  # a block, and which of its units
 
-KEPT = 1_000  # refused records of one call that are kept; more are counted
+KEPT = 10_000  # refused records of one call that are kept; more are counted
 LONGEST_RECORD = 4_096  # characters of a refused record that are kept
 
 

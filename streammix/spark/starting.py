@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,7 +17,8 @@ def session(**options: Any) -> Any:
     Parameters
     ----------
     options
-        Spark's configuration with ``_`` for ``.``, such as ``spark_master="local[2]"``.
+        Spark's configuration with ``_`` for ``.``, such as ``spark_master="local[2]"``. A local master runs this
+        Python, where ``PYSPARK_PYTHON`` doesn't say otherwise.
 
     Raises
     ------
@@ -30,6 +32,8 @@ def session(**options: Any) -> Any:
     if java is None:
         where = f"there is none in JAVA_HOME, {home}" if home else "there is no java on the PATH"
         raise ConfigError(f"Spark needs Java 17 or newer: {where}; on Debian: apt-get install default-jre-headless")
+    if str(options.get("spark_master", "")).startswith("local"):
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder

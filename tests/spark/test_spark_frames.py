@@ -1,5 +1,9 @@
 """Batch EM, scores and a model a key, over DataFrames."""
 
+import importlib.util
+import re
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -130,3 +134,28 @@ def test_what_is_missing_is_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr("streammix.spark.starting.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'streammix\[spark\]'"):
         session()
+
+
+def test_the_page_on_spark_is_true(spark, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "spark.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        exec(compile(block, "spark.md", "exec"), names)
+    assert names["model"].n_seen == 1_200
+    assert sorted(round(c["heat"].mean, -1) for c in names["fresh"].parameters) == [20, 70]
+    assert "n_seen" in capsys.readouterr().out
+
+
+def test_the_example_learns_a_directory_that_grows(spark, capsys):
+    specification = importlib.util.spec_from_file_location(
+        "spark_stream", Path(__file__).parents[2] / "examples" / "spark_stream.py"
+    )
+    example = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(example)
+    model = example.main([])
+    spark.sparkContext.setLogLevel("OFF")
+    assert re.findall(r"([\d,]+) records", capsys.readouterr().out) == ["3,000", "6,000"]
+    small = int(np.argmax(model.weights))
+    assert model.weights[small] == pytest.approx(0.7, abs=0.03)
+    assert model.parameters[small]["items"].rate == pytest.approx(2, abs=0.2)
