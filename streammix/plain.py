@@ -7,7 +7,7 @@ from streammix.core.times import is_time
 from streammix.core.values import LONGEST_TEXT, is_missing, is_sound_text, short
 from streammix.errors import RecordError
 
-__all__ = ["kind_of", "plain_value"]
+__all__ = ["kind_of", "number", "plain_value", "present"]
 
 NESTED = (dict, list, tuple, set, frozenset, bytes, bytearray)
 
@@ -61,3 +61,13 @@ def plain_value(name: str, value: Any, largest: float) -> Any:
     raise RecordError(
         f"field {name!r}: expected a finite number, a string or a boolean, got {short(value)}", field=name
     )
+
+
+def present(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the record without what is missing, in one order, however it was written."""
+    return {name: record[name] for name in sorted(record) if record[name] is not None}
+
+
+def number(value: Any) -> Any:
+    """Return a boolean as the number that it is, any other value as it is."""
+    return float(value) if isinstance(value, bool) else value

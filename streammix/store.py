@@ -19,6 +19,7 @@ from typing import Any, Self, TypeVar
 
 import pyarrow as pa
 
+from streammix.auto.automixture import AutoMixture
 from streammix.checkpoint import MAGIC, SCHEMA, NewerFormatError, Unpacked, from_bytes, table_from_bytes, to_bytes
 from streammix.errors import CheckpointError, ConfigError
 from streammix.mixture import Mixture
@@ -335,7 +336,8 @@ def _packed(model: Mixture, positions: Mapping[str, Any] | None, outputs: Mappin
 def _restored(path: Path, unpacked: Unpacked, fixed: Mapping[Any, Any] | None) -> Checkpoint:
     snapshot, positions, outputs, written_at = unpacked
     try:
-        model = Mixture._restore(snapshot, fixed)
+        kind = AutoMixture if snapshot.declaration.get("model") == "AutoMixture" else Mixture
+        model = kind._restore(snapshot, fixed)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     except CheckpointError as error:
