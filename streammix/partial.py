@@ -211,10 +211,10 @@ def _expect(
         if m
     }
     whole = np.concatenate(sums) if sums else np.empty((0, k))
-    found = Partial(
+    taken = Partial(
         fingerprint(model), place, n, log_likelihood, acc[0, :k].copy(), whole, own, levels, n_refused, refused[:KEPT]
     )
-    return found, responsibilities, log_density
+    return taken, responsibilities, log_density
 
 
 def merge(partials: Iterable[Partial]) -> Partial:
