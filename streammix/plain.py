@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from streammix.core.times import is_time
-from streammix.core.values import LONGEST_TEXT, is_missing, is_sound_text, short
+from streammix.core.values import LONGEST_TEXT, is_missing, is_sound_text, of_magnitude, plain_of, short
 from streammix.errors import RecordError
 
 __all__ = ["kind_of", "number", "plain_value", "present"]
@@ -20,6 +20,7 @@ def kind_of(value: Any) -> str | None:
     >>> [kind_of(value) for value in ("2026-01-01", True, [1], None)]
     ['text', 'number', 'list or object', None]
     """
+    value = plain_of(value)
     if is_missing(value) or (isinstance(value, float) and value != value):
         return None
     if isinstance(value, str):
@@ -39,6 +40,7 @@ def plain_value(name: str, value: Any, largest: float) -> Any:
     """
     if type(value) is float and abs(value) <= largest and value - value == 0.0:  # the commonest
         return value
+    value = plain_of(value)
     if is_missing(value):
         return None
     if hasattr(value, "item") and hasattr(value, "dtype") and value.dtype.kind in "biufU":
@@ -58,9 +60,8 @@ def plain_value(name: str, value: Any, largest: float) -> Any:
             return None
         if abs(number) <= largest and abs(number) != math.inf:
             return number
-    raise RecordError(
-        f"field {name!r}: expected a finite number, a string or a boolean, got {short(value)}", field=name
-    )
+    expected = of_magnitude("a finite number, a string or a boolean", value, largest)
+    raise RecordError(f"field {name!r}: expected {expected}, got {short(value)}", field=name)
 
 
 def present(record: dict[str, Any]) -> dict[str, Any]:

@@ -133,6 +133,15 @@ cdef class Binding:
         self.keep.append(flat)
         return &flat[0]
 
+    def set_background(self, const double[:, ::1] spread):
+        """Add a background component: (2, columns) of the logarithm of what it is spread over, and a slope.
+
+        Its log density is the sum of -(width + slope x) over the cells that are there; its share is what the masses
+        leave of 1. The array may change between calls.
+        """
+        self.keep.append(spread)
+        self.e.width, self.e.slope = &spread[0, 0], &spread[1, 0]
+
     def set_levels(self, int block, long size):
         """Let a categorical block have so many levels; its array has room for them."""
         self.e.blocks[block].size = size
@@ -170,6 +179,11 @@ cdef class Binding:
     def accumulator(self):
         """Zeros for expected statistics: rows x padded components."""
         return aligned(accumulator_rows(&self.e), self.e.kpad)
+
+    @property
+    def background(self):
+        """The background's weight; 0 where there is none."""
+        return background_mass(&self.e) / total_mass(&self.e)
 
     @property
     def weights(self):

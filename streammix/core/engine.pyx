@@ -63,6 +63,14 @@ cdef class Engine(Binding):
             return None
         return log_density(&self.e, total_mass(&self.e)), self.responsibilities[:self.e.k]
 
+    def alone(self, const double[::1] row):
+        """The E-step of a row by the components alone: responsibilities, or None where none can have made it."""
+        cdef const double *width = self.e.width
+        self.e.width = NULL
+        status = self.run.expect(&self.e, &row[0])
+        self.e.width = width
+        return None if status == IMPOSSIBLE else self.responsibilities[:self.e.k]
+
     def regress(self, int number, const double[:, ::1] x, const double[:, ::1] r):
         """Conditional expectations of the coordinates of a MultivariateNormal, the block of this number: (n, D).
 
@@ -182,13 +190,15 @@ cdef class Engine(Binding):
             at = stop
         return total
 
-    def collect(self, Table t, long begin, long end, w=None):
-        """The expected statistics of rows at the current parameters, until the next call.
+    def collect(self, Table t, long begin, long end, w=None, double[:, ::1] out_r=None, double[::1] out_lp=None):
+        """The expected statistics of rows at the current parameters, until the next call; scores where wanted.
 
         Returns (accumulator, the weighted sum of log densities, the first row that no component can have made, or -1).
         """
         cdef const double[::1] weights = w
         cdef const double *pw = NULL
+        cdef double *pr = NULL
+        cdef double *pl = NULL
         cdef double *work
         cdef double total
         cdef long bad
@@ -196,8 +206,10 @@ cdef class Engine(Binding):
         work = self.take_work()
         if w is not None and begin < end:
             pw = &weights[0]
+        if out_lp is not None and begin < end:
+            pr, pl = &out_r[0, 0], &out_lp[0]
         with nogil:
-            total = self.gather(&t.t, begin, end, pw, work, NULL, NULL, &bad)
+            total = self.gather(&t.t, begin, end, pw, work, pr, pl, &bad)
         self.give_work(work)
         return self.sums, total, bad
 
