@@ -22,6 +22,9 @@ WRONG_CONFIGURATION = 2
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, and show where an error comes from.")]
 
 
+State = Annotated[str, typer.Argument(help="A checkpoint, a directory of them, or s3://bucket/prefix.")]
+
+
 @app.command()
 def run(
     config: Annotated[Path, typer.Argument(help="The pipeline's TOML file.")],
@@ -44,7 +47,7 @@ def run(
 
 @app.command()
 def inspect(
-    state: Annotated[Path, typer.Argument(help="A checkpoint, or a directory of them.")],
+    state: State,
     verbose: Verbose = False,
 ) -> None:
     """Print what a checkpoint holds; for a directory of them, the newest one and the history."""
@@ -61,7 +64,7 @@ def inspect(
 
 @app.command()
 def score(
-    state: Annotated[Path, typer.Argument(help="A checkpoint, or a directory of them.")],
+    state: State,
     events: Annotated[Path, typer.Argument(help="A file of events.")],
     output: Annotated[
         Path | None,

@@ -55,10 +55,9 @@ def run(path: Path, terminal: Console | None = None, decode: Decoder | None = No
     try:
         declared = build_model(config.model)
         open_source = prepare_source(config)
-        directory = config.resolve(config.checkpoint.directory)
         with (
             watching(config) as watch,
-            CheckpointStore(directory, keep=config.checkpoint.keep) as store,
+            CheckpointStore(config.checkpoints, keep=config.checkpoint.keep) as store,
             stop_on_signals() as stop,
         ):
             pipeline = _assemble(config, declared, open_source, store, decode or JsonDecoder(), watch)
@@ -90,7 +89,7 @@ def _assemble(
         check_same(declared, config.model, found.model)
         log.info("resuming after %s records", f"{found.positions['records']:,}")
         if watch is not None:
-            watch.restored((datetime.now(UTC) - found.written_at).total_seconds(), store.size)
+            watch.restored((datetime.now(UTC) - found.written_at).total_seconds(), store.sizes[-1])
     positions, outputs = (found.positions, found.outputs) if found is not None else ({}, {})
     pipeline = Pipeline(
         model=found.model if found is not None else declared,

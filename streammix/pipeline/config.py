@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from streammix.bucket import is_url
 from streammix.errors import ConfigError
 
 __all__ = [
@@ -130,7 +131,7 @@ class CheckpointSection(_Section):
     Parameters
     ----------
     directory
-        Where checkpoints are written; one run at a time.
+        Where checkpoints are written, by one run at a time: a directory, or ``s3://bucket/prefix``.
     every_records
         A checkpoint is written after so many records of the stream, refused ones counted, and at the end.
     keep
@@ -196,7 +197,8 @@ class DeadLetterSection(_Section):
     Parameters
     ----------
     path
-        The file for refused records; ``_dead-letter.ndjson`` in the checkpoint directory where left out.
+        The file for refused records; ``_dead-letter.ndjson`` in the checkpoint directory where left out, or beside
+        the configuration where checkpoints are on object storage.
     """
 
     path: str | None = None
@@ -232,6 +234,12 @@ class Config(msgspec.Struct):
     sinks: list[SinkSection]
     dead_letter: DeadLetterSection
     metrics: MetricsSection | None = None
+
+    @property
+    def checkpoints(self) -> Path | str:
+        """Where checkpoints are written: a directory, or a URL."""
+        directory = self.checkpoint.directory
+        return directory if is_url(directory) else self.resolve(directory)
 
     def resolve(self, path: str) -> Path:
         """Return a path of the configuration as it is meant: relative to the file's directory."""

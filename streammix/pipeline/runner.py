@@ -115,7 +115,7 @@ class Pipeline:
         }
         self.store.write(self.model, positions=positions, outputs=outputs)
         if self.watch is not None:
-            self.watch.checkpointed(time.monotonic() - begin, self.store.size)
+            self.watch.checkpointed(time.monotonic() - begin, self.store.sizes[-1])
         self.source.acknowledge()
 
     def close(self) -> None:
