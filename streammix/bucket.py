@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from streammix.errors import CheckpointError, ConfigError
+from streammix.errors import CheckpointError, ConfigError, SupersededError
 
 __all__ = ["Bucket", "is_url"]
 
@@ -30,7 +30,7 @@ log = logging.getLogger("streammix")
 CLAIM = "_writer"
 RENEW_SECONDS = 5.0
 TAKE_OVER_SECONDS = 15.0
-PATIENCE = timedelta(seconds=60)  # how long a request is tried again where the store doesn't answer
+PATIENCE = timedelta(seconds=10)  # how long a request is tried again where the store doesn't answer
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
@@ -76,6 +76,7 @@ class Bucket:
         self._store = _open(self.path)
         self._claim: _Claim | None = None
         self._last = 0
+        self._unheard: tuple[str, bytes] | None = None
         if readonly:
             return
         with _saying(self.path):
@@ -114,20 +115,23 @@ class Bucket:
         """Put an object that is not there yet, if this is still the only writer."""
         import obstore
 
-        taken_over = CheckpointError(f"{self.path}: another writer has gone on from here, and this one stops")
+        superseded = SupersededError(f"{self.path}: another writer has gone on from here, and this one stops")
         assert self._claim is not None
+        self._look_for_unheard()
         if self._claim.is_lost or self._number_of(name) != self._last + 1:
-            raise taken_over
+            raise superseded
+        self._unheard = name, data
         with _saying(self.place(name)):
             try:
                 obstore.put(self._store, name, data, mode="create")
             except obstore.exceptions.AlreadyExistsError:
                 # a request that is tried again may find what it has put before
-                if bytes(obstore.get(self._store, name).bytes()) != data:
-                    raise taken_over from None
-            self._last += 1
-            if self._newest() != self._last:
-                raise taken_over
+                if not self._holds(name, data):
+                    raise superseded from None
+        self._unheard = None
+        self._last += 1
+        if self._newest() != self._last:
+            raise superseded
 
     def remove(self, name: str) -> None:
         """Remove an object, if it is there."""
@@ -140,6 +144,18 @@ class Bucket:
         """Let another writer in."""
         if self._claim is not None:
             self._release()
+
+    def _look_for_unheard(self) -> None:
+        """Count what the last request has put, where its answer was lost."""
+        if self._unheard is not None:
+            self._last += self._holds(*self._unheard)
+            self._unheard = None
+
+    def _holds(self, name: str, data: bytes) -> bool:
+        try:
+            return self.read(name) == data
+        except FileNotFoundError:
+            return False
 
     def _newest(self) -> int:
         return max(map(self._number_of, self.names()), default=0)

@@ -1,6 +1,6 @@
 """The errors that streammix raises on purpose: each names what was wrong, where, and what was expected."""
 
-__all__ = ["CheckpointError", "ConfigError", "RecordError", "StreammixError"]
+__all__ = ["CheckpointError", "ConfigError", "RecordError", "StreammixError", "SupersededError", "UnavailableError"]
 
 
 class StreammixError(Exception):
@@ -32,3 +32,11 @@ class ConfigError(StreammixError, ValueError):
 
 class CheckpointError(StreammixError):
     """A checkpoint is damaged, foreign, of another model, or in use by another writer."""
+
+
+class SupersededError(CheckpointError):
+    """Another writer has gone on from a checkpoint: this one must not."""
+
+
+class UnavailableError(StreammixError):
+    """Something outside the process fails that may come back: a full disk, a broker that is away."""

@@ -226,6 +226,25 @@ def test_a_put_that_had_succeeded_unheard_is_no_other_writer_s(bucket, objects, 
         assert kept.history()["n_seen"].to_pylist() == [1, 2]
 
 
+def test_a_put_whose_answer_was_lost_counts(bucket, monkeypatch):
+    """It had reached the store, which then was away."""
+    put = obstore.put
+
+    def unheard(store, name, data, **how):
+        put(store, name, data, **how)
+        raise obstore.exceptions.GenericError("error sending request")
+
+    with sm.CheckpointStore(bucket) as kept:
+        kept.write(make(1))
+        monkeypatch.setattr(obstore, "put", unheard)
+        with pytest.raises(sm.CheckpointError, match="the store can't be used"):
+            kept.write(make(2))
+        monkeypatch.setattr(obstore, "put", put)
+        assert kept.latest().model.n_seen == 2
+        kept.write(make(3))
+        assert kept.history()["n_seen"].to_pylist() == [1, 2, 3]
+
+
 def packed(model):
     return to_bytes(model._snapshot(), weights=model.weights, blocks=[("normal", [("x",)], None)])
 

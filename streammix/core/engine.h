@@ -171,6 +171,8 @@ int unit_is_missing(const engine *e, int block, int unit, const table *t, long b
 int rows_need_fork(const engine *e, const table *t, long begin, long end);
 /* The step of a mini-batch, 1 - prod(1 - gamma_i) over the records that mass m observes, and their total weight. */
 double compounded_step(const engine *e, int m, const table *t, long begin, long end, const double *w, double *total);
+/* and that of n records of weight 1 */
+double compounded_records(const engine *e, int m, long n);
 void fill_tables(void);
 
 /* the step of a record of weight w: exact for the running mean, and w records' worth for small steps */

@@ -462,6 +462,10 @@ cdef class Engine:
             g[m] = compounded_step(&self.e, m, &t.t, begin, end, NULL if weights is None else &weights[0], &n[m])
         return gamma, total
 
+    def steps(self, totals):
+        """Gamma, one a mass, of a mini-batch: how many records each mass observes, of weight 1."""
+        return np.array([compounded_records(&self.e, m, int(n)) for m, n in enumerate(totals)])
+
     def forks_needed(self, Table t, long begin, long end):
         """The (block, unit) that share the components' mass but are missing from some of the rows."""
         return [(i, u) for i in range(self.e.n_blocks) for u in range(self.e.blocks[i].units)

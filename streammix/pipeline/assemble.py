@@ -7,10 +7,11 @@ from typing import Any
 
 from streammix.bucket import is_url
 from streammix.errors import ConfigError
-from streammix.pipeline.config import Config, FileSection, NdjsonSection, ParquetSection, StdinSection
+from streammix.pipeline.config import Config
 from streammix.pipeline.dead_letter import DeadLetters
 from streammix.pipeline.flow import Sink, Source
 from streammix.pipeline.model import declared_fields, text_fields
+from streammix.pipeline.sections import FileSection, NdjsonSection, ParquetSection, StdinSection
 from streammix.pipeline.sinks.ndjson import NdjsonSink, StdoutSink
 from streammix.pipeline.sinks.parquet import ParquetSink, is_scored_file
 from streammix.pipeline.sources.file import FileSource, find_files

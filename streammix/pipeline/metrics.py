@@ -16,7 +16,6 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from streammix.mixture import Mixture
-from streammix.pipeline.flow import Source
 from streammix.pipeline.progress import Tally
 
 __all__ = ["Metrics"]
@@ -71,7 +70,7 @@ class Metrics(Collector):
         """Return all numbers, as Prometheus reads them."""
         return generate_latest(self._registry)
 
-    def took(self, tally: Tally, model: Mixture, source: Source) -> None:
+    def took(self, tally: Tally, model: Mixture) -> None:
         """Publish how the run stands, if it is time."""
         now = time.monotonic()
         if now - self._published < PUBLISH_SECONDS:
@@ -82,7 +81,6 @@ class Metrics(Collector):
             self._past.popleft()
         begin, records, scored, log_density = self._past[0]
         n_scored = tally.scored - scored
-        lag = getattr(source, "lag", None)
         running = model._learner.running
         self._numbers = _Numbers(
             records=tally.records,
@@ -91,7 +89,7 @@ class Metrics(Collector):
             log_density=tally.log_density,
             rate=(tally.records - records) / (now - begin) if now > begin else 0.0,
             mean_log_density=(tally.log_density - log_density) / n_scored if n_scored else None,
-            lag=None if lag is None else lag(),
+            lag=tally.lag,
             weights=None if running is None else model.weights.copy(),
             sample_sizes=None if running is None else running.state.counts[0, : model.n_components].copy(),
         )

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from streammix.mixture import Mixture
-from streammix.pipeline.flow import Refusal, Source
+from streammix.pipeline.flow import Refusal
 
 __all__ = ["LiveProgress", "LogProgress", "Progress", "Tally", "Watch"]
 
@@ -40,6 +40,8 @@ class Tally:
         Of this run.
     reasons
         How many records this run has refused, by class of reasons.
+    lag
+        How many records the source has that were not read yet; None where it can't tell.
     """
 
     records: int = 0
@@ -50,6 +52,7 @@ class Tally:
     new_rejected: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     first_refusal: str = ""
+    lag: int | None = None
     started: float = field(default_factory=time.monotonic)
     _before: tuple[int, float] = (0, 0.0)
 
@@ -90,19 +93,21 @@ class Tally:
         ('1,200', 'not yet')
         """
         mean = self.mean_log_density
+        lag = {} if self.lag is None else {"lag": f"{self.lag:,}"}
         return {
             "records": f"{self.records:,}",
             "records/s": f"{self.rate:,.0f}",
             "mean log density": "not yet" if mean is None else f"{mean:.4f}" if abs(mean) < 1e6 else f"{mean:.4g}",
             "weights": "warming up" if weights is None else " ".join(f"{weight:.3f}" for weight in weights),
             "rejected": f"{self.rejected:,}",
+            **lag,
         }
 
 
 class Watch(Protocol):
     """Who looks on while a run goes on."""
 
-    def took(self, tally: Tally, model: Mixture, source: Source) -> None:
+    def took(self, tally: Tally, model: Mixture) -> None:
         """Hear of a turn of the loop: a batch was learnt, or there was none."""
 
     def restored(self, age: float, size: int) -> None:

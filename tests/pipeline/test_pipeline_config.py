@@ -7,8 +7,9 @@ from typer.testing import CliRunner
 from streammix.cli import app
 from streammix.errors import ConfigError
 from streammix.families import Categorical, LogNormal, MultivariateNormal
-from streammix.pipeline.config import ModelSection, load_config
+from streammix.pipeline.config import load_config
 from streammix.pipeline.model import build_model, declared_fields, text_fields
+from streammix.pipeline.sections import ModelSection
 from streammix.stepsize import HalfLife
 
 GOOD = 'kind = "file"\npath = "events.ndjson"'

@@ -20,6 +20,8 @@ from pipeline_tools import (
 from streammix.pipeline.sinks.parquet import ParquetSink
 from streammix.store import CheckpointStore
 
+IMPATIENT = "[faults]\npatience_seconds = 0"
+
 
 @pytest.mark.parametrize(
     ("old", "new", "words"),
@@ -130,7 +132,7 @@ def test_a_damaged_checkpoint_is_passed_over(place, tmp_path_factory):
 
 
 def test_a_sink_that_is_full_fails_the_run_and_loses_nothing(place, tmp_path_factory):
-    write_config(place, FILES, '[sink]\nkind = "ndjson"\npath = "/dev/full"')
+    write_config(place, FILES, '[sink]\nkind = "ndjson"\npath = "/dev/full"', more=IMPATIENT)
     status, _, said = run(place)
     assert status == 1
     assert "sink ndjson:/dev/full can't be written: No space left on device; the last checkpoint stands" in said
@@ -147,6 +149,7 @@ def test_a_directory_that_vanishes_fails_the_run(place, monkeypatch):
         write(self, rows)
 
     monkeypatch.setattr(ParquetSink, "write", remove_then_write)
+    write_config(place, FILES, SINKS, more=IMPATIENT)
     status, _, said = run(place)
     assert status == 1
     assert "sink parquet:scored can't be written: " in said

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from streammix.errors import ConfigError, StreammixError
+from streammix.errors import ConfigError, StreammixError, UnavailableError
 from streammix.pipeline.decode import is_unfinished
 from streammix.pipeline.flow import Batch
 from streammix.pipeline.sources import REMEDY, cut_error
@@ -194,7 +194,9 @@ class FileSource:
                 assert self._reader is not None  # for the type checker
                 batch = self._reader.take(limit)
             except OSError as error:
-                raise StreammixError(f"{self._name}: can't be read to its end: {error}") from None
+                # a system's error may pass; damage to a compressed file has no number
+                kind = UnavailableError if error.errno else StreammixError
+                raise kind(f"{self._name}: can't be read to its end: {error}") from None
             if batch is not None:
                 return batch
             # the size from before the reading: what was appended meanwhile makes it differ, and is read next
