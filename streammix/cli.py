@@ -84,6 +84,31 @@ def score(
     _do(work)
 
 
+@app.command()
+def serve(
+    state: State,
+    listen: Annotated[
+        str, typer.Option(help="Address and port; this machine alone unless another address is given.")
+    ] = "127.0.0.1:8080",
+    name: Annotated[str, typer.Option(help="The model's name in the open inference protocol.")] = "streammix",
+    tls_certificate: Annotated[Path | None, typer.Option(help="A PEM file; with --tls-key, HTTPS alone.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="A PEM file.")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="A file with a bearer token; or it stands in STREAMMIX_TOKEN.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Answer scores over HTTP by the newest checkpoint, until Ctrl-C or SIGTERM (130, 143)."""
+
+    def work() -> int:
+        from streammix.pipeline import talk, watching
+
+        talk.set_up(verbose, as_json=True)
+        return 128 + watching.serve(state, listen, name, tls_certificate, tls_key, token_file)
+
+    _do(work)
+
+
 def main() -> None:
     """Run the command line."""
     app()
