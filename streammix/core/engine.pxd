@@ -23,6 +23,7 @@ cdef extern from "engine.h":
     enum: INFLATED
     enum: GEOMETRIC
     enum: INVERSE_GAUSSIAN
+    enum: MULTINOMIAL
     ctypedef struct block:
         int kind, units, width, inner, fixed
         long size

@@ -66,6 +66,7 @@ static inline void block_maximize(const engine *e, const block *b, int k) {
         case POISSON: poisson_maximize(CONST_AT(s), CONST_AT(p), kappa, t, kpad); break;
         case GEOMETRIC: geometric_maximize(CONST_AT(s), CONST_AT(p), kappa, t, kpad); break;
         case BERNOULLI: bernoulli_maximize(CONST_AT(s), CONST_AT(p), kappa, t, kpad); break;
+        case MULTINOMIAL: multinomial_maximize(b->size, s, p, kappa, t, kpad); break;
         case BINOMIAL: binomial_maximize(CONST_AT(s), all(b->size), CONST_AT(p), kappa, t, kpad); break;
         case CATEGORICAL: {
             vd beta = b->fixed ? all(0.0) : CONST_AT(p);
@@ -106,6 +107,12 @@ static inline void block_step(const engine *e, const block *b, int k, const doub
             double *y = e->y + b->y * kpad + k;
             if (pattern == FULL) mvn_step(b->size, rho, row + b->column[0], s, b->theta + k, p, kpad, y, y + b->size * kpad);
             if (pattern == PARTIAL) mvn_partial_step(e, b, k, rho, row);
+            continue;
+        }
+        if (b->kind == MULTINOMIAL) {
+            int pattern = e->pattern[b - e->blocks];
+            if (pattern <= PARTIAL)
+                multinomial_step(b->size, row + b->column[0], pattern, rho, s, b->theta + k, kpad);
             continue;
         }
         if (b->kind == DIRICHLET) {

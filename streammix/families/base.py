@@ -22,12 +22,12 @@ from functools import cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from streammix.errors import ConfigError
 from streammix.families.levels import Levels
 
-__all__ = ["COUNT", "POSITIVE", "PROBABILITY", "REAL", "Family", "FloatArray", "Interval"]
+__all__ = ["COUNT", "POSITIVE", "PROBABILITY", "REAL", "Family", "FloatArray", "Interval", "poisson"]
 
 FloatArray = NDArray[np.float64]
 
@@ -177,6 +177,17 @@ class Family:
         if not is_number or not domain.contains(number):
             raise ConfigError(f"{type(self).__name__}: {name} must be {domain.describe()}, not {value!r}")
         return int(number) if domain.integer else float(number)
+
+
+def poisson(rates: ArrayLike, n: int, rng: np.random.Generator) -> NDArray[Any]:
+    """Draw n Poisson counts; beyond 1e15, where the generator ends, whole numbers near a normal's."""
+    rate = np.broadcast_to(np.asarray(rates, dtype=np.float64), n)
+    large = rate > 1e15
+    counts = rng.poisson(np.where(large, 0.0, rate))
+    if not large.any():
+        return counts
+    normal = np.rint(rate + np.sqrt(rate) * rng.standard_normal(n))
+    return np.where(large, normal, counts)
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import logging
 import signal
+from collections.abc import Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from datetime import UTC, datetime
@@ -12,7 +13,14 @@ from rich.console import Console
 
 from streammix.errors import ConfigError, StreammixError, SupersededError, UnavailableError
 from streammix.mixture import Mixture
-from streammix.pipeline.assemble import OpenSource, dead_letter_path, open_dead_letters, open_sinks, prepare_source
+from streammix.pipeline.assemble import (
+    OpenSink,
+    OpenSource,
+    dead_letter_path,
+    open_dead_letters,
+    open_sinks,
+    prepare_source,
+)
 from streammix.pipeline.config import Config, load_config
 from streammix.pipeline.decode import Decoder, JsonDecoder, without
 from streammix.pipeline.faults import Patience, keep_going
@@ -35,7 +43,13 @@ log = logging.getLogger("streammix")
 TALLIED = ("records", "rejected", "scored", "log_density")
 
 
-def run(path: Path, terminal: Console | None = None, decode: Decoder | None = None) -> int | None:
+def run(
+    path: Path,
+    terminal: Console | None = None,
+    decode: Decoder | None = None,
+    source: OpenSource | None = None,
+    sinks: Sequence[OpenSink] = (),
+) -> int | None:
     """Run the pipeline that a configuration declares, and print its components.
 
     Parameters
@@ -46,6 +60,12 @@ def run(path: Path, terminal: Console | None = None, decode: Decoder | None = No
         Where to show a live display; None for log lines.
     decode
         Turns a source's text into records (see `streammix.pipeline.decode`); JSON where left out.
+    source
+        Opens a source of one's own at a recorded position, None for a new run, where the configuration says
+        ``kind = "own"``.
+    sinks
+        Sinks of one's own, beside those of the configuration: each opens one where it stood, None for a new run, and
+        has the sink's `name` as an attribute, as a class does.
 
     Returns
     -------
@@ -62,14 +82,16 @@ def run(path: Path, terminal: Console | None = None, decode: Decoder | None = No
     config = load_config(path)
     try:
         declared = build_model(config.model)
-        open_source = prepare_source(config)
+        open_source = prepare_source(config, source)
         with (
             watching(config) as watch,
             CheckpointStore(config.checkpoints, keep=config.checkpoint.keep) as store,
             stop_on_signals() as stop,
         ):
             progress = LiveProgress(terminal) if terminal else LogProgress(config.checkpoint.every_records)
-            attempts = _Attempts(config, declared, open_source, store, decode or JsonDecoder(), progress, watch, stop)
+            attempts = _Attempts(
+                config, declared, open_source, sinks, store, decode or JsonDecoder(), progress, watch, stop
+            )
             try:
                 has_ended = keep_going(attempts, attempts.patience)
             finally:
@@ -91,6 +113,7 @@ class _Attempts:
         config: Config,
         declared: Mixture,
         open_source: OpenSource,
+        own_sinks: Sequence[OpenSink],
         store: CheckpointStore,
         decode: Decoder,
         progress: Progress,
@@ -98,6 +121,7 @@ class _Attempts:
         stop: StopRequest,
     ) -> None:
         self._config, self._declared, self._open_source = config, declared, open_source
+        self._own_sinks = own_sinks
         self._store, self._decode, self._progress, self._stop = store, decode, progress, stop
         self._watch = watch
         self._tally: Tally | None = None  # as it was at the last checkpoint
@@ -137,7 +161,7 @@ class _Attempts:
         positions, outputs = (found.positions, found.outputs) if found is not None else ({}, {})
         source = self._open_source(positions.get("source"))
         opened.callback(source.close)
-        sinks = open_sinks(config, outputs.get("sinks", {}))
+        sinks = open_sinks(config, outputs.get("sinks", {}), self._own_sinks)
         for sink in sinks:
             opened.callback(sink.close)
         tally = deepcopy(self._tally) or Tally(**{name: positions[name] for name in TALLIED if name in positions})

@@ -15,6 +15,7 @@ __all__ = [
     "MetricsSection",
     "ModelSection",
     "NdjsonSection",
+    "OwnSection",
     "ParquetSection",
     "RiverSection",
     "SinkSection",
@@ -94,6 +95,10 @@ class RiverSection(_AnySource, kw_only=True):
 
     dataset: str
     limit: Positive | None = None
+
+
+class OwnSection(_AnySource, kw_only=True):
+    """``[source] kind = "own"``: a source of one's own, which `streammix.pipeline.commands.run` is given."""
 
 
 class ModelSection(_Section):
@@ -217,10 +222,15 @@ class FaultsSection(_Section):
     patience_seconds: Annotated[float, msgspec.Meta(ge=0)] | None = None
 
 
-SourceSection = FileSection | StdinSection | RiverSection
+SourceSection = FileSection | StdinSection | RiverSection | OwnSection
 SinkSection = ParquetSection | NdjsonSection | StdoutSection
 
-SOURCES: dict[str, type[SourceSection]] = {"file": FileSection, "stdin": StdinSection, "river": RiverSection}
+SOURCES: dict[str, type[SourceSection]] = {
+    "file": FileSection,
+    "stdin": StdinSection,
+    "river": RiverSection,
+    "own": OwnSection,
+}
 SINKS: dict[str, type[SinkSection]] = {
     "parquet": ParquetSection,
     "ndjson": NdjsonSection,
