@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 
 import pyarrow as pa
 
+from streammix.auto.automixture import AutoMixture
 from streammix.bucket import Bucket, is_url
 from streammix.checkpoint import MAGIC, SCHEMA, NewerFormatError, Unpacked, from_bytes, table_from_bytes, to_bytes
 from streammix.directory import Directory, read_file, reason_of, write_file
@@ -318,7 +319,8 @@ def _packed(model: Mixture, positions: Mapping[str, Any] | None, outputs: Mappin
 def _restored(path: Path | str, unpacked: Unpacked, fixed: Mapping[Any, Any] | None) -> Checkpoint:
     snapshot, positions, outputs, written_at = unpacked
     try:
-        model = Mixture._restore(snapshot, fixed)
+        kind = AutoMixture if snapshot.declaration.get("model") == "AutoMixture" else Mixture
+        model = kind._restore(snapshot, fixed)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     except CheckpointError as error:

@@ -33,7 +33,19 @@ from streammix.schema import Names, Schema
 from streammix.state import State
 from streammix.zeros import fill_inflated, fill_shares, makes_zeros, without_zeros
 
-__all__ = ["free_parameters", "given_state", "needed_records", "newcomer_state", "warm_state"]
+__all__ = [
+    "PRIOR_WEIGHT",
+    "fill_given",
+    "fill_scales",
+    "free_parameters",
+    "given_state",
+    "needed_records",
+    "newcomer_state",
+    "settle",
+    "shrink_scales",
+    "standardised",
+    "warm_state",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -80,8 +92,8 @@ def given_state(schema: Schema, weights: Sequence[float], start: float) -> State
     state = blank(layout, n_components, 0.0)
     state.masses[0, :n_components] = np.maximum(weights, 1e-300)
     state.starts[:] = start
-    _fill_given(schema, state)
-    _settle(state)
+    fill_given(schema, state)
+    settle(state)
     state.counts[0] = np.maximum(state.masses[0] * start, 1e-300)
     return state
 
@@ -97,20 +109,20 @@ def warm_state(
     layout = schema.layout()
     table = Table(list(columns))
     state = blank(layout, n_components, PRIOR_WEIGHT)
-    _fill_given(schema, state)
-    _fill_scales(layout, state, columns, weights)
+    fill_given(schema, state)
+    fill_scales(layout, state, columns, weights)
     for block, unit in Engine(layout, state, (0, 1.0)).forks_needed(table, 0, table.n_rows):
         state.fork(block, unit)
-    _settle(state)
+    settle(state)
     engine = Engine(layout, state, (0, 1.0))
     totals = engine.compounded(table, 0, table.n_rows, weights)[1]
-    space = _standardised(layout, columns)
+    space = standardised(layout, columns)
     candidates = []
     first = state.copy()
     for start in range(STARTS):
         state.assign(first)
         labels = kmeans(space, n_components, 1 if start % 2 else 10, rng)
-        _shrink_scales(layout, state, columns, labels)
+        shrink_scales(layout, state, columns, labels)
         acc = engine.accumulator()
         engine.accumulate(table, 0, table.n_rows, weights, np.eye(n_components)[labels], acc)
         iterate(engine, state, acc, totals)
@@ -134,8 +146,8 @@ def newcomer_state(
     layout = schema.layout()
     table = Table(list(columns))
     state = blank(layout, responsibilities.shape[1], PRIOR_WEIGHT)
-    _fill_scales(layout, state, columns, weights)
-    _settle(state)
+    fill_scales(layout, state, columns, weights)
+    settle(state)
     engine = Engine(layout, state, (0, 1.0))
     totals = engine.compounded(table, 0, table.n_rows, weights)[1]
     acc = engine.accumulator()
@@ -169,7 +181,7 @@ def _climb(
     return float(log_likelihood)
 
 
-def _settle(state: State) -> None:
+def settle(state: State) -> None:
     """Keep scales where products of variances are normal numbers; padding lanes hold what component 0 holds."""
     k = state.n_components
     for prior in state.priors:
@@ -178,11 +190,12 @@ def _settle(state: State) -> None:
         array[..., k:] = array[..., :1]
 
 
-def _fill_given(schema: Schema, state: State) -> None:
+def fill_given(schema: Schema, state: State) -> None:
     """Write the statistics of the families that have parameters; the scale of a floor is the start's own."""
     for i, block in enumerate(schema.blocks):
         values, prior = state.statistics[i], state.priors[i]
-        for unit, families in enumerate(block.families):
+        for unit, served_by in enumerate(block.families):
+            families = served_by[: state.n_components]
             for k, family in enumerate(families):
                 if block.kind == "external" or family is None or not family.is_given:
                     continue
@@ -244,7 +257,7 @@ def _fill_factor(values: FloatArray, prior: FloatArray, mean: FloatArray, covari
     prior[:size] = scale**2
 
 
-def _fill_scales(
+def fill_scales(
     layout: Sequence[tuple[str, list[int], int, bool, Any]],
     state: State,
     columns: Sequence[FloatArray],
@@ -310,7 +323,7 @@ def _fill_unit(kind: str, size: Any, seen: FloatArray, values: FloatArray, prior
         values[0] = prior[0] = mean
 
 
-def _shrink_scales(
+def shrink_scales(
     layout: Sequence[tuple[str, list[int], int, bool, Any]],
     state: State,
     columns: Sequence[FloatArray],
@@ -385,7 +398,7 @@ def _pooled(cells: FloatArray) -> tuple[FloatArray, FloatArray]:
     return means, variances * pivots
 
 
-def _standardised(layout: Sequence[tuple[str, list[int], int, bool, Any]], columns: Sequence[FloatArray]) -> FloatArray:
+def standardised(layout: Sequence[tuple[str, list[int], int, bool, Any]], columns: Sequence[FloatArray]) -> FloatArray:
     """Rows as points: numbers over their standard deviation, the commonest levels as indicators, missing as mean."""
     n = len(columns[0])
     points: list[FloatArray] = []

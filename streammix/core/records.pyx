@@ -120,7 +120,7 @@ cdef class Records:
         self.every = every
         self.waiting = waiting
         self.takes_levels = takes_levels
-        if engine is not None and self.answers is None:
+        if engine is not None and (self.answers is None or self.answers.size != engine.n_components):
             self.answers = Answers(engine.n_components)
 
     @property
@@ -205,10 +205,8 @@ cdef class Records:
         RecordError
             If the record is refused.
         """
-        cdef int n, status = self.expect(x)
-        if status != 1:
-            n = self.n_components
-            return dict.fromkeys(range(n), 1.0 / n) if status == 0 else dict(enumerate(self.weights.tolist()))
+        if self.expect(x) != 1:
+            return dict(enumerate(self.weights.tolist()))
         return self.answers.answer(self.engine.e.r)
 
     def predict_one(self, x):

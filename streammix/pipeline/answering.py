@@ -163,7 +163,7 @@ def inputs_of(model: Mixture) -> list[dict[str, Any]]:
 def outputs_of(model: Mixture) -> list[dict[str, Any]]:
     """Return the metadata of a model's output tensors."""
     return [
-        {"name": name, "datatype": kind, "shape": [-1, model.n_components] if name == "responsibilities" else [-1]}
+        {"name": name, "datatype": kind, "shape": [-1, len(model.weights)] if name == "responsibilities" else [-1]}
         for name, kind in OUTPUTS.items()
     ]
 

@@ -60,5 +60,5 @@ def _unknown(model: Mixture, records: Any) -> Ingested:
             kept.append(i)
         except RecordError as error:
             refused.append((i, error))
-    k = model.n_components
+    k = len(model.weights)
     return Ingested(np.full((len(kept), k), 1 / k), np.zeros(len(kept)), np.array(kept, dtype=np.int64), refused)

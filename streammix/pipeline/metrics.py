@@ -81,7 +81,7 @@ class Metrics(Collector):
             self._past.popleft()
         begin, records, scored, log_density = self._past[0]
         n_scored = tally.scored - scored
-        running = model._learner.running
+        running, weights = model._learner.running, model.weights
         self._numbers = _Numbers(
             records=tally.records,
             reasons=dict(tally.reasons),
@@ -90,8 +90,8 @@ class Metrics(Collector):
             rate=(tally.records - records) / (now - begin) if now > begin else 0.0,
             mean_log_density=(tally.log_density - log_density) / n_scored if n_scored else None,
             lag=tally.lag,
-            weights=None if running is None else model.weights.copy(),
-            sample_sizes=None if running is None else running.state.counts[0, : model.n_components].copy(),
+            weights=None if running is None else weights.copy(),
+            sample_sizes=None if running is None else running.state.counts[0, : len(weights)].copy(),
         )
 
     def checkpointed(self, seconds: float, size: int) -> None:

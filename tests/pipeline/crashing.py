@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 STEPS = 0
@@ -51,19 +52,36 @@ def run(directory, kill_at):
     return os.waitstatus_to_exitcode(status), int(steps or 0)
 
 
+def brokers():
+    """Return what counts in sources and sinks on brokers, where their clients are installed."""
+    found = []
+    with suppress(ModuleNotFoundError):
+        from streammix.pipeline.sinks.kafka import KafkaChannel
+        from streammix.pipeline.sources.kafka import KafkaSource
+
+        found += [(KafkaChannel, ("send",)), (KafkaSource, ("acknowledge",))]
+    with suppress(ModuleNotFoundError):
+        from streammix.pipeline.sinks.redis import RedisChannel
+
+        found += [(RedisChannel, ("send",))]
+    return found
+
+
 def in_child(directory, kill_at, write):
     """Run the command line with every step counted."""
     from streammix.cli import app
     from streammix.pipeline import runner
-    from streammix.pipeline.sinks import ndjson, parquet
+    from streammix.pipeline.sinks import ndjson, outbox, parquet
     from streammix.pipeline.sources import file
 
     for owner, names in (
         (os, ("fsync", "rename", "replace", "truncate", "unlink")),
-        (runner.Pipeline, ("_take", "checkpoint")),
+        (runner.Pipeline, ("_read", "_take", "checkpoint")),
+        (outbox.Posted, ("flush", "publish")),
         (ndjson.GrowingFile, ("write", "flush")),
         (parquet.ParquetSink, ("write", "flush")),
         (file.FileSource, ("read",)),
+        *brokers(),
     ):
         for name in names:
             setattr(owner, name, step(getattr(owner, name), kill_at))
@@ -84,6 +102,8 @@ def main():
     for i, kills in enumerate(json.loads(sys.argv[2])):
         directory = template.with_name(f"{template.name}-{i}")
         shutil.copytree(template, directory)
+        config = directory / "pipeline.toml"
+        config.write_text(config.read_text(encoding="utf-8").replace("DIRECTORY", directory.name), encoding="utf-8")
         runs = [run(directory, kill_at) for kill_at in [*kills, 0]]
         results.append({"statuses": [status for status, _ in runs], "steps": runs[-1][1]})
     print(json.dumps(results))
