@@ -91,7 +91,7 @@ def test_a_bad_line_is_answered_in_its_place(asking, model):
     assert_answers(got[::2], good * 3, model)
     assert all(list(answer) == ["error"] for answer in got[1::2])
     assert got[1]["error"] == "field 'x': expected a finite number, got 'text'"
-    assert got[11]["error"].startswith("not UTF-8")
+    assert "not UTF-8" in got[11]["error"]
 
 
 @pytest.mark.parametrize(
