@@ -229,6 +229,23 @@ cdef class Engine:
         self.keep.append(flat)
         return &flat[0]
 
+    def set_background(self, const double[:, ::1] spread):
+        """Add a background component: (2, columns) of the logarithm of what it is spread over, and a slope.
+
+        Its log density is the sum of -(width + slope x) over the cells that are there; its share is what the masses
+        leave of 1. The array may change between calls.
+        """
+        self.keep.append(spread)
+        self.e.width, self.e.slope = &spread[0, 0], &spread[1, 0]
+
+    def alone(self, const double[::1] row):
+        """The E-step of a row by the components alone: responsibilities, or None where none can have made it."""
+        cdef const double *width = self.e.width
+        self.e.width = NULL
+        status = self.run.expect(&self.e, &row[0])
+        self.e.width = width
+        return None if status == IMPOSSIBLE else self.responsibilities[:self.e.k]
+
     def set_levels(self, int block, long size):
         """Let a categorical block have so many levels; its array has room for them."""
         self.e.blocks[block].size = size
@@ -472,6 +489,11 @@ cdef class Engine:
         """The (block, unit) that share the components' mass but are missing from some of the rows."""
         return [(i, u) for i in range(self.e.n_blocks) for u in range(self.e.blocks[i].units)
                 if unit_is_missing(&self.e, i, u, &t.t, begin, end)]
+
+    @property
+    def background(self):
+        """The background's weight; 0 where there is none."""
+        return background_mass(&self.e) / total_mass(&self.e)
 
     @property
     def weights(self):

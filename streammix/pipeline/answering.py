@@ -80,7 +80,7 @@ def score_lines(model: Mixture, body: bytes) -> tuple[bytes, int, int]:
     >>> model = sm.Mixture(components=[{"n": sm.Poisson(1)}, {"n": sm.Poisson(20)}])
     >>> print(score_lines(model, b'{"n": -1}\\n\\n{"n"}')[0].decode(), end="")
     {"error":"field 'n': expected a whole number, 0 or more, got -1"}
-    {"error":"JSON is malformed: expected ':' (byte 4)"}
+    {"error":"expected JSON, got '{\\"n\\"}' (expected ':', byte 4)"}
     """
     ends = line_ends(body if body.endswith(b"\n") else body + b"\n")
     starts = np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends

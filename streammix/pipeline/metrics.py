@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from streammix.auto.automixture import AutoMixture
 from streammix.mixture import Mixture
 from streammix.pipeline.progress import Tally
 
@@ -37,6 +38,9 @@ class _Numbers:
     lag: int | None = None
     weights: NDArray[np.float64] | None = None
     sample_sizes: NDArray[np.float64] | None = None
+    events: dict[str, int] | None = None
+    doubts: list[str] | None = None
+    background: float | None = None
 
 
 class Metrics(Collector):
@@ -82,7 +86,11 @@ class Metrics(Collector):
         begin, records, scored, log_density = self._past[0]
         n_scored = tally.scored - scored
         running, weights = model._learner.running, model.weights
+        supervised = model if isinstance(model, AutoMixture) else None
         self._numbers = _Numbers(
+            events=None if supervised is None else supervised.event_counts,
+            doubts=None if supervised is None else [doubt["sign"] for doubt in supervised.warnings],
+            background=None if supervised is None else supervised.background_weight,
             records=tally.records,
             reasons=dict(tally.reasons),
             scored=tally.scored,
@@ -91,7 +99,7 @@ class Metrics(Collector):
             mean_log_density=(tally.log_density - log_density) / n_scored if n_scored else None,
             lag=tally.lag,
             weights=None if running is None else weights.copy(),
-            sample_sizes=None if running is None else running.state.counts[0, : len(weights)].copy(),
+            sample_sizes=None if running is None else running.published_state.counts[0, : len(weights)].copy(),
         )
 
     def checkpointed(self, seconds: float, size: int) -> None:
@@ -126,6 +134,18 @@ class Metrics(Collector):
         yield _by_component(
             "component_effective_sample_size", "How many records stand behind a component.", now.sample_sizes
         )
+        if now.events is not None:
+            events = CounterMetricFamily("streammix_events", "What a supervised model did.", labels=["kind"])
+            for kind, n in now.events.items():
+                events.add_metric([kind], n)
+            yield events
+        if now.doubts is not None:
+            doubts = GaugeMetricFamily("streammix_doubt", "Signs that the model may be wrong.", labels=["sign"])
+            for sign in sorted(set(now.doubts)):
+                doubts.add_metric([sign], 1)
+            yield doubts
+        if now.background is not None:
+            yield _gauge("background_weight", "The share of records that no component explains.", now.background)
         yield _counter("checkpoints", "Checkpoints that this run has written.", self._checkpoints)
         if self._checkpoint is not None:
             when, seconds, size = self._checkpoint
