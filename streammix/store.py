@@ -261,6 +261,11 @@ class CheckpointStore:
         # a reader that was overtaken by the writer's removals lists the directory anew
         return self.latest(fixed) if names else None
 
+    def newest(self) -> Path | str | None:
+        """Return where the newest checkpoint lies, sound or not; None where there is none."""
+        names = self._names()
+        return self._at.place(names[-1]) if names else None
+
     def history(self) -> pa.Table:
         """Return all sound checkpoints as one table, a row each, the oldest first.
 
@@ -271,10 +276,6 @@ class CheckpointStore:
         """
         tables = [table.replace_schema_metadata() for _, table in self._sound(self._names(), table_from_bytes)]
         return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
-
-    def newest_name(self) -> str | None:
-        """Return the name of the newest checkpoint, sound or not; None where there is none."""
-        return max(self._names(), key=_number, default=None)
 
     def _names(self) -> list[str]:
         """The checkpoints, the oldest first."""

@@ -108,7 +108,7 @@ class Newest:
     def look(self) -> None:
         """Load what is new; where it can't be, what is loaded stays."""
         try:
-            mark = _mark(self._file) if self._file is not None else self._store.newest_name()
+            mark = _mark(self._file) if self._file is not None else self._store.newest()
             if mark == self._seen:
                 return
             found = read(self._file) if self._file is not None else self._store.latest()
