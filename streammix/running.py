@@ -258,7 +258,7 @@ class Running:
         assert waiting is not None
         stop, impossible = min(end, begin + waiting.size - waiting.n), -1
         if rows.out_lp is not None or self.schema.may_refuse:
-            _, impossible = self.published.accumulate(rows.table, begin, stop, out_r=rows.out_r, out_lp=rows.out_lp)
+            impossible = self._score(rows, begin, stop)
         if impossible >= 0:
             rows.bad.append(impossible)
             stop = impossible
@@ -269,6 +269,10 @@ class Running:
             waiting.n = 0
             self._learn_waiting(waiting.size, stop - begin)
         return stop if impossible < 0 else stop + 1
+
+    def _score(self, rows: "_Rows", begin: int, end: int) -> int:
+        """Score rows where that is wanted; return the first one that no component can have made, or -1."""
+        return self.published.accumulate(rows.table, begin, end, out_r=rows.out_r, out_lp=rows.out_lp)[1]
 
     def settle(self) -> None:
         """Let the rows that wait make a step by themselves."""

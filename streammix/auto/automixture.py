@@ -1,14 +1,18 @@
 """AutoMixture: the face of a mixture that supervises itself."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streammix import frames
+from streammix.auto.background import AWAY, Box, takes_background
 from streammix.auto.line import Line, Settings
 from streammix.auto.reservoir import Reservoir
 from streammix.auto.supervisor import BEAT, Supervisor, reservoir_size
+from streammix.core.table import table_of
 from streammix.declaration import Declaration, checked, from_json
 from streammix.errors import CheckpointError, ConfigError
 from streammix.families import Family
@@ -22,6 +26,9 @@ from streammix.warmup import free_parameters, warm_state
 
 __all__ = ["AutoMixture"]
 
+MOST = 10  # components that are tried where nobody says how many
+LARGEST_RANGE = 50
+
 FloatArray = NDArray[np.float64]
 
 
@@ -29,10 +36,18 @@ class AutoLearner(Learner):
     """A learner whose mixture is supervised."""
 
     def __init__(
-        self, declaration: Declaration, settings: Settings, arguments: Mapping[str, Any], rng: np.random.Generator
+        self,
+        declaration: Declaration,
+        settings: Settings,
+        sizes: Sequence[int],
+        has_background: bool | None,
+        arguments: Mapping[str, Any],
+        rng: np.random.Generator,
     ) -> None:
         self.settings = settings
         self.arguments = arguments
+        self.sizes = sizes
+        self.has_background = has_background
         super().__init__(declaration, rng)
 
     def _parameters(self, schema: Schema, n_components: int) -> int:
@@ -41,15 +56,25 @@ class AutoLearner(Learner):
         return free_parameters(self.chosen, n_components, levels)
 
     def _begin(self, schema: Schema, columns: Sequence[FloatArray], weights: FloatArray | None) -> Running:
-        k, n = self.declaration.n_components, len(columns[0])
-        state = warm_state(schema, columns, weights, k, self.rng)
-        n_parameters = self._parameters(schema, k)
-        line = Line(schema, state, n_parameters, n, self.settings, n)
-        reservoir = Reservoir(reservoir_size(n_parameters), len(columns))
-        reservoir.add(np.stack(columns, axis=1), np.ones(n) if weights is None else weights)
-        reservoir.n = 0 + n
+        n, layout = len(columns[0]), schema.layout()
+        rows, w = np.stack(columns, axis=1), np.ones(n) if weights is None else weights
+        box, settings = None, self.settings
+        if self.has_background if self.has_background is not None else takes_background(layout):
+            box = Box(len(columns))
+            box.add(rows, layout)
+            settings = replace(settings, spread=box.spread)
+        lines = []
+        for k in self.sizes:
+            state = warm_state(schema, columns, weights, k, self.rng)
+            if box is not None:
+                state.masses *= 1 - AWAY
+            lines.append(Line(schema, state, self._parameters(schema, k), n, settings, n))
+        reservoir = Reservoir(reservoir_size(lines[-1].n_parameters), len(columns))
+        reservoir.add(rows, w)
         rng = np.random.default_rng(self.rng.integers(2**63))
-        return Supervisor(self.declaration, schema, [line], self.settings, reservoir, rng)
+        made = Supervisor(self.declaration, schema, lines, settings, reservoir, rng)
+        made.box = box
+        return made
 
     def snapshot(self, n_seen: int, seed: int | None) -> Snapshot:
         """Everything that the mixture is."""
@@ -78,12 +103,17 @@ class AutoMixture(Mixture):
     Parameters
     ----------
     n_components
-        K, the number of components.
+        K, the number of components; or a pair, the fewest and the most, or None for 1 to 10: candidates of each K learn
+        side by side, and the one leads that predicts best for its size.
     fields, infer
         As in `Mixture`.
     drift
         "auto": the stream may change at any time. "none": it doesn't, however long it dwells in one component; all
         records weigh the same, and nothing chases the present. `HalfLife`: forget at this rate.
+    background
+        Whether there is a component beside the K whose density is one over the volume of everything seen so far, for
+        records that none of them explains. Where it is left out: if there are `Normal`, `LogNormal` or
+        `MultivariateNormal` fields.
     warm_up
         How many records the warm-up takes, as in `Mixture`.
     seed
@@ -108,9 +138,10 @@ class AutoMixture(Mixture):
 
     def __init__(
         self,
-        n_components: int = 3,
+        n_components: int | tuple[int, int] | None = 3,
         fields: Mapping[Any, Family | None] | None = None,
         drift: str | HalfLife = "auto",
+        background: bool | None = None,
         warm_up: int | None = None,
         seed: int | None = None,
         infer: bool = False,
@@ -122,31 +153,44 @@ class AutoMixture(Mixture):
             step = RunningMean()
         elif drift != "auto":
             raise ConfigError(f'drift must be "auto", "none" or a HalfLife, not {drift!r}')
-        declared = checked(n_components, fields, None, None, step, BEAT, warm_up, False, seed, infer)
+        if background is not None and not isinstance(background, bool):
+            raise ConfigError(f"background must be True, False or None, not {background!r}")
+        sizes = _sizes(n_components)
+        declared = checked(sizes[-1], fields, None, None, step, BEAT, warm_up, False, seed, infer)
         is_auto = drift == "auto"
-        settings = Settings(step.core, is_auto, drift != "none", not isinstance(drift, HalfLife), False)
-        self.n_components = n_components
+        settings = Settings(step.core, is_auto, drift != "none", not isinstance(drift, HalfLife))
+        self.n_components = n_components  # type: ignore[assignment]
         self.fields = fields
         self.drift = drift
+        self.background = background
         self.warm_up = warm_up
         self.seed = seed
         self.infer = infer
-        arguments = {"model": "AutoMixture", "drift": drift if isinstance(drift, str) else step_size_to_json(drift)}
-        self._learner: AutoLearner = AutoLearner(declared, settings, arguments, np.random.default_rng(seed))
+        arguments = {
+            "model": "AutoMixture",
+            "n_components": list(n_components) if isinstance(n_components, tuple) else n_components,
+            "drift": drift if isinstance(drift, str) else step_size_to_json(drift),
+            "background": background,
+        }
+        rng = np.random.default_rng(seed)
+        self._learner: AutoLearner = AutoLearner(declared, settings, sizes, background, arguments, rng)
         self._sync()
 
     def _new_learner(self) -> AutoLearner:
-        known = self._learner
-        return AutoLearner(known.declaration, known.settings, known.arguments, np.random.default_rng())
+        own = self._learner
+        rng = np.random.default_rng()
+        return AutoLearner(own.declaration, own.settings, own.sizes, own.has_background, own.arguments, rng)
 
     @classmethod
     def _restore(cls, snapshot: Snapshot, fixed: Mapping[Any, Any] | None = None) -> Self:
         given = from_json(snapshot.declaration, fixed)
         drift: Any = given["drift"]
+        sizes: Any = given["n_components"]
         model = cls(
-            given["n_components"],
+            tuple(sizes) if isinstance(sizes, list) else sizes,
             given["fields"],
             drift if isinstance(drift, str) else HalfLife(drift["records"]),
+            given["background"],
             given["warm_up"],
             given["seed"],
             given["infer"],
@@ -155,7 +199,66 @@ class AutoMixture(Mixture):
         return model
 
     @property
-    def events(self) -> list[dict[str, Any]]:
-        """What happened."""
+    def _supervisor(self) -> Supervisor | None:
         running = self._learner.running
-        return [dict(event) for event in running.events.kept] if isinstance(running, Supervisor) else []
+        return running if isinstance(running, Supervisor) else None
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What happened, the last 200 events: each with `n_seen`, `kind` and its evidence."""
+        return [] if self._supervisor is None else [dict(event) for event in self._supervisor.events.kept]
+
+    @property
+    def event_counts(self) -> dict[str, int]:
+        """How many events of each kind there were."""
+        return {} if self._supervisor is None else dict(self._supervisor.events.counts)
+
+    @property
+    def warnings(self) -> list[dict[str, Any]]:
+        """The signs that the model may be wrong, each with `sign`, `text` and its evidence: none where all is well."""
+        if self._supervisor is None:
+            text = f"{self.n_seen} records are not enough to start from"
+            return [{"sign": "warming up", "text": text, "records": self.n_seen}]
+        return self._supervisor.doubts
+
+    @property
+    def labels(self) -> list[int]:
+        """For each component, a number that is its own for ever: it follows it through take-overs and changes of K."""
+        return list(range(len(self.weights))) if self._supervisor is None else list(self._supervisor.line.labels)
+
+    @property
+    def background_weight(self) -> float:
+        """The share of records that the background is thought to have made; 0.0 where there is none."""
+        return 0.0 if self._supervisor is None else self._supervisor.published.background
+
+    def outlier_one(self, x: Mapping[str, Any]) -> float:
+        """Return the probability that the background made a record, and no component; 0.0 while warming up."""
+        return float(self._outliers([dict(x)])[0])
+
+    def outlier_many(self, X: Any) -> Any:
+        """Return the probability that the background made each row: a column of X's kind."""
+        return frames.column_like(X, self._outliers(self._frame(X)), "outlier")
+
+    def _outliers(self, records: Any) -> FloatArray:
+        running = self._supervisor
+        if running is None:
+            return np.zeros(len(records))
+        if isinstance(records, list):
+            rows = np.stack([running.schema.reader.row(record)[0] for record in records])
+            return running.outliers(table_of(rows))
+        return running.outliers(running.schema.encode(records).table)
+
+
+def _sizes(n_components: Any) -> list[int]:
+    """The numbers of components that compete."""
+    if n_components is None:
+        return list(range(1, MOST + 1))
+    if isinstance(n_components, tuple):
+        is_range = len(n_components) == 2 and all(type(k) is int for k in n_components)
+        if not is_range or not 1 <= n_components[0] <= n_components[1] <= LARGEST_RANGE:
+            raise ConfigError(
+                "n_components must be a whole number, None, or a pair of the fewest and the most, "
+                f"up to {LARGEST_RANGE}, not {n_components!r}"
+            )
+        return list(range(n_components[0], n_components[1] + 1))
+    return [n_components]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streammix.auto.background import engine_of
 from streammix.auto.evidence import z_of
 from streammix.auto.member import densities
 from streammix.auto.moves import Move, fresh, moved, moves
@@ -45,11 +46,11 @@ class Challenge:
     champion
         The statistics that are challenged; they are copied.
     rows, weights
-        The records, the odd ones of which train and the even ones validate, and their weights.
+        The records, one of each pair of which trains and the other validates, and their weights.
     n_parameters
         Of the mixture.
-    has_background
-        Whether it has a background component.
+    spread
+        Of the background's density, where there is one; it is copied.
     seed
         Of the fresh starts.
     """
@@ -61,25 +62,28 @@ class Challenge:
         rows: FloatArray,
         weights: FloatArray,
         n_parameters: int,
-        has_background: bool,
+        spread: FloatArray | None,
         seed: int,
     ) -> None:
         self.schema = schema
-        order = np.concatenate([np.arange(1, len(rows), 2), np.arange(0, len(rows), 2)])
+        toss = np.random.default_rng([seed, 1 << 20]).integers(2, size=len(rows) // 2)
+        training = 2 * np.arange(len(toss)) + toss  # one of each pair: a stream may have a rhythm of its own
+        order = np.concatenate([training, np.setdiff1d(np.arange(len(rows)), training)])
         self.rows = np.ascontiguousarray(rows[order].T)
         self.weights = weights[order]
         self.n_parameters = n_parameters
-        self.has_background = has_background
+        self.spread = None if spread is None else spread.copy()
+        self.lag = (0.0, 0.0)  # gain of polishing, and its z
         self.seed = seed
         self.stage = "polish"
         self.plan: list[Move] = []
         self.at = 0  # of the plan, or of the finalists
         self.kept: list[tuple[State, float, float, Move | None]] = []
         self.done: list[tuple[State, float, float, Move | None]] = []
-        self.polished = champion.copy()
+        self.start = self.polished = champion.copy()
         self.chosen: tuple[float, float, Move | None] = (0.0, 0.0, None)  # gain, z and move of what came out
         self._look()
-        for block, unit in Engine(self.layout, self.polished, (0, 1.0)).forks_needed(self.table, 0, self.n):
+        for block, unit in self._engine(self.polished).forks_needed(self.table, 0, self.n):
             self.polished.fork(block, unit)
         self._begin(self.polished.copy(), POLISH, self.n_training)
 
@@ -103,10 +107,13 @@ class Challenge:
         self.table = Table(self.columns)
         self.own_weights = None if (self.weights == 1.0).all() else self.weights
 
+    def _engine(self, state: State) -> Engine:
+        return engine_of(self.schema, state, (0, 1.0), self.spread)
+
     def _begin(self, state: State, iterations: int, n_rows: int) -> None:
         """Set out on iterations of EM over the first rows."""
         self.state = state
-        self.engine = Engine(self.layout, state, (0, 1.0))
+        self.engine = self._engine(state)
         self.left, self.n_rows, self.row = iterations, n_rows, 0
         self.before = -np.inf
         self.sums: FloatArray | None = None
@@ -144,6 +151,8 @@ class Challenge:
         each = self.n_parameters + ROW
         if self.stage == "polish":
             self.polished = self.state
+            self.lag = self._gain(self.engine, self.start)
+            self.start = self.polished
             self.plan = moves(self._training()[0])
             self.stage, self.at = "propose", 0
         elif self.stage == "propose":
@@ -175,19 +184,22 @@ class Challenge:
         return CALL
 
     def _keep(self, into: list[tuple[State, float, float, Move | None]], move: Move | None) -> None:
-        """Take down a state with its gain over the polished champion on the validating rows."""
+        """Take down a state with its gain over the polished champion."""
+        into.append((self.state, *self._gain(self.engine, self.polished), move))
+
+    def _gain(self, engine: Engine, reference: State) -> tuple[float, float]:
+        """How much better an engine's state is than another on the validating rows, and its z."""
         n = self.n_training
-        reference = densities(Engine(self.layout, self.polished, (0, 1.0)), self.table, n, self.n)
-        difference = densities(self.engine, self.table, n, self.n) - reference
+        before = densities(self._engine(reference), self.table, n, self.n)
+        difference = densities(engine, self.table, n, self.n) - before
         clipped = np.clip(difference, -100.0, 100.0)
-        gain, z = z_of((len(clipped), float(clipped.sum()), float(clipped @ clipped)))
-        into.append((self.state, gain, z, move))
+        return z_of((len(clipped), float(clipped.sum()), float(clipped @ clipped)))
 
     def _training(self) -> tuple[FloatArray, FloatArray]:
         """Responsibilities and log densities of the training rows by the polished champion."""
         n = self.n_training
         responsibilities, log_density = np.empty((n, self.polished.n_components)), np.empty(n)
-        engine = Engine(self.layout, self.polished, (0, 1.0))
+        engine = self._engine(self.polished)
         engine.accumulate(self.table, 0, n, out_r=responsibilities, out_lp=log_density)
         return responsibilities, log_density
 
@@ -200,19 +212,21 @@ class Challenge:
             columns = [column[:n] for column in self.columns]
             steps = 1 if number % 2 else 10
             k = self.polished.n_components
-            return fresh(self.schema, k, columns, weights, steps, self.has_background, rng)
+            return fresh(self.schema, k, columns, weights, steps, self.spread is not None, rng)
         r, log_density = self._training()
         return moved(self.layout, self.polished, move, self.table, self.columns, n, weights, r, log_density)
 
     def bind(self) -> None:
         """Bind the engine anew, after arrays were replaced; an iteration that no longer fits them starts again."""
-        self.engine = Engine(self.layout, self.state, (0, 1.0))
+        self.engine = self._engine(self.state)
         if self.sums is not None and self.sums.shape != self.engine.accumulator().shape:
             self.row, self.sums, self.log_likelihood = 0, None, 0.0
 
     def states(self) -> dict[str, State]:
         """Return all statistics that are kept, by name."""
         found = {"polished": self.polished, "work": self.state}
+        if self.stage == "polish":
+            found["start"] = self.start
         found |= {f"kept{i}": one[0] for i, one in enumerate(self.kept)}
         return found | {f"done{i}": one[0] for i, one in enumerate(self.done)}
 
@@ -220,7 +234,7 @@ class Challenge:
         """Return everything but states and arrays, as JSON can hold it."""
         return {
             "n_parameters": self.n_parameters,
-            "has_background": self.has_background,
+            "lag": list(self.lag),
             "seed": self.seed,
             "stage": self.stage,
             "plan": [list(move) for move in self.plan],
@@ -237,8 +251,12 @@ class Challenge:
 
     def arrays(self) -> dict[str, FloatArray]:
         """Return the arrays that are kept, by name."""
-        sums = {} if self.sums is None else {"sums": self.sums}
-        return {"rows": self.rows, "weights": self.weights, **sums}
+        found = {"rows": self.rows, "weights": self.weights}
+        if self.sums is not None:
+            found["sums"] = self.sums
+        if self.spread is not None:
+            found["spread"] = self.spread
+        return found
 
     @classmethod
     def resumed(
@@ -248,20 +266,24 @@ class Challenge:
         made = cls.__new__(cls)
         made.schema = schema
         made.rows, made.weights = np.ascontiguousarray(arrays["rows"]), arrays["weights"]
-        made.n_parameters, made.has_background = int(document["n_parameters"]), bool(document["has_background"])
+        made.n_parameters, made.lag = int(document["n_parameters"]), _pair(document["lag"])
+        made.spread = arrays.get("spread")
+        if made.spread is not None and made.spread.shape != (2, len(made.rows)):
+            raise CheckpointError("the checkpoint's background contradicts itself")
         made.seed, made.stage, made.at = int(document["seed"]), str(document["stage"]), int(document["at"])
         made.plan = [_move(move) for move in document["plan"]]
         made.kept = [(states[f"kept{i}"], *_outcome(one)) for i, one in enumerate(document["kept"])]
         made.done = [(states[f"done{i}"], *_outcome(one)) for i, one in enumerate(document["done"])]
         made.chosen = _outcome(document["chosen"])
         made.polished, made.state = states["polished"], states["work"]
+        made.start = states.get("start", made.polished)
         n = made.rows.shape[1]
         made.left, made.n_rows, made.row = int(document["left"]), int(document["n_rows"]), int(document["row"])
         if not 0 <= made.row <= made.n_rows <= n or made.weights.shape != (n,):
             raise CheckpointError("the checkpoint's challenge contradicts itself")
         check_rows(made.rows.T, made.layout)
         made._look()
-        made.engine = Engine(made.layout, made.state, (0, 1.0))
+        made.engine = made._engine(made.state)
         made.before = -np.inf if document["before"] is None else float(document["before"])
         made.log_likelihood = float(document["log_likelihood"])
         made.sums = made.engine.accumulator() if "sums" in arrays else None
@@ -274,6 +296,11 @@ class Challenge:
 def _move(document: Any) -> Move:
     what, goes, split = document
     return str(what), int(goes), int(split)
+
+
+def _pair(document: Any) -> tuple[float, float]:
+    gain, z = document
+    return float(gain), float(z)
 
 
 def _outcome(document: Any) -> tuple[float, float, Move | None]:

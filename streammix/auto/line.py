@@ -1,5 +1,6 @@
 """One number of components: a champion, its average, experts, challengers, and the challenge that is being prepared."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,12 +32,14 @@ BACK = 1_000  # records before an alarm at which the new epoch begins
 SOON = 500  # records after it until the challenge
 CHALLENGERS = 2
 WINS = 2.0  # z at which a challenger becomes champion
+EARLY = ((1, 5.0), (2, 3.5))  # (ticks, z) that are enough before
 YOUNG = 4_000  # records up to which four ticks say it
 OLD = 20_000  # records after which a challenger goes
 HOPELESS = -4.0  # z
 ALIKE = 2e-4  # nats a record: as good as at the same optimum
 
 
+@dataclass(frozen=True, eq=False)
 class Settings:
     """What holds for all lines.
 
@@ -46,16 +49,17 @@ class Settings:
         The champion's step.
     experts, alarms
         Whether there are any.
-    has_background
-        Whether the mixture has a background component.
+    averages
+        Whether the champion's average is taken.
+    spread
+        Of the background's density, where there is one.
     """
 
-    def __init__(self, step: tuple[int, float], experts: bool, alarms: bool, averages: bool, background: bool) -> None:
-        self.step = step
-        self.experts = experts
-        self.alarms = alarms
-        self.averages = averages
-        self.has_background = background
+    step: tuple[int, float]
+    experts: bool
+    alarms: bool
+    averages: bool
+    spread: FloatArray | None = None
 
 
 class Line:
@@ -67,11 +71,11 @@ class Line:
         self.schema = schema
         self.settings = settings
         self.n_parameters = n_parameters
-        self.champion = Member(schema, champion, settings.step)
-        self.average = Member(schema, champion.copy(), settings.step)
+        self.champion = Member(schema, champion, settings.step, settings.spread)
+        self.average = Member(schema, champion.copy(), settings.step, settings.spread)
         self.times = 0
         steps = [min(e / n_parameters, FASTEST) for e in EXPERTS] if settings.experts else []
-        self.experts = [Member(schema, champion.copy(), (1, step)) for step in steps]
+        self.experts = [Member(schema, champion.copy(), (1, step), settings.spread) for step in steps]
         self.challengers: list[Member] = []
         self.challenge: Challenge | None = None
         self.alarm = Alarm()
@@ -79,6 +83,8 @@ class Line:
         self.epoch = 0
         self.next_challenge = n_seen
         self.shown = 0  # 0: the champion, 1: the average, 2 and 3: experts
+        self.audit = (0.0, 0.0)  # gain and z of the best proposal of the last challenge
+        self.lag = (0.0, 0.0)  # of polishing what is published
         self.labels = list(range(champion.n_components))
         self.next_label = champion.n_components
 
@@ -109,7 +115,7 @@ class Line:
         if self.challenge is not None:
             self.challenge.bind()
 
-    def step(self, table: Table, n: int, weights: FloatArray, n_seen: int, averages: bool) -> FloatArray:
+    def step(self, table: Table, n: int, weights: FloatArray, averages: bool) -> FloatArray:
         """Learn the first n rows; return the log densities that the published member gave them."""
         champion = self.champion.learn(table, n, weights)
         self.alarm.add(champion)
@@ -144,6 +150,12 @@ class Line:
         self._judge_challengers(n_seen, events, reservoir)
         self._publish()
 
+    def effective_records(self, n_seen: int) -> float:
+        """How many records the champion rests on: those of the epoch, or what its step remembers of them."""
+        kind, step = self.settings.step
+        n = float(n_seen - self.epoch)
+        return min(n, 2 / step - 1) if kind == 1 else n
+
     def _judge_experts(self, n_seen: int, events: Events) -> None:
         for number, expert in enumerate(self.experts):
             mean, z = expert.scores.last(RECENT)
@@ -162,6 +174,9 @@ class Line:
             age = n_seen - challenger.born
             recent, z = challenger.scores.last(4 if age <= YOUNG else 8)
             long_mean, long_z = challenger.scores.long_run()
+            for ticks, least in EARLY:
+                early = challenger.scores.last(ticks)[1]
+                z = early if early > max(least, z) else z
             if z > WINS or (long_z > WINS and challenger.scores.n_ticks >= 4):
                 self._take_over(challenger, n_seen, max(z, long_z), recent, events, reservoir)
                 return
@@ -173,18 +188,30 @@ class Line:
         self, challenger: Member, n_seen: int, z: float, gain: float, events: Events, reservoir: Reservoir
     ) -> None:
         """Let a challenger be the champion, its components in the places of those that they go on from."""
-        order, goes_on = self.match(self.champion.engine, challenger.engine, reservoir)
+        order, old = self.match(self.champion.engine, challenger.engine, reservoir)
         self.challengers.remove(challenger)
         events.note(n_seen, "take-over", by=challenger.about, z=z, gain=gain)
-        for k, on in enumerate(goes_on):
-            if not on:
-                events.note(n_seen, "death", label=self.labels[k])
-                self.labels[k] = self.next_label
-                events.note(n_seen, "birth", label=self.next_label)
-                self.next_label += 1
+        self.inherit(self.labels, self.next_label, old, n_seen, events)
         self._crown(arranged(challenger.state, order))
 
-    def match(self, old: Engine, new: Engine, reservoir: Reservoir) -> tuple[list[int], list[bool]]:
+    def inherit(self, labels: list[int], free: int, old: list[int], n_seen: int, events: Events) -> None:
+        """Take over the labels of the components that go on; the others get new ones, from `free` on."""
+        for label in [label for k, label in enumerate(labels) if k not in old]:
+            events.note(n_seen, "death", label=label)
+        self.labels, self.next_label = [], free
+        for k in old:
+            self.labels.append(labels[k] if k >= 0 else self.next_label)
+            if k < 0:
+                events.note(n_seen, "birth", label=self.next_label)
+                self.next_label += 1
+
+    def arrange(self, order: list[int]) -> None:
+        """Put the components of the champion, and of those that come from it, in another order."""
+        for member in [self.champion, self.average, *self.experts]:
+            member.state = arranged(member.state, order)
+            member.bind()
+
+    def match(self, old: Engine, new: Engine, reservoir: Reservoir) -> tuple[list[int], list[int]]:
         """Match components by their responsibilities for the last records."""
         rows, _ = reservoir.last(2_000)
         table, found = table_of(np.ascontiguousarray(rows)), []
@@ -205,6 +232,7 @@ class Line:
             challenger.scores = Paired()
         self.alarm.forget()
         self.shown = 0
+        self.audit = self.lag = (0.0, 0.0)
 
     def _publish(self) -> None:
         best, self.shown = 0.0, 0
@@ -224,11 +252,11 @@ class Line:
                 return
             self.challenge = Challenge(
                 self.schema,
-                self.champion.state,
+                self.published.state,
                 rows,
                 weights,
                 self.n_parameters,
-                self.settings.has_background,
+                self.settings.spread,
                 int(rng.integers(2**31)),
             )
         is_over = self.challenge.work() if budget is None else self.challenge.work(budget)
@@ -236,10 +264,13 @@ class Line:
             made = self.challenge
             self.challenge = None
             gain, z, move = made.chosen
+            self.audit, self.lag = (gain, z), made.lag
             about = {"move": "refresh" if move is None else move[0], "gain": round(gain, 6), "z": round(z, 3)}
             if len(self.challengers) == CHALLENGERS:
                 self.challengers.pop(0)
-            self.challengers.append(Member(self.schema, made.state, self.settings.step, n_seen, about))
+            self.challengers.append(
+                Member(self.schema, made.state, self.settings.step, self.settings.spread, n_seen, about)
+            )
 
     def _schedule(self, n_seen: int) -> None:
         """Set the next challenge: an epoch's are at `first`, twice, four times, … as many records."""
@@ -257,6 +288,8 @@ class Line:
             "epoch": self.epoch,
             "next_challenge": self.next_challenge,
             "shown": self.shown,
+            "audit": list(self.audit),
+            "lag": list(self.lag),
             "labels": list(self.labels),
             "next_label": self.next_label,
             "alarm": self.alarm.to_json(),
@@ -287,14 +320,18 @@ class Line:
         for i, expert in enumerate(made.experts, 2):
             expert.become(states[f"member{i}"])
         for i, (born, about) in enumerate(document["challengers"], 2 + len(made.experts)):
-            made.challengers.append(Member(schema, states[f"member{i}"], settings.step, int(born), about))
+            made.challengers.append(
+                Member(schema, states[f"member{i}"], settings.step, settings.spread, int(born), about)
+            )
         for member, scores in zip(made.members, document["scores"], strict=True):
             member.scores = Paired.from_json(scores)
+        (gain, z), (lag, lag_z) = document["audit"], document["lag"]
+        made.audit, made.lag = (float(gain), float(z)), (float(lag), float(lag_z))
         made.times, made.epoch = int(document["times"]), int(document["epoch"])
         made.next_challenge, made.shown = int(document["next_challenge"]), int(document["shown"])
         made.labels, made.next_label = [int(label) for label in document["labels"]], int(document["next_label"])
         made.alarm = Alarm.from_json(document["alarm"])
         if document["challenge"] is not None:
-            own = {name.removeprefix("challenge "): s for name, s in states.items() if name.startswith("challenge ")}
-            made.challenge = Challenge.resumed(schema, document["challenge"], own, arrays)
+            work = {name.removeprefix("challenge "): s for name, s in states.items() if name.startswith("challenge ")}
+            made.challenge = Challenge.resumed(schema, document["challenge"], work, arrays)
         return made

@@ -15,7 +15,7 @@ FloatArray = NDArray[np.float64]
 SAME = 0.2  # the overlap, from 0 to 1, from which on two components are one and the same
 
 
-def matched(old: FloatArray, new: FloatArray) -> tuple[list[int], list[bool]]:
+def matched(old: FloatArray, new: FloatArray) -> tuple[list[int], list[int]]:
     """Match new components with old ones by their responsibilities for the same rows.
 
     Parameters
@@ -25,14 +25,14 @@ def matched(old: FloatArray, new: FloatArray) -> tuple[list[int], list[bool]]:
 
     Returns
     -------
-    tuple[list[int], list[bool]]
-        For each place of the new model, which of its components goes there, and whether it is an old one that goes
-        on. An old component's place is kept where K does not fall; those that have no partner are born.
+    tuple[list[int], list[int]]
+        For each place of the new model, which of its components goes there, and which old one goes on in it; -1 where
+        it is born. An old component's place is kept, unless others before it have gone.
 
     Examples
     --------
     >>> matched(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 1.0, 0.0], [0.9, 0.0, 0.1]]))
-    ([1, 0, 2], [True, True, False])
+    ([1, 0, 2], [0, 1, -1])
     """
     common = old.T @ new
     size = np.add.outer(old.sum(axis=0), new.sum(axis=0)) - common
@@ -43,11 +43,12 @@ def matched(old: FloatArray, new: FloatArray) -> tuple[list[int], list[bool]]:
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
         places[row] = column
     spare = [j for j in range(k) if j not in places]
-    goes_on = [place >= 0 and bool(overlap[i, place] >= SAME) for i, place in enumerate(places[: old.shape[1]])]
-    goes_on += [False] * (len(places) - len(goes_on))
-    kept = [(spare.pop(0) if place < 0 and spare else place, on) for place, on in zip(places, goes_on, strict=True)]
-    kept = [(place, on) for place, on in kept if place >= 0]
-    return [place for place, _ in kept], [on for _, on in kept]
+    found = []
+    for i, place in enumerate(places):
+        goes_on = place >= 0 and bool(overlap[i, place] >= SAME)
+        if place >= 0 or spare:
+            found.append((place if place >= 0 else spare.pop(0), i if goes_on else -1))
+    return [place for place, _ in found], [old_one for _, old_one in found]
 
 
 def arranged(state: State, order: Sequence[int]) -> State:

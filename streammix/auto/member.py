@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streammix.auto.background import engine_of
 from streammix.auto.evidence import Paired
 from streammix.core.engine import Engine
 from streammix.core.table import Table
@@ -20,8 +21,17 @@ Step = tuple[int, float]
 class Member:
     """A state, its engine, the step by which it moves, and its evidence."""
 
-    def __init__(self, schema: Schema, state: State, step: Step, born: int = 0, about: Any = None) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        state: State,
+        step: Step,
+        spread: FloatArray | None,
+        born: int = 0,
+        about: Any = None,
+    ) -> None:
         self.schema = schema
+        self.spread = spread
         self.state = state
         self.step = step
         self.born = born
@@ -31,7 +41,7 @@ class Member:
 
     def bind(self) -> None:
         """Bind an engine to the state anew."""
-        self.engine = Engine(self.schema.layout(), self.state, self.step)
+        self.engine = engine_of(self.schema, self.state, self.step, self.spread)
 
     def become(self, state: State) -> None:
         """Start again from a copy of other statistics, without evidence."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streammix.auto.background import AWAY
 from streammix.core.engine import Engine
 from streammix.core.table import Table
 from streammix.em import blank, iterate
@@ -32,7 +33,6 @@ WORST = 0.04  # of the records, which a component is put on
 ALL = 3  # components up to which each may go
 CHEAPEST = 2  # of more: those whose loss is the least
 START_ROWS = 1_000  # that a fresh start looks at
-AWAY = 0.05  # the share that the background starts with
 
 
 def moves(responsibilities: FloatArray) -> list[Move]:

@@ -344,6 +344,18 @@ static vd many_densities(engine *e, const double *row) {
     return top;
 }
 
+#define LEAST -1e300 /* of a log density, but for those of scipy.stats */
+
+/* the background's log density */
+static double background_density(const engine *e, const double *row) {
+    double sum = 0.0;
+    for (int c = 0; c < e->n_columns; c++) {
+        double x = row[c];
+        if (x < INFINITY) sum -= e->width[c] + e->slope[c] * (x > LEAST ? x : LEAST);
+    }
+    return sum;
+}
+
 /* The E-step: responsibilities into e->r, the pieces of the record's log density into e->top and e->sum. */
 static int expect(engine *e, const double *row) {
     const int kpad = e->kpad;
@@ -359,6 +371,12 @@ static int expect(engine *e, const double *row) {
         top = largest(top);
     }
     if (!(top[0] > -INFINITY)) return IMPOSSIBLE;
+    vd rest = all(0.0);
+    if (e->width) {
+        const vd away = all(background_density(e, row));
+        top = vmax(top, away);
+        rest = background_mass(e) * vexp(away - top);
+    }
     vd parts[LANES / W], prior = all(e->weight_prior);
     for (int h = 0; h < LANES / W; h++) parts[h] = all(0.0);
     for (int g = 0; g < kpad; g += LANES)
@@ -373,7 +391,7 @@ static int expect(engine *e, const double *row) {
             AT(e->r + k) = t;
             parts[h] += t;
         }
-    const vd sum = spread_sum(parts), inverse = 1.0 / sum;
+    const vd sum = spread_sum(parts) + rest, inverse = 1.0 / sum;
     if (!(sum[0] > 0.0)) return IMPOSSIBLE;
     for (int k = 0; k < kpad; k += W) AT(e->r + k) *= inverse;
     e->top = top[0];

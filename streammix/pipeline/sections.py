@@ -221,20 +221,27 @@ class OwnSection(_AnySource, kw_only=True):
 
 
 class ModelSection(_Section):
-    """``[model]``: the arguments of `Mixture`, as TOML can hold them.
+    """``[model]``: the arguments of `Mixture` or `AutoMixture`, as TOML can hold them.
 
     Parameters
     ----------
+    kind
+        ``"plain"`` for a `Mixture`, ``"auto"`` for an `AutoMixture`.
+    n_components
+        A number; of ``"auto"`` also the fewest and the most: ``[1, 10]``.
+    drift, background
+        As in `AutoMixture`; a half-life is ``{ records = 20_000 }``.
     fields, components
         A family is its name or a table: ``amount = "LogNormal"``, ``heads = { family = "Binomial", n = 10 }``. A key
         with a comma names several fields: ``"lat, lon" = "MultivariateNormal"``.
     step_size
         Likewise: ``"RunningMean"`` or ``{ step_size = "PowerDecay", alpha = 0.7 }``.
-    n_components, weights, batch_size, warm_up, averaging, seed, infer
-        As in `Mixture`.
+    weights, batch_size, warm_up, averaging, seed, infer
+        As in `Mixture`; `AutoMixture` has but the last two and warm_up.
     """
 
-    n_components: int = 3
+    kind: Literal["plain", "auto"] = "plain"
+    n_components: int | Annotated[list[int], msgspec.Meta(min_length=2, max_length=2)] = 3
     fields: dict[str, str | dict[str, Any]] | None = None
     components: list[dict[str, str | dict[str, Any]]] | None = None
     weights: list[float] | None = None
@@ -244,6 +251,8 @@ class ModelSection(_Section):
     averaging: bool = False
     seed: int | None = None
     infer: bool = False
+    drift: str | dict[str, Any] | None = None
+    background: bool | None = None
 
 
 class CheckpointSection(_Section):

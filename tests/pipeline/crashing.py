@@ -2,8 +2,8 @@
 
 ``python crashing.py TEMPLATE CASES``: CASES is a JSON list of lists of numbers. For each list the directory
 TEMPLATE is copied to TEMPLATE-0, TEMPLATE-1, ...; in the copy ``streammix run pipeline.toml`` is killed at
-step n for each n in turn, and then run to its end. Prints the exit statuses, and how many steps the last run
-of each list took, as JSON.
+step n (or after n seconds, where n has a decimal point) for each n in turn, and then run to its end. Prints
+the exit statuses, and how many steps the last run of each list took, as JSON.
 """
 
 import json
@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,6 +47,9 @@ def run(directory, kill_at):
         os.dup2(log, 2)
         os._exit(in_child(directory, kill_at, write))
     os.close(write)
+    if isinstance(kill_at, float):  # seconds from now
+        time.sleep(kill_at)
+        os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     steps = os.read(read, 100)
     os.close(read)

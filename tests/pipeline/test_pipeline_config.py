@@ -49,7 +49,7 @@ WRONG = {
     ),
     "a wrong type": (
         f'[source]\n{GOOD}\n[model]\nn_components = "3"\n',
-        "[model] n_components: expected int, got str",
+        "[model] n_components: expected int | array, got str",
     ),
     "a number too small": (
         f"[source]\n{GOOD}\n[checkpoint]\nevery_records = 0\n",

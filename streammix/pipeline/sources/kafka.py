@@ -31,6 +31,9 @@ AT_ONCE = 2000
 PATIENCE = 0.2  # seconds to wait for messages
 FULL, ROOMY = 16 << 20, 4 << 20  # bytes of a partition that wait for its turn: it is paused, it is resumed
 NEW_PARTITIONS_SECONDS = 30.0
+POLL_SECONDS = 0.5
+
+Rebalance = Callable[[Consumer, list[TopicPartition]], None]
 
 log = logging.getLogger("streammix")
 
@@ -140,16 +143,19 @@ class KafkaSource:
         self._released: set[str] = set(recorded.get("released", ()))  # what others of the group may have read on
         self._is_assigned = group is None
         self.before_leaving: Callable[[], None] = _nothing
+        self._failure: Exception | None = None  # of a rebalance
         self._look_again = time.monotonic() + NEW_PARTITIONS_SECONDS
+        self._fetch_again = 0.0
         options = link.options(
             group_id=group or "streammix",
             enable_auto_commit=False,
             enable_auto_offset_store=False,
             enable_partition_eof=True,
             auto_offset_reset="error",
+            partition_assignment_strategy="cooperative-sticky",
             fetch_wait_max_ms=100,
         )
-        self._consumer = Consumer(options)
+        self._consumer = link.client(Consumer, options)
         try:
             self._begin()
         except BaseException:
@@ -158,8 +164,11 @@ class KafkaSource:
 
     def read(self, limit: int) -> Batch | None:
         """Return the next records of the partition whose turn it is; none if none came for a while."""
-        if time.monotonic() >= self._look_again:
+        now = time.monotonic()
+        if now >= self._look_again:
             self._look_for_partitions()
+        if now >= self._fetch_again:  # for what a group has to hear of, however much is at hand
+            self._fetch(0.0)
         while True:
             partition = self._whose_turn()
             if partition is not None and self._block is not None:
@@ -219,13 +228,16 @@ class KafkaSource:
             block = None
         return None
 
-    def _fetch(self) -> bool:
+    def _fetch(self, patience: float = PATIENCE) -> bool:
         """Wait for messages; tell whether there were any."""
+        self._fetch_again = time.monotonic() + POLL_SECONDS
         try:
-            messages = self._consumer.consume(AT_ONCE, PATIENCE)
+            messages = self._consumer.consume(AT_ONCE, patience)
         except KafkaException as error:
             raise self._link.error(error) from None
         self._link.check()
+        if self._failure is not None:
+            raise self._failure
         partition, topic, number = None, "", -1
         for message in messages:
             fault = message.error()
@@ -263,9 +275,8 @@ class KafkaSource:
         if self._group is None:
             self._add(names)
         else:
-            self._consumer.subscribe(
-                self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-            )
+            on_assign, on_revoke = self._guarded(self._on_assign), self._guarded(self._on_revoke)
+            self._consumer.subscribe(self._topics, on_assign=on_assign, on_revoke=on_revoke, on_lost=self._on_lost)
 
     def _listed(self) -> list[str]:
         """Return the topics' partitions."""
@@ -328,6 +339,17 @@ class KafkaSource:
 
     def _places(self) -> list[TopicPartition]:
         return [_place(name, partition.next) for name, partition in self._partitions.items()]
+
+    def _guarded(self, work: Rebalance) -> Rebalance:
+        """Return what keeps an error until the client has returned: it can't be raised through it."""
+
+        def guarded(consumer: Consumer, places: list[TopicPartition]) -> None:
+            try:
+                work(consumer, places)
+            except Exception as error:
+                self._failure = error
+
+        return guarded
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         names = sorted((_name(place) for place in assigned), key=_place_key)
