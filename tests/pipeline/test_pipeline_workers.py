@@ -102,7 +102,7 @@ def test_workers_change_no_bit(tmp_path, monkeypatch, write, averaging, fields):
     for place in places:
         assert run(place)[0] == 0
     same(*places)
-    assert sum(shared) >= 2  # mini-batches that workers have learnt, and some that they have not
+    assert any(shared)  # mini-batches that workers have learnt, and some that they have not
     assert not all(shared)
 
 
