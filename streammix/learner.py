@@ -164,7 +164,7 @@ class Learner:
         """Learn the rows of a frame. A refusal leaves what came before it learnt."""
         taken = 0
         while self.running is None and taken < frame.num_rows:
-            for record in self.first(frame, self._missing_records(), taken):
+            for record in self.first(frame, self.missing_records(), taken):
                 try:
                     self._wait(record, 1.0 if weights is None else float(weights[taken]))
                 except RecordError as error:
@@ -205,7 +205,7 @@ class Learner:
         at = 0
         while self.running is None and at < n:
             is_frame = not isinstance(records, list | Structs)
-            some: Any = self.first(records, self._missing_records(), at) if is_frame else records
+            some: Any = self.first(records, self.missing_records(), at) if is_frame else records
             for i in range(0 if is_frame else at, len(some)):
                 try:
                     self._wait(some[i], 1.0)
@@ -404,10 +404,10 @@ class Learner:
         self._note_types(given)
         self.buffer.append(kept)
         self.buffer_weights.append(weight)
-        if self._missing_records() == 0:
+        if self.missing_records() == 0:
             self.start(self.buffer, self.buffer_weights)
 
-    def _missing_records(self) -> int:
+    def missing_records(self) -> int:
         """How many records the warm-up still takes; as far as can be told before the first look at them."""
         if self._needed is None and len(self.buffer) >= FIRST_LOOK:
             records = self.buffer[:FIRST_LOOK]
