@@ -135,9 +135,10 @@ class Learner:
                 for field, codes in (self.running.schema.codes | alone.codes).items():
                     self.schema.set_levels(field, list(codes))
                 self.running.join(self.schema, state)
-        self._look_out()
+        self.look_out()
 
-    def _look_out(self) -> None:
+    def look_out(self) -> None:
+        """Let the reader notice fields that may join."""
         assert self.running is not None
         self.running.schema.reader.look_out(self.ignored if self.is_open else None, self.newcomers.constant)
 
@@ -290,7 +291,7 @@ class Learner:
         self.running = self._begin(schema, columns, None if (given == 1.0).all() else given)
         self.running.n_seen = len(records)
         self.buffer, self.buffer_weights = [], []
-        self._look_out()
+        self.look_out()
         return self.running
 
     def _begin(self, schema: Schema, columns: Sequence[FloatArray], weights: FloatArray | None) -> Running:
@@ -348,7 +349,7 @@ class Learner:
         self.running.n_seen = snapshot.n_seen
         if self.running.waiting is not None:
             self.running.waiting.add(snapshot.pending, snapshot.pending_weights)
-        self._look_out()
+        self.look_out()
 
     def _resume(self, schema: Schema, snapshot: Snapshot) -> Running:
         """What runs on from a snapshot."""

@@ -85,7 +85,7 @@ def in_child(directory, kill_at, write):
 
     for owner, names in (
         (os, ("fsync", "rename", "replace", "truncate", "unlink")),
-        (runner.Pipeline, ("_read", "_take", "checkpoint")),
+        (runner.Pipeline, ("_read", "_learn", "checkpoint")),
         (outbox.Posted, ("flush", "publish")),
         (ndjson.GrowingFile, ("write", "flush")),
         (parquet.ParquetSink, ("write", "flush")),
