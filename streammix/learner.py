@@ -98,11 +98,19 @@ class Learner:
         expected = running.engine.expect(row) if news or running.schema.may_refuse else (0.0, row)
         if expected is None:
             raise RecordError(f"{IMPOSSIBLE}: {short(record)}")
-        responsibilities = expected[1].copy()
+        responsibilities = self._witnessed(expected[1])
         encoded = Encoded.of_rows(row[None, :], [(0, column, key) for column, key in unseen])
         running.absorb(encoded, np.array([weight]), out_r, out_lp)
         if news:
             self._let_join(self.newcomers.add(news, responsibilities, weight))
+
+    @property
+    def _witnesses(self) -> int:
+        return self.declaration.n_components
+
+    def _witnessed(self, responsibilities: FloatArray) -> FloatArray:
+        """What is kept of a record's responsibilities beside its values of new fields."""
+        return responsibilities.copy()
 
     def has_new_fields(self, frame: Frame) -> bool:
         """Whether a frame has values of fields that the model doesn't know, but may get to know."""
@@ -127,8 +135,7 @@ class Learner:
             for families_of_it in [inferred.fields] if inferred.fields else []:
                 alone, rows = self._read_first(families_of_it, records)
                 columns = [np.ascontiguousarray(rows[:, j]) for j in range(rows.shape[1])]
-                weights, responsibilities = np.array(own.weights), np.array(own.responsibilities)
-                state = newcomer_state(alone, columns, weights, responsibilities)
+                state = newcomer_state(alone, columns, np.array(own.weights), np.array(own.responsibilities))
                 assert self.chosen is not None
                 self.chosen = self.chosen | families_of_it
                 self.schema = self._schema_of(self.chosen)
@@ -330,7 +337,7 @@ class Learner:
         self.rng.bit_generator.state = snapshot.random_state
         self.buffer = [dict(record) for record in snapshot.buffer]
         self.buffer_weights = list(snapshot.buffer_weights)
-        self.newcomers = Newcomers.from_json(snapshot.new_fields, self.declaration.n_components)
+        self.newcomers = Newcomers.from_json(snapshot.new_fields, self._witnesses)
         self._types = {name: "time" for name, why in self.newcomers.left_out.items() if why == TIMES}
         for record in self.buffer:
             self._note_types(record)

@@ -12,11 +12,12 @@ from streammix.auto.challenge import Challenge
 from streammix.auto.dwell import Dwell
 from streammix.auto.events import Events
 from streammix.auto.evidence import Paired
-from streammix.auto.matching import arranged, matched
+from streammix.auto.matching import arranged, matched, shared
 from streammix.auto.member import Member, densities
 from streammix.auto.reservoir import Reservoir
 from streammix.core.engine import Engine
 from streammix.core.table import Table, table_of
+from streammix.running import joined
 from streammix.schema import Schema
 from streammix.state import State
 from streammix.stepsize import RunningMean
@@ -88,6 +89,7 @@ class Line:
         self.epoch = 0
         self.next_challenge = n_seen
         self.shown = 0  # 0: the champion, 1: the average, 2 and 3: experts
+        self.has_started = False  # the first challenge makes the first champion, its labels and all
         self.audit = (0.0, 0.0)  # gain and z of the best proposal of the last challenge
         self.lag = (0.0, 0.0)  # of polishing what is published
         self.labels = list(range(champion.n_components))
@@ -140,6 +142,15 @@ class Line:
             member.bind()
         if self.challenge is not None:
             self.challenge.bind()
+
+    def join(self, old: Schema, schema: Schema, part: State, settings: Settings, n_seen: int) -> None:
+        """Take in a field, of which `part` is what a single component knows; a challenge in preparation is dropped."""
+        self.schema, self.settings, self.challenge = schema, settings, None
+        self.next_challenge = min(self.next_challenge, n_seen + SOON)
+        for member in self.members:
+            member.schema, member.spread = schema, settings.spread
+            member.state = joined(member.state, old, schema, shared(part, member.state))
+            member.bind()
 
     def step(self, table: Table, n: int, weights: FloatArray, averages: bool) -> FloatArray:
         """Learn the first n rows; return the log densities that the published member gave them."""
@@ -301,6 +312,7 @@ class Line:
                 self.settings.spread,
                 int(rng.integers(2**31)),
             )
+            return
         is_over = self.challenge.work() if budget is None else self.challenge.work(budget)
         if is_over:
             made = self.challenge
@@ -308,6 +320,10 @@ class Line:
             gain, z, move = made.chosen
             self.audit, self.lag = (gain, z), made.lag
             about = {"move": "refresh" if move is None else move[0], "gain": round(gain, 6), "z": round(z, 3)}
+            if not self.has_started:
+                self.has_started = True
+                self._crown(made.state)
+                return
             if len(self.challengers) == CHALLENGERS:
                 self.challengers.pop(0)
             if self.is_long:
@@ -335,6 +351,7 @@ class Line:
             "epoch": self.epoch,
             "next_challenge": self.next_challenge,
             "shown": self.shown,
+            "has_started": self.has_started,
             "audit": list(self.audit),
             "lag": list(self.lag),
             "labels": list(self.labels),
@@ -378,6 +395,7 @@ class Line:
             member.scores = Paired.from_json(scores)
         (gain, z), (lag, lag_z) = document["audit"], document["lag"]
         made.audit, made.lag = (float(gain), float(z)), (float(lag), float(lag_z))
+        made.has_started = bool(document["has_started"])
         made.times, made.epoch = int(document["times"]), int(document["epoch"])
         made.next_challenge, made.shown = int(document["next_challenge"]), int(document["shown"])
         made.labels, made.next_label = [int(label) for label in document["labels"]], int(document["next_label"])

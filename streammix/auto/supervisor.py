@@ -99,6 +99,20 @@ class Supervisor(Running):
             line.bind()
         self._point()
 
+    def join(self, schema: Schema, part: State) -> None:
+        """Take in a field that `schema` has last: at first it is the same in every component."""
+        old, at = self.schema, len(self.schema.reader.rules)
+        more = schema.reader.n_columns - old.reader.n_columns
+        self.reservoir.widen(at, more)
+        if self.box is not None:
+            self.box.widen(at, more)
+            self.box.refresh(schema.layout())
+            self.settings = replace(self.settings, spread=self.box.spread)
+        for line in self.lines:
+            line.join(old, schema, part, self.settings, self.n_seen)
+        self._read_by(schema)
+        self._point()
+
     def _point(self) -> None:
         """Let what a plain mixture has be what is published."""
         self.engine, self.state = self.published, self.published_state
