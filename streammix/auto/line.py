@@ -322,7 +322,8 @@ class Line:
             about = {"move": "refresh" if move is None else move[0], "gain": round(gain, 6), "z": round(z, 3)}
             if not self.has_started:
                 self.has_started = True
-                self._crown(made.state)
+                self._crown(made.state, Paired())
+                self.alarm.forget()
                 return
             if len(self.challengers) == CHALLENGERS:
                 self.challengers.pop(0)

@@ -104,6 +104,7 @@ class Supervisor(Running):
         old, at = self.schema, len(self.schema.reader.rules)
         more = schema.reader.n_columns - old.reader.n_columns
         self.reservoir.widen(at, more)
+        self.sample.widen(at, more)
         if self.box is not None:
             self.box.widen(at, more)
             self.box.refresh(schema.layout())
