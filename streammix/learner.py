@@ -142,9 +142,10 @@ class Learner:
                 for field, codes in (self.running.schema.codes | alone.codes).items():
                     self.schema.set_levels(field, list(codes))
                 self.running.join(self.schema, state)
-        self._look_out()
+        self.look_out()
 
-    def _look_out(self) -> None:
+    def look_out(self) -> None:
+        """Let the reader notice fields that may join."""
         assert self.running is not None
         self.running.schema.reader.look_out(self.ignored if self.is_open else None, self.newcomers.constant)
 
@@ -171,7 +172,7 @@ class Learner:
         """Learn the rows of a frame. A refusal leaves what came before it learnt."""
         taken = 0
         while self.running is None and taken < frame.num_rows:
-            for record in self.first(frame, self._missing_records(), taken):
+            for record in self.first(frame, self.missing_records(), taken):
                 try:
                     self._wait(record, 1.0 if weights is None else float(weights[taken]))
                 except RecordError as error:
@@ -212,7 +213,7 @@ class Learner:
         at = 0
         while self.running is None and at < n:
             is_frame = not isinstance(records, list | Structs)
-            some: Any = self.first(records, self._missing_records(), at) if is_frame else records
+            some: Any = self.first(records, self.missing_records(), at) if is_frame else records
             for i in range(0 if is_frame else at, len(some)):
                 try:
                     self._wait(some[i], 1.0)
@@ -297,7 +298,7 @@ class Learner:
         self.running = self._begin(schema, columns, None if (given == 1.0).all() else given)
         self.running.n_seen = len(records)
         self.buffer, self.buffer_weights = [], []
-        self._look_out()
+        self.look_out()
         return self.running
 
     def _begin(self, schema: Schema, columns: Sequence[FloatArray], weights: FloatArray | None) -> Running:
@@ -355,7 +356,7 @@ class Learner:
         self.running.n_seen = snapshot.n_seen
         if self.running.waiting is not None:
             self.running.waiting.add(snapshot.pending, snapshot.pending_weights)
-        self._look_out()
+        self.look_out()
 
     def _resume(self, schema: Schema, snapshot: Snapshot) -> Running:
         """What runs on from a snapshot."""
@@ -411,10 +412,10 @@ class Learner:
         self._note_types(given)
         self.buffer.append(kept)
         self.buffer_weights.append(weight)
-        if self._missing_records() == 0:
+        if self.missing_records() == 0:
             self.start(self.buffer, self.buffer_weights)
 
-    def _missing_records(self) -> int:
+    def missing_records(self) -> int:
         """How many records the warm-up still takes; as far as can be told before the first look at them."""
         if self._needed is None and len(self.buffer) >= FIRST_LOOK:
             records = self.buffer[:FIRST_LOOK]

@@ -14,6 +14,7 @@ FLOORS = [
     ["angles", "kmeans"],
     ["declaration", "columns", "em", "gaps", "packing", "plain", "inference", "supervised"],
     ["schema", "zeros"],
+    ["scales", "given"],
     ["warmup", "average", "checkpoint", "newcomers", "parameters"],
     ["running"],
     ["learner", "conditional"],

@@ -43,7 +43,15 @@ class Engine:
         out_lp: _Floats | None = None,
         careful: bool = False,
     ) -> tuple[int, int]: ...
-    def collect(self, t: Table, begin: int, end: int, w: _Floats | None = None) -> tuple[_Floats, float, int]: ...
+    def collect(
+        self,
+        t: Table,
+        begin: int,
+        end: int,
+        w: _Floats | None = None,
+        out_r: _Floats | None = None,
+        out_lp: _Floats | None = None,
+    ) -> tuple[_Floats, float, int]: ...
     def accumulator(self) -> _Floats: ...
     def accumulate(
         self,

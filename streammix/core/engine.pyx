@@ -405,13 +405,15 @@ cdef class Engine:
             self.part = self.bind(self.accumulator())
         return 0
 
-    def collect(self, Table t, long begin, long end, w=None):
-        """The expected statistics of rows at the current parameters, until the next call.
+    def collect(self, Table t, long begin, long end, w=None, double[:, ::1] out_r=None, double[::1] out_lp=None):
+        """The expected statistics of rows at the current parameters, until the next call; scores where wanted.
 
         Returns (accumulator, the weighted sum of log densities, the first row that no component can have made, or -1).
         """
         cdef const double[::1] weights = w
         cdef const double *pw = NULL
+        cdef double *pr = NULL
+        cdef double *pl = NULL
         cdef double *work
         cdef double total
         cdef long bad
@@ -419,8 +421,10 @@ cdef class Engine:
         work = self.take_work()
         if w is not None and begin < end:
             pw = &weights[0]
+        if out_lp is not None and begin < end:
+            pr, pl = &out_r[0, 0], &out_lp[0]
         with nogil:
-            total = self.gather(&t.t, begin, end, pw, work, NULL, NULL, &bad)
+            total = self.gather(&t.t, begin, end, pw, work, pr, pl, &bad)
         self.give_work(work)
         return self.sums, total, bad
 

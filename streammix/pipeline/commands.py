@@ -22,6 +22,7 @@ from streammix.pipeline.assemble import (
     prepare_source,
 )
 from streammix.pipeline.config import Config, load_config
+from streammix.pipeline.crew import Crew
 from streammix.pipeline.decode import Decoder, JsonDecoder, without
 from streammix.pipeline.faults import Patience, keep_going
 from streammix.pipeline.model import build_model, check_same
@@ -80,6 +81,8 @@ def run(
         If the source, a sink or a checkpoint is damaged, or every record is refused.
     """
     config = load_config(path)
+    if config.workers > 1 and decode is not None:
+        raise ConfigError(f"{path}: workers decode JSON themselves: a decoder of one's own goes without them")
     try:
         declared = build_model(config.model)
         open_source = prepare_source(config, source)
@@ -166,6 +169,9 @@ class _Attempts:
         for sink in sinks:
             opened.callback(sink.close)
         tally = deepcopy(self._tally) or Tally(**{name: positions[name] for name in TALLIED if name in positions})
+        crew = Crew(config.workers, config.source.ignore) if config.workers > 1 else None
+        if crew is not None:
+            opened.callback(crew.close)
         pipeline = Pipeline(
             model=found.model if found is not None else self._declared.clone(),
             source=source,
@@ -177,6 +183,7 @@ class _Attempts:
             decode=without(set(config.source.ignore), self._decode),
             tally=tally,
             watch=self._watch,
+            crew=crew,
         )
         opened.callback(pipeline.dead_letters.close)
         if found is None or set(outputs["sinks"]) != {sink.name for sink in sinks}:
