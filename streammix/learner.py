@@ -48,6 +48,7 @@ class Learner:
         self.buffer: list[dict[str, Any]] = []
         self.buffer_weights: list[float] = []
         self._types: dict[str, str] = {}
+        self.n_witnesses = declaration.n_components  # of a new field's values
         self._needed: int | None = declaration.warm_up
         if declaration.components is not None:
             assert declaration.weights is not None
@@ -98,19 +99,11 @@ class Learner:
         expected = running.engine.expect(row) if news or running.schema.may_refuse else (0.0, row)
         if expected is None:
             raise RecordError(f"{IMPOSSIBLE}: {short(record)}")
-        responsibilities = self._witnessed(expected[1])
+        responsibilities = np.ones(1) if self.n_witnesses == 1 else expected[1].copy()
         encoded = Encoded.of_rows(row[None, :], [(0, column, key) for column, key in unseen])
         running.absorb(encoded, np.array([weight]), out_r, out_lp)
         if news:
             self._let_join(self.newcomers.add(news, responsibilities, weight))
-
-    @property
-    def _witnesses(self) -> int:
-        return self.declaration.n_components
-
-    def _witnessed(self, responsibilities: FloatArray) -> FloatArray:
-        """What is kept of a record's responsibilities beside its values of new fields."""
-        return responsibilities.copy()
 
     def has_new_fields(self, frame: Frame) -> bool:
         """Whether a frame has values of fields that the model doesn't know, but may get to know."""
@@ -338,7 +331,7 @@ class Learner:
         self.rng.bit_generator.state = snapshot.random_state
         self.buffer = [dict(record) for record in snapshot.buffer]
         self.buffer_weights = list(snapshot.buffer_weights)
-        self.newcomers = Newcomers.from_json(snapshot.new_fields, self._witnesses)
+        self.newcomers = Newcomers.from_json(snapshot.new_fields, self.n_witnesses)
         self._types = {name: "time" for name, why in self.newcomers.left_out.items() if why == TIMES}
         for record in self.buffer:
             self._note_types(record)

@@ -51,14 +51,7 @@ class AutoLearner(Learner):
         self.sizes = sizes
         self.has_background = has_background
         super().__init__(declaration, rng)
-
-    @property
-    def _witnesses(self) -> int:
-        return 1
-
-    def _witnessed(self, responsibilities: FloatArray) -> FloatArray:
-        """Who witnesses a new field's values: all components alike, since there are several mixtures."""
-        return np.ones(1)
+        self.n_witnesses = 1  # all components alike, since there are several mixtures
 
     def _parameters(self, schema: Schema, n_components: int) -> int:
         assert self.chosen is not None
