@@ -18,7 +18,7 @@ from streammix.families import Family
 from streammix.frames import Frame, check_names, first_seen
 from streammix.inference import TIMES, Inferred, infer, tell
 from streammix.newcomers import MOST_FIELDS, Newcomers
-from streammix.packing import check_layout
+from streammix.packing import check_fields, check_layout
 from streammix.plain import kind_of, number, plain_value, present
 from streammix.running import Running
 from streammix.schema import LARGEST_JOINT, Names, Schema
@@ -340,6 +340,7 @@ class Learner:
         if snapshot.fields is not None and self.chosen is None:
             self.chosen = {tuple(names): families.from_json(form) for names, form in snapshot.fields}
         if self.chosen is not None:
+            check_fields(self.chosen, snapshot.state)
             self.schema = self._schema_of(self.chosen)
         assert self.schema is not None
         for name, keys in snapshot.levels.items():
