@@ -15,10 +15,10 @@ from streammix.core.values import as_record, is_sound_text, level_key, level_of,
 from streammix.declaration import Declaration, to_json
 from streammix.errors import RecordError
 from streammix.families import Family
-from streammix.frames import Frame, check_names, first_seen
+from streammix.frames import Frame, check_names, first_seen, part
 from streammix.inference import TIMES, Inferred, infer, tell
 from streammix.newcomers import MOST_FIELDS, Newcomers
-from streammix.packing import check_layout
+from streammix.packing import check_fields, check_layout
 from streammix.plain import kind_of, number, plain_value, present
 from streammix.running import Running
 from streammix.schema import LARGEST_JOINT, Names, Schema
@@ -135,9 +135,10 @@ class Learner:
                 for field, codes in (self.running.schema.codes | alone.codes).items():
                     self.schema.set_levels(field, list(codes))
                 self.running.join(self.schema, state)
-        self._look_out()
+        self.look_out()
 
-    def _look_out(self) -> None:
+    def look_out(self) -> None:
+        """Let the reader notice fields that may join."""
         assert self.running is not None
         self.running.schema.reader.look_out(self.ignored if self.is_open else None, self.newcomers.constant)
 
@@ -164,7 +165,7 @@ class Learner:
         """Learn the rows of a frame. A refusal leaves what came before it learnt."""
         taken = 0
         while self.running is None and taken < frame.num_rows:
-            for record in self.first(frame, self._missing_records(), taken):
+            for record in self.first(frame, self.missing_records(), taken):
                 try:
                     self._wait(record, 1.0 if weights is None else float(weights[taken]))
                 except RecordError as error:
@@ -179,7 +180,7 @@ class Learner:
                     raise RecordError(f"row {taken}: {error}", field=error.field, row=taken) from None
                 taken += 1
                 continue
-            self._learn_rows(frame.slice(taken, stop - taken), None if weights is None else weights[taken:stop], taken)
+            self._learn_rows(part(frame, taken, stop), None if weights is None else weights[taken:stop], taken)
             taken = stop
 
     def _learn_rows(self, frame: Frame, weights: FloatArray | None, first: int) -> None:
@@ -205,7 +206,7 @@ class Learner:
         at = 0
         while self.running is None and at < n:
             is_frame = not isinstance(records, list | Structs)
-            some: Any = self.first(records, self._missing_records(), at) if is_frame else records
+            some: Any = self.first(records, self.missing_records(), at) if is_frame else records
             for i in range(0 if is_frame else at, len(some)):
                 try:
                     self._wait(some[i], 1.0)
@@ -290,7 +291,7 @@ class Learner:
         self.running = self._begin(schema, columns, None if (given == 1.0).all() else given)
         self.running.n_seen = len(records)
         self.buffer, self.buffer_weights = [], []
-        self._look_out()
+        self.look_out()
         return self.running
 
     def _begin(self, schema: Schema, columns: Sequence[FloatArray], weights: FloatArray | None) -> Running:
@@ -339,6 +340,7 @@ class Learner:
         if snapshot.fields is not None and self.chosen is None:
             self.chosen = {tuple(names): families.from_json(form) for names, form in snapshot.fields}
         if self.chosen is not None:
+            check_fields(self.chosen, snapshot.state)
             self.schema = self._schema_of(self.chosen)
         assert self.schema is not None
         for name, keys in snapshot.levels.items():
@@ -348,7 +350,7 @@ class Learner:
         self.running.n_seen = snapshot.n_seen
         if self.running.waiting is not None:
             self.running.waiting.add(snapshot.pending, snapshot.pending_weights)
-        self._look_out()
+        self.look_out()
 
     def _resume(self, schema: Schema, snapshot: Snapshot) -> Running:
         """What runs on from a snapshot."""
@@ -404,10 +406,10 @@ class Learner:
         self._note_types(given)
         self.buffer.append(kept)
         self.buffer_weights.append(weight)
-        if self._missing_records() == 0:
+        if self.missing_records() == 0:
             self.start(self.buffer, self.buffer_weights)
 
-    def _missing_records(self) -> int:
+    def missing_records(self) -> int:
         """How many records the warm-up still takes; as far as can be told before the first look at them."""
         if self._needed is None and len(self.buffer) >= FIRST_LOOK:
             records = self.buffer[:FIRST_LOOK]

@@ -20,6 +20,7 @@ one; and a field that is missing somewhere has masses of its own from there on.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,8 @@ from numpy.typing import NDArray
 from streammix.auto.automixture import AutoMixture
 from streammix.columns import Encoded
 from streammix.core.engine import Engine, rows_of, width_of
-from streammix.errors import StreammixError
+from streammix.core.structs import Structs
+from streammix.errors import RecordError, StreammixError
 from streammix.frames import Frame
 from streammix.learner import IMPOSSIBLE
 from streammix.mixture import Mixture
@@ -37,12 +39,24 @@ from streammix.running import Running
 from streammix.schema import OTHER
 from streammix.state import State
 
-__all__ = ["Level", "Partial", "Refused", "accumulator", "admit", "expect", "fingerprint", "merge", "settle", "step"]
+__all__ = [
+    "Level",
+    "Partial",
+    "Refused",
+    "accumulator",
+    "admit",
+    "expect",
+    "expect_scored",
+    "fingerprint",
+    "merge",
+    "settle",
+    "step",
+]
 
 FloatArray = NDArray[np.float64]
 Unit = tuple[int, int]  # a block, and which of its units
 
-KEPT = 1_000  # refused records of one call that are kept; more are counted
+KEPT = 10_000  # refused records of one call that are kept; more are counted
 LONGEST_RECORD = 4_096  # characters of a refused record that are kept
 
 
@@ -151,8 +165,30 @@ def expect(model: Mixture, X: Any, place: int = 0, first_row: int = 0, closed: b
     StreammixError
         If the model is still warming up.
     """
-    running, records = _running(model), X if isinstance(X, list) else model._frame(X)
-    encoded, kept, errors = model._learner.encode(records)
+    return _expect(model, X, place, first_row, closed, False)[0]
+
+
+def expect_scored(
+    model: Mixture, X: Any, place: int = 0, first_row: int = 0, closed: bool = False
+) -> tuple[Partial, FloatArray, FloatArray]:
+    """Return what `expect` does, and the responsibilities (n, K) and log densities (n,) of the records taken.
+
+    Where new fields may join the model, records from the first one on that has one are not taken.
+    """
+    return _expect(model, X, place, first_row, closed, True)
+
+
+def _expect(
+    model: Mixture, X: Any, place: int, first_row: int, closed: bool, is_scored: bool
+) -> tuple[Partial, FloatArray, FloatArray]:
+    running, records = _running(model), X if isinstance(X, list | Structs) else model._frame(X)
+    learner = model._learner
+    if not is_scored:
+        running.schema.reader.look_out(None, {})  # fields that the model doesn't know are passed over
+    try:
+        encoded, kept, errors = learner.encode(records)
+    finally:
+        learner.look_out()
     refused = [_refused(place, first_row, records, row, str(error)) for row, error in errors[:KEPT]]
     n_refused = len(errors)
     if running.schema.may_refuse and len(kept):
@@ -164,7 +200,11 @@ def expect(model: Mixture, X: Any, place: int = 0, first_row: int = 0, closed: b
     forks = engine.forks_needed(encoded.table, 0, n)
     if forks or new:
         engine, state = _widened(running, forks, new)
-    acc, log_likelihood, _ = engine.collect(encoded.table, 0, n)
+    responsibilities, log_density = np.empty((n, state.n_components)), np.empty(n)
+    scores = (responsibilities, log_density) if is_scored else (None, None)
+    acc, log_likelihood, _ = engine.collect(encoded.table, 0, n, None, *scores)
+    if is_scored and running.average is not None:
+        responsibilities, log_density = running.evaluate(encoded.table)
     totals = engine.compounded(encoded.table, 0, n)[1]
     k, rest = state.n_components, acc[len(state.masses) :]
     sums, levels = [], {}
@@ -183,9 +223,10 @@ def expect(model: Mixture, X: Any, place: int = 0, first_row: int = 0, closed: b
         if m
     }
     whole = np.concatenate(sums) if sums else np.empty((0, k))
-    return Partial(
+    taken = Partial(
         fingerprint(model), place, n, log_likelihood, acc[0, :k].copy(), whole, own, levels, n_refused, refused[:KEPT]
     )
+    return taken, responsibilities, log_density
 
 
 def merge(partials: Iterable[Partial]) -> Partial:
@@ -374,7 +415,9 @@ def _without_impossible(
     return Encoded.of_rows(rows, unknown), [kept[row] for row in places.tolist()], bad
 
 
-def _refused(place: int, first_row: int, records: list[Any] | Frame, row: int, reason: str) -> Refused:
-    record = records[row] if isinstance(records, list) else records.slice(row, 1).to_pylist()[0]
+def _refused(place: int, first_row: int, records: list[Any] | Structs | Frame, row: int, reason: str) -> Refused:
+    record = None
+    with suppress(RecordError):  # text that is no record
+        record = records[row] if isinstance(records, list | Structs) else records.slice(row, 1).to_pylist()[0]
     text = json.dumps(record, default=str)
     return Refused(place, first_row + row, reason, text[:LONGEST_RECORD])

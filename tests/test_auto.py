@@ -101,12 +101,6 @@ def test_it_says_when_it_does_not_know() -> None:
     fresh = sm.AutoMixture(n_components=2, fields=FIELDS)
     fresh.learn_one({"a": 1.0, "b": 2.0})
     assert [doubt["sign"] for doubt in fresh.warnings] == ["warming up"]
-    runs = np.repeat(rng.integers(3, size=60), 200)
-    dwelling = rng.normal(size=(12_000, 2)) + MEANS[runs]
-    assert "dwells" in {doubt["sign"] for doubt in learnt(dwelling).warnings}
-    whole = learnt(dwelling, drift="none")
-    assert sorted(labelled(whole).values()) == sorted(tuple(map(int, mean)) for mean in MEANS)
-    assert "alarm" not in whole.event_counts
 
 
 @pytest.mark.parametrize("drift", ["auto", "none", sm.HalfLife(2_000)])

@@ -9,11 +9,12 @@ PACKAGE = Path(__file__).parent.parent / "streammix"
 
 FLOORS = [
     ["errors"],
-    ["stepsize", "core"],
+    ["stepsize", "core", "directory", "bucket"],
     ["families", "state", "frames", "answers"],
     ["angles", "kmeans"],
     ["declaration", "columns", "em", "gaps", "packing", "plain", "inference", "supervised"],
     ["schema", "zeros"],
+    ["scales", "given"],
     ["warmup", "average", "checkpoint", "newcomers", "parameters"],
     ["running"],
     ["learner", "conditional"],

@@ -12,12 +12,12 @@ __all__ = ["Alarm"]
 FloatArray = NDArray[np.float64]
 
 Z = 5.0
-STILL = 3.0  # |z| below which the earlier of the two ticks is as usual
 APART = 2_000  # records between two alarms, at least
 BUCKET, REFILL = 4.0, 8_000  # so many alarms at once, and one more every so many records
 SLOW = 40  # ticks that the slow mean goes back, at most
 FEWEST = 4  # ticks that it needs
 LOWEST = -1e4  # of a record's log density
+BEATS = 40  # among which the change is looked for
 
 
 class Alarm:
@@ -25,52 +25,56 @@ class Alarm:
 
     def __init__(self) -> None:
         self.tokens = BUCKET
-        self.back = 0  # records ago that the last tick's change began, if there was one
         self.last = -APART
         self._ticks: list[tuple[int, float, float]] = []  # of the last two ticks: records, sum, sum of squares
         self._slow = (0, 0.0, 0.0, 0.0)  # ticks, mean, variance of a record, variance of a tick's mean
         self._open = (0, 0.0, 0.0)
+        self._beats: list[tuple[int, float]] = []  # of the last beats: records, sum
 
     def add(self, log_density: FloatArray) -> None:
         """Take in the log densities of some records."""
         n, total, squares = self._open
         values = np.maximum(log_density, LOWEST)
         self._open = n + len(values), total + float(values.sum()), squares + float(values @ values)
+        self._beats = [*self._beats, (len(values), float(values.sum()))][-BEATS:]
 
     def close(self, now: int, records: int) -> float:
-        """End a tick of so many records; return z where there is an alarm, else 0. `back` says when it began."""
+        """End a tick of so many records; return z where there is an alarm, else 0."""
         self.tokens = min(self.tokens + records / REFILL, BUCKET)
         self._ticks.append(self._open)
         self._open = (0, 0.0, 0.0)
-        z = self._z(self._ticks)
-        self.back = records if abs(self._z(self._ticks[:1])) < STILL else 2 * records
-        if abs(z) > Z and self.take(now):
+        z = self._z()
+        if z > Z:
+            self.forget()
+        if z < -Z and self.tokens >= 1.0 and now - self.last >= APART:
+            self.tokens -= 1.0
+            self.last = now
+            self.forget()
             return z
         if len(self._ticks) == 2:
             self._take(self._ticks.pop(0))
         return 0.0
 
-    def take(self, now: int) -> bool:
-        """Take an alarm from the bucket, where there is one and the last one was long enough ago."""
-        if self.tokens < 1.0 or now - self.last < APART:
-            return False
-        self.tokens -= 1.0
-        self.last = now
-        self.forget()
-        return True
-
     def forget(self) -> None:
         """Learn anew what is usual."""
         self._ticks, self._slow = [], (0, 0.0, 0.0, 0.0)
 
-    def _z(self, recent_ticks: Sequence[tuple[int, float, float]]) -> float:
+    def since(self) -> int:
+        """Return how many records ago the scores most likely changed, among the last beats."""
+        n, total = np.array(self._beats).T
+        before, fell = np.cumsum(n)[:-1], np.cumsum(total)[:-1]
+        after = n.sum() - before
+        jump = fell / before - (total.sum() - fell) / after
+        return int(after[np.argmax(jump * np.abs(jump) * before * after)])
+
+    def _z(self) -> float:
         ticks, mean, variance, between = self._slow
         if len(self._ticks) < 2 or ticks < FEWEST:
             return 0.0
-        n = sum(tick[0] for tick in recent_ticks)
-        recent = sum(tick[1] for tick in recent_ticks) / n
+        n = sum(tick[0] for tick in self._ticks)
+        recent = sum(tick[1] for tick in self._ticks) / n
         kept = min(ticks, SLOW)
-        spread = variance / n + max(between, 2 * variance / n) / kept
+        spread = variance / n + max(between, variance / (n / 2)) / kept
         return (recent - mean) / math.sqrt(max(spread, 1e-12))
 
     def _take(self, tick: tuple[int, float, float]) -> None:
@@ -87,15 +91,23 @@ class Alarm:
 
     def to_json(self) -> list[Any]:
         """Return everything as JSON can hold it."""
-        return [self.tokens, self.last, list(self._open), list(self._slow), [list(tick) for tick in self._ticks]]
+        return [
+            self.tokens,
+            self.last,
+            list(self._open),
+            list(self._slow),
+            [list(tick) for tick in self._ticks],
+            [list(beat) for beat in self._beats],
+        ]
 
     @classmethod
     def from_json(cls, document: Sequence[Any]) -> "Alarm":
         """Return what `to_json` was called of."""
         made = cls()
-        tokens, last, now, slow, ticks = document
+        tokens, last, now, slow, ticks, beats = document
         made.tokens, made.last = float(tokens), int(last)
         made._open = int(now[0]), float(now[1]), float(now[2])
         made._slow = int(slow[0]), float(slow[1]), float(slow[2]), float(slow[3])
+        made._beats = [(int(n), float(total)) for n, total in beats]
         made._ticks = [(int(n), float(total), float(squares)) for n, total, squares in ticks]
         return made

@@ -16,7 +16,7 @@ RESTLESS = 5  # restarts and alarms in the second half
 STARVED = 30.0  # records
 
 
-def doubts(line: Line, events: Events, n_seen: int, is_dwelling: bool) -> list[dict[str, Any]]:
+def doubts(line: Line, events: Events, n_seen: int) -> list[dict[str, Any]]:
     """Return the signs that there are: each with its name, a sentence, and its evidence."""
     found: list[dict[str, Any]] = []
     gain, z = line.audit
@@ -35,9 +35,6 @@ def doubts(line: Line, events: Events, n_seen: int, is_dwelling: bool) -> list[d
     changes = sum(event["kind"] in ("restart", "alarm") and event["n_seen"] > n_seen / 2 for event in events.kept)
     if changes >= RESTLESS:
         found.append(_sign("restless", f"{changes} restarts and alarms in the second half", changes=changes))
-    if is_dwelling:
-        text = 'records of a component come in long runs: the model follows the present; drift="none" learns the whole'
-        found.append(_sign("dwells", text))
     state = line.published.state
     count = state.counts[0, : state.n_components]
     for k in np.flatnonzero(count < STARVED).tolist():

@@ -16,10 +16,11 @@ from streammix.auto.background import AWAY
 from streammix.core.engine import Engine
 from streammix.core.table import Table
 from streammix.em import blank, iterate
+from streammix.given import fill_given
 from streammix.kmeans import kmeans
+from streammix.scales import PRIOR_WEIGHT, fill_scales, settle, shrink_scales, standardised
 from streammix.schema import Schema
 from streammix.state import State
-from streammix.warmup import PRIOR_WEIGHT, fill_given, fill_scales, settle, shrink_scales, standardised
 
 __all__ = ["Move", "fresh", "moved", "moves"]
 

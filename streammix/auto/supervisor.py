@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from streammix.auto.background import Box
 from streammix.auto.choice import Choice
 from streammix.auto.doubts import doubts
-from streammix.auto.dwelling import dwells
 from streammix.auto.events import Events
 from streammix.auto.line import Line, Settings
 from streammix.auto.reservoir import Reservoir
@@ -36,8 +35,6 @@ BEAT = 50
 TICK = 500
 AVERAGING = 250
 SMALLEST, LARGEST = 4_000, 20_000  # records in the reservoir
-DWELLING = 2_000  # records from one look at whether the stream dwells to the next
-REMEMBERED = 10_000  # and how long it is remembered that it does
 LOWEST = -1e4  # of a record's log density, where lines are compared
 PER_PARAMETER = 10
 
@@ -63,11 +60,12 @@ class Supervisor(Running):
         self.leader = 0
         self.settings = settings
         self.reservoir = reservoir
+        self.sample = Reservoir(len(reservoir.rows), reservoir.rows.shape[1])
+        self.sample.sample(*reservoir.last(reservoir.n), rng)
         self.events = Events()
         self.rng = rng
         self.box: Box | None = None
         self.choice = Choice(len(lines))
-        self.dwelt: int | None = None  # when it was last seen that the stream dwells
         self.told: list[str] = []  # the signs of doubt that are in the log
         super().__init__(declaration, schema, lines[0].champion.state)
 
@@ -106,6 +104,7 @@ class Supervisor(Running):
         old, at = self.schema, len(self.schema.reader.rules)
         more = schema.reader.n_columns - old.reader.n_columns
         self.reservoir.widen(at, more)
+        self.sample.widen(at, more)
         if self.box is not None:
             self.box.widen(at, more)
             self.box.refresh(schema.layout())
@@ -131,6 +130,7 @@ class Supervisor(Running):
         self.n_seen += added
         now = self.n_seen
         self.reservoir.add(waiting.rows[:n], waiting.weights[:n])
+        self.sample.sample(waiting.rows[:n], waiting.weights[:n], self.rng)
         averages = self.reservoir.n % AVERAGING < BEAT
         scores = [line.step(self._full, n, waiting.weights, averages) for line in self.lines]
         self.choice.add(n, [float(np.maximum(score, LOWEST).sum()) for score in scores])
@@ -139,7 +139,7 @@ class Supervisor(Running):
         if self.reservoir.n % TICK < BEAT:
             self._judge(now)
         for line in self.lines:
-            line.prepare(now, self.reservoir, self.rng)
+            line.prepare(now, self.sample if line.is_long else self.reservoir, self.rng, self.events)
         self._point()
 
     def _judge(self, now: int) -> None:
@@ -148,8 +148,6 @@ class Supervisor(Running):
         for line in self.lines:
             line.judge(now, TICK, self.events if line is self.line else Events(is_silent=True), self.reservoir)
         self.choice.close()
-        if self.settings.alarms and self.reservoir.n % DWELLING < BEAT:
-            self.dwelt = now if dwells(self.reservoir.last(SMALLEST)[0]) else self.dwelt
         if self.line.epoch > epoch:
             self.choice.forget()
         best, gain = self.choice.best([line.n_parameters for line in self.lines], self.leader)
@@ -173,8 +171,7 @@ class Supervisor(Running):
     @property
     def doubts(self) -> list[dict[str, Any]]:
         """The signs that the model may be wrong."""
-        is_dwelling = self.dwelt is not None and self.n_seen - self.dwelt < REMEMBERED
-        return doubts(self.line, self.events, self.n_seen, is_dwelling)
+        return doubts(self.line, self.events, self.n_seen)
 
     def evaluate(self, table: Table) -> tuple[FloatArray, FloatArray]:
         """Return (responsibilities of the components, the background aside; log densities) of rows."""
@@ -208,6 +205,7 @@ class Supervisor(Running):
         rows, weights = self.reservoir.last(self.reservoir.n)
         states: dict[str, State] = {}
         arrays = {"reservoir": rows, "reservoir weights": weights}
+        arrays |= dict(zip(("sample", "sample weights"), self.sample.all(), strict=True))
         for i, line in enumerate(self.lines):
             states |= {f"line{i} {name}": state.copy() for name, state in line.named_states().items()}
             if line.challenge is not None:
@@ -216,10 +214,10 @@ class Supervisor(Running):
             "leader": self.leader,
             "lines": [line.to_json() for line in self.lines],
             "reservoir": [self.reservoir.n, len(self.reservoir.rows)],
+            "sample": self.sample.n,
             "box": None if self.box is None else [_finite(self.box.low), _finite(self.box.high)],
             "choice": self.choice.to_json(),
             "told": list(self.told),
-            "dwelt": self.dwelt,
             "events": list(self.events.kept),
             "counts": dict(self.events.counts),
             "random_state": dict(self.rng.bit_generator.state),
@@ -231,13 +229,16 @@ class Supervisor(Running):
         """Return what `supervision` was called of."""
         document, n_columns = kept.document, schema.reader.n_columns
         n, size = (int(value) for value in document["reservoir"])
-        rows, weights = kept.arrays["reservoir"], kept.arrays["reservoir weights"]
-        if len(rows) != len(weights) or len(rows) != min(n, size) or size > LARGEST:
-            raise CheckpointError("the checkpoint's reservoir contradicts itself")
-        check_rows(rows, schema.layout())
+        kept_rows = []
+        for name, n_rows in (("reservoir", n), ("sample", int(document["sample"]))):
+            rows, weights = kept.arrays[name], kept.arrays[f"{name} weights"]
+            if len(rows) != len(weights) or len(rows) != min(n_rows, size) or size > LARGEST:
+                raise CheckpointError(f"the checkpoint's {name} contradicts itself")
+            check_rows(rows, schema.layout())
+            kept_rows.append((rows, weights))
         reservoir = Reservoir(size, n_columns)
-        reservoir.n = n - len(rows)
-        reservoir.add(rows, weights)
+        reservoir.n = n - len(kept_rows[0][0])
+        reservoir.add(*kept_rows[0])
         box = None
         if document["box"] is not None:
             box = Box(n_columns)
@@ -254,10 +255,12 @@ class Supervisor(Running):
         rng = np.random.default_rng()
         rng.bit_generator.state = document["random_state"]
         made = cls(declaration, schema, lines, settings, reservoir, rng)
+        made.sample = Reservoir(size, n_columns)
+        made.sample.add(*kept_rows[1])
+        made.sample.n = int(document["sample"])
         made.box = box
         made.leader = int(document["leader"])
         made.choice = Choice.from_json(document["choice"])
-        made.dwelt = None if document["dwelt"] is None else int(document["dwelt"])
         made.told = [str(sign) for sign in document["told"]]
         made.events.kept = [dict(event) for event in document["events"]]
         made.events.counts = {str(kind): int(n) for kind, n in document["counts"].items()}

@@ -1,12 +1,12 @@
 """What Kafka's clients have in common: their settings, and what their errors mean."""
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
-from streammix.errors import StreammixError, UnavailableError
+from streammix.errors import ConfigError, StreammixError, UnavailableError
 
 __all__ = ["TIMEOUT", "KafkaLink"]
 
@@ -26,6 +26,8 @@ AWAY = {
     KafkaError._SSL,
     KafkaError._TIMED_OUT,
 }
+
+T = TypeVar("T")
 
 log = logging.getLogger("streammix")
 
@@ -57,6 +59,19 @@ class KafkaLink:
             **{name.replace("_", "."): value for name, value in ours.items()},
             "error_cb": self._note,
         }
+
+    def client(self, kind: Callable[[dict[str, Any]], T], options: dict[str, Any]) -> T:
+        """Make a client.
+
+        Raises
+        ------
+        ConfigError
+            If librdkafka doesn't know a setting or its value.
+        """
+        try:
+            return kind(options)
+        except KafkaException as error:
+            raise ConfigError(f"settings: {error.args[0].str()}") from None
 
     def check(self) -> None:
         """Raise the error with which the cluster refuses us, if it does."""

@@ -2,8 +2,8 @@
 
 ``python crashing.py TEMPLATE CASES``: CASES is a JSON list of lists of numbers. For each list the directory
 TEMPLATE is copied to TEMPLATE-0, TEMPLATE-1, ...; in the copy ``streammix run pipeline.toml`` is killed at
-step n for each n in turn, and then run to its end. Prints the exit statuses, and how many steps the last run
-of each list took, as JSON.
+step n (or after n seconds, where n has a decimal point) for each n in turn, and then run to its end. Prints
+the exit statuses, and how many steps the last run of each list took, as JSON.
 """
 
 import json
@@ -11,7 +11,9 @@ import os
 import shutil
 import signal
 import sys
+import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 STEPS = 0
@@ -46,6 +48,9 @@ def run(directory, kill_at):
         os.dup2(log, 2)
         os._exit(in_child(directory, kill_at, write))
     os.close(write)
+    if isinstance(kill_at, float):  # seconds from now
+        time.sleep(kill_at)
+        os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     steps = os.read(read, 100)
     os.close(read)
@@ -69,14 +74,18 @@ def brokers():
 
 def in_child(directory, kill_at, write):
     """Run the command line with every step counted."""
+    from repeating import Repeating
+
     from streammix.cli import app
+    from streammix.pipeline import commands as runs
     from streammix.pipeline import runner
     from streammix.pipeline.sinks import ndjson, outbox, parquet
     from streammix.pipeline.sources import file
+    from streammix.pipeline.sources.once import Once
 
     for owner, names in (
         (os, ("fsync", "rename", "replace", "truncate", "unlink")),
-        (runner.Pipeline, ("_read", "_take", "checkpoint")),
+        (runner.Pipeline, ("_read", "_learn", "checkpoint")),
         (outbox.Posted, ("flush", "publish")),
         (ndjson.GrowingFile, ("write", "flush")),
         (parquet.ParquetSink, ("write", "flush")),
@@ -85,8 +94,12 @@ def in_child(directory, kill_at, write):
     ):
         for name in names:
             setattr(owner, name, step(getattr(owner, name), kill_at))
+    config = directory / "pipeline.toml"
     try:
-        app(["run", str(directory / "pipeline.toml")])
+        if 'kind = "own"' in config.read_text(encoding="utf-8"):
+            runs.run(config, source=Once.over(partial(Repeating, directory)))
+            raise SystemExit(0)
+        app(["run", str(config)])
     except SystemExit as error:
         os.write(write, str(STEPS).encode())
         return error.code or 0

@@ -57,10 +57,11 @@ class KafkaChannel:
         self._link, self._topic = link, topic
         self._name = f"streammix-{run}"
         self._place = TopicPartition(topic, 0)
-        consumer = Consumer(link.options(group_id=self._name, enable_auto_commit=False))
+        consumer = link.client(Consumer, link.options(group_id=self._name, enable_auto_commit=False))
         try:
             self._check_topic(consumer)
-            self._producer = Producer(link.options(transactional_id=self._name, linger_ms=20, compression_type="lz4"))
+            options = link.options(transactional_id=self._name, linger_ms=20, compression_type="lz4")
+            self._producer = link.client(Producer, options)
             self._producer.init_transactions(COMMIT_SECONDS)  # what an earlier process left open is aborted
             (place,) = consumer.committed([self._place], timeout=COMMIT_SECONDS)
             self._sent: int | None = place.offset if place.offset >= 0 else None

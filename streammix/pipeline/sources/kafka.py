@@ -14,6 +14,8 @@ transactions that are not committed are not read.
 import logging
 import time
 from collections.abc import Callable
+from itertools import groupby
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,12 @@ AT_ONCE = 2000
 PATIENCE = 0.2  # seconds to wait for messages
 FULL, ROOMY = 16 << 20, 4 << 20  # bytes of a partition that wait for its turn: it is paused, it is resumed
 NEW_PARTITIONS_SECONDS = 30.0
+POLL_SECONDS = 0.5
+
+# of a message, without a Python frame for each
+_FAULT, _OFFSET, _VALUE, _NUMBER = map(methodcaller, ("error", "offset", "value", "partition"))
+
+Rebalance = Callable[[Consumer, list[TopicPartition]], None]
 
 log = logging.getLogger("streammix")
 
@@ -74,6 +82,20 @@ class Partition:
             self.values.append(value)
             self.bytes += len(value or b"")
             self._said_end = False
+
+    def extend(self, messages: list[Message]) -> None:
+        """Keep messages, none of which is an error."""
+        offsets: list[int] = list(map(_OFFSET, messages))
+        if offsets[0] < self._ahead or (self.end is not None and offsets[-1] >= self.end):
+            for message in messages:
+                self.add(message)
+            return
+        values: list[bytes | None] = list(map(_VALUE, messages))
+        self.offsets += offsets
+        self.values += values
+        self.bytes += sum(map(len, filter(None, values)))
+        self._ahead = offsets[-1] + 1
+        self._said_end = False
 
     def take(self, limit: int, turn: int) -> tuple[list[int], list[bytes | None]]:
         """Take the messages of a turn, at most `limit`."""
@@ -140,16 +162,19 @@ class KafkaSource:
         self._released: set[str] = set(recorded.get("released", ()))  # what others of the group may have read on
         self._is_assigned = group is None
         self.before_leaving: Callable[[], None] = _nothing
+        self._failure: Exception | None = None  # of a rebalance
         self._look_again = time.monotonic() + NEW_PARTITIONS_SECONDS
+        self._fetch_again = 0.0
         options = link.options(
             group_id=group or "streammix",
             enable_auto_commit=False,
             enable_auto_offset_store=False,
             enable_partition_eof=True,
             auto_offset_reset="error",
+            partition_assignment_strategy="cooperative-sticky",
             fetch_wait_max_ms=100,
         )
-        self._consumer = Consumer(options)
+        self._consumer = link.client(Consumer, options)
         try:
             self._begin()
         except BaseException:
@@ -158,8 +183,11 @@ class KafkaSource:
 
     def read(self, limit: int) -> Batch | None:
         """Return the next records of the partition whose turn it is; none if none came for a while."""
-        if time.monotonic() >= self._look_again:
+        now = time.monotonic()
+        if now >= self._look_again:
             self._look_for_partitions()
+        if now >= self._fetch_again:  # for what a group has to hear of, however much is at hand
+            self._fetch(0.0)
         while True:
             partition = self._whose_turn()
             if partition is not None and self._block is not None:
@@ -219,24 +247,18 @@ class KafkaSource:
             block = None
         return None
 
-    def _fetch(self) -> bool:
+    def _fetch(self, patience: float = PATIENCE) -> bool:
         """Wait for messages; tell whether there were any."""
+        self._fetch_again = time.monotonic() + POLL_SECONDS
         try:
-            messages = self._consumer.consume(AT_ONCE, PATIENCE)
+            messages = self._consumer.consume(AT_ONCE, patience)
         except KafkaException as error:
             raise self._link.error(error) from None
         self._link.check()
-        partition, topic, number = None, "", -1
-        for message in messages:
-            fault = message.error()
-            if fault is not None and fault.code() != KafkaError._PARTITION_EOF:
-                self._meet(message, fault)
-                continue
-            if partition is None or message.partition() != number or message.topic() != topic:
-                topic, number = message.topic() or "", message.partition() or 0
-                partition = self._partitions.get(f"{topic}/{number}")
-            if partition is not None:  # else revoked meanwhile
-                partition.add(message)
+        if self._failure is not None:
+            raise self._failure
+        for _, run in groupby(messages, _name if len(self._topics) > 1 else _NUMBER):
+            self._keep(list(run))
         if messages:
             self._link.is_back()
         for partition in self._partitions.values():
@@ -244,6 +266,18 @@ class KafkaSource:
                 self._consumer.pause([_place(partition.name)])
                 partition.is_paused = True
         return bool(messages)
+
+    def _keep(self, run: list[Message]) -> None:
+        """Keep messages of one partition."""
+        if any(map(_FAULT, run)):
+            for message in run:
+                fault = message.error()
+                if fault is not None and fault.code() != KafkaError._PARTITION_EOF:
+                    self._meet(message, fault)
+                elif (partition := self._partitions.get(_name(message))) is not None:
+                    partition.add(message)
+        elif (partition := self._partitions.get(_name(run[0]))) is not None:  # else revoked meanwhile
+            partition.extend(run)
 
     def _meet(self, message: Message, error: KafkaError) -> None:
         """Take an error that stands for a partition."""
@@ -263,9 +297,8 @@ class KafkaSource:
         if self._group is None:
             self._add(names)
         else:
-            self._consumer.subscribe(
-                self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-            )
+            on_assign, on_revoke = self._guarded(self._on_assign), self._guarded(self._on_revoke)
+            self._consumer.subscribe(self._topics, on_assign=on_assign, on_revoke=on_revoke, on_lost=self._on_lost)
 
     def _listed(self) -> list[str]:
         """Return the topics' partitions."""
@@ -329,6 +362,17 @@ class KafkaSource:
     def _places(self) -> list[TopicPartition]:
         return [_place(name, partition.next) for name, partition in self._partitions.items()]
 
+    def _guarded(self, work: Rebalance) -> Rebalance:
+        """Return what keeps an error until the client has returned: it can't be raised through it."""
+
+        def guarded(consumer: Consumer, places: list[TopicPartition]) -> None:
+            try:
+                work(consumer, places)
+            except Exception as error:
+                self._failure = error
+
+        return guarded
+
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         names = sorted((_name(place) for place in assigned), key=_place_key)
         log.info("reading %s", ", ".join(names) or "no partition: the group has more members than there are partitions")
@@ -369,8 +413,10 @@ def _place(name: str, offset: int = OFFSET_INVALID) -> TopicPartition:
     return TopicPartition(topic, int(number), offset)
 
 
-def _name(place: TopicPartition) -> str:
-    return f"{place.topic}/{place.partition}"
+def _name(place: TopicPartition | Message) -> str:
+    if isinstance(place, TopicPartition):
+        return f"{place.topic}/{place.partition}"
+    return f"{place.topic()}/{place.partition()}"
 
 
 def _place_key(name: str) -> tuple[str, int]:
