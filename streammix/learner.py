@@ -18,7 +18,7 @@ from streammix.families import Family
 from streammix.frames import Frame, check_names, first_seen
 from streammix.inference import TIMES, Inferred, infer, tell, tell_absent
 from streammix.newcomers import MOST_FIELDS, Newcomers
-from streammix.packing import check_layout
+from streammix.packing import check_fields, check_layout
 from streammix.plain import kind_of, number, plain_value, present
 from streammix.running import Running
 from streammix.schema import LARGEST_JOINT, Names, Schema
@@ -135,9 +135,10 @@ class Learner:
                 for field, codes in (self.running.schema.codes | alone.codes).items():
                     self.schema.set_levels(field, list(codes))
                 self.running.join(self.schema, state)
-        self._look_out()
+        self.look_out()
 
-    def _look_out(self) -> None:
+    def look_out(self) -> None:
+        """Let the reader notice fields that may join."""
         assert self.running is not None
         self.running.schema.reader.look_out(self.ignored if self.is_open else None, self.newcomers.constant)
 
@@ -291,7 +292,7 @@ class Learner:
         self.running = self._begin(schema, columns, None if (given == 1.0).all() else given)
         self.running.n_seen = len(records)
         self.buffer, self.buffer_weights = [], []
-        self._look_out()
+        self.look_out()
         return self.running
 
     def _begin(self, schema: Schema, columns: Sequence[FloatArray], weights: FloatArray | None) -> Running:
@@ -340,6 +341,7 @@ class Learner:
         if snapshot.fields is not None and self.chosen is None:
             self.chosen = {tuple(names): families.from_json(form) for names, form in snapshot.fields}
         if self.chosen is not None:
+            check_fields(self.chosen, snapshot.state)
             self.schema = self._schema_of(self.chosen)
         assert self.schema is not None
         for name, keys in snapshot.levels.items():
@@ -349,7 +351,7 @@ class Learner:
         self.running.n_seen = snapshot.n_seen
         if self.running.waiting is not None:
             self.running.waiting.add(snapshot.pending, snapshot.pending_weights)
-        self._look_out()
+        self.look_out()
 
     def _resume(self, schema: Schema, snapshot: Snapshot) -> Running:
         """What runs on from a snapshot."""
