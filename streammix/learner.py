@@ -15,7 +15,7 @@ from streammix.core.values import as_record, is_sound_text, level_key, level_of,
 from streammix.declaration import Declaration, to_json
 from streammix.errors import RecordError
 from streammix.families import Family
-from streammix.frames import Frame, check_names, first_seen
+from streammix.frames import Frame, check_names, first_seen, part
 from streammix.inference import TIMES, Inferred, infer, tell, tell_absent
 from streammix.newcomers import MOST_FIELDS, Newcomers
 from streammix.packing import check_fields, check_layout
@@ -48,6 +48,7 @@ class Learner:
         self.buffer: list[dict[str, Any]] = []
         self.buffer_weights: list[float] = []
         self._types: dict[str, str] = {}
+        self.n_witnesses = declaration.n_components  # of a new field's values
         self._needed: int | None = declaration.warm_up
         if declaration.components is not None:
             assert declaration.weights is not None
@@ -98,7 +99,7 @@ class Learner:
         expected = running.engine.expect(row) if news or running.schema.may_refuse else (0.0, row)
         if expected is None:
             raise RecordError(f"{IMPOSSIBLE}: {short(record)}")
-        responsibilities = expected[1].copy()
+        responsibilities = np.ones(1) if self.n_witnesses == 1 else expected[1].copy()
         encoded = Encoded.of_rows(row[None, :], [(0, column, key) for column, key in unseen])
         running.absorb(encoded, np.array([weight]), out_r, out_lp)
         if news:
@@ -127,8 +128,7 @@ class Learner:
             for families_of_it in [inferred.fields] if inferred.fields else []:
                 alone, rows = self._read_first(families_of_it, records)
                 columns = [np.ascontiguousarray(rows[:, j]) for j in range(rows.shape[1])]
-                weights, responsibilities = np.array(own.weights), np.array(own.responsibilities)
-                state = newcomer_state(alone, columns, weights, responsibilities)
+                state = newcomer_state(alone, columns, np.array(own.weights), np.array(own.responsibilities))
                 assert self.chosen is not None
                 self.chosen = self.chosen | families_of_it
                 self.schema = self._schema_of(self.chosen)
@@ -180,7 +180,7 @@ class Learner:
                     raise RecordError(f"row {taken}: {error}", field=error.field, row=taken) from None
                 taken += 1
                 continue
-            self._learn_rows(frame.slice(taken, stop - taken), None if weights is None else weights[taken:stop], taken)
+            self._learn_rows(part(frame, taken, stop), None if weights is None else weights[taken:stop], taken)
             taken = stop
 
     def _learn_rows(self, frame: Frame, weights: FloatArray | None, first: int) -> None:
@@ -332,7 +332,7 @@ class Learner:
         self.rng.bit_generator.state = snapshot.random_state
         self.buffer = [dict(record) for record in snapshot.buffer]
         self.buffer_weights = list(snapshot.buffer_weights)
-        self.newcomers = Newcomers.from_json(snapshot.new_fields, self.declaration.n_components)
+        self.newcomers = Newcomers.from_json(snapshot.new_fields, self.n_witnesses)
         self._types = {name: "time" for name, why in self.newcomers.left_out.items() if why == TIMES}
         for record in self.buffer:
             self._note_types(record)
