@@ -192,6 +192,8 @@ cdef class Engine:
         self.responsibilities = aligned(e.kpad)
         e.r = self.bind(self.responsibilities)
         e.lp = self.bind(aligned(e.kpad))
+        e.root = self.bind(aligned(e.kpad))
+        e.share = self.bind(aligned(e.kpad))
         e.rho = self.bind(aligned(e.n_masses, e.kpad))
         e.kappa = self.bind(aligned(e.n_masses, e.kpad))
         e.y = self.bind(aligned(max(y, 1), e.kpad))

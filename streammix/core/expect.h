@@ -5,40 +5,47 @@ static inline void outside(double x, vd *dead) {
     if (x == x) *dead = all(-INFINITY);
 }
 
-/* two at a time: their precisions are multiplied before the product is taken apart */
-static inline void normals_density(const block *b, int k, int kpad, const double *row, density *a, vd *dead) {
-    const double *s = b->stat + k, *t = b->theta + kpad + k;
-    const int units = b->units, *column = b->column;
-    int u = 0, present = units;
-    for (; u + 1 < units; u += 2, s += 6 * kpad, t += 4 * kpad) {
-        double x = row[column[u]], y = row[column[u + 1]];
-        vd px = CONST_AT(t), py = CONST_AT(t + 2 * kpad);
-        if ((u & 127) == 126) renormalise(a);
-        if (x < INFINITY && y < INFINITY) {
-            a->sum -= normal_square(normal_deviation(all(x), CONST_AT(s), CONST_AT(s + kpad)), px) +
-                      normal_square(normal_deviation(all(y), CONST_AT(s + 3 * kpad), CONST_AT(s + 4 * kpad)), py);
-            times_root(a, px * py);
-            continue;
-        }
-        if (x < INFINITY) normal_density(a, normal_deviation(all(x), CONST_AT(s), CONST_AT(s + kpad)), px);
-        else outside(x, dead), present--;
-        if (y < INFINITY)
-            normal_density(a, normal_deviation(all(y), CONST_AT(s + 3 * kpad), CONST_AT(s + 4 * kpad)), py);
-        else outside(y, dead), present--;
-    }
-    if (u < units) {
-        double x = row[column[u]];
-        if (x < INFINITY) normal_density(a, normal_deviation(all(x), CONST_AT(s), CONST_AT(s + kpad)), CONST_AT(t));
-        else outside(x, dead), present--;
-    }
-    a->sum -= HALF_LOG_2PI * present;
+/* twice what two Normals take from a log density; their precisions are multiplied before the product is taken apart */
+static inline __attribute__((always_inline)) vd two_normals(double x, double y, const double *s, const double *t,
+                                                            int kpad, density *a) {
+    vd d = normal_deviation(all(x), CONST_AT(s), CONST_AT(s + kpad)), px = CONST_AT(t);
+    vd f = normal_deviation(all(y), CONST_AT(s + 3 * kpad), CONST_AT(s + 4 * kpad)), py = CONST_AT(t + 2 * kpad);
+    times_root(a, px * py);
+    return d * d * px + f * f * py;
 }
 
-static inline __attribute__((always_inline)) void block_density(const engine *e, const block *b, int k, const double *row, density *a, vd *dead) {
+static inline vd one_normal(double x, const double *s, const double *t, int kpad, density *a, vd *dead) {
+    if (!(x < INFINITY)) {
+        outside(x, dead);
+        return all(0.0);
+    }
+    vd d = normal_deviation(all(x), CONST_AT(s), CONST_AT(s + kpad));
+    times_root(a, CONST_AT(t));
+    return d * d * CONST_AT(t);
+}
+
+static inline __attribute__((always_inline)) void normals_density(const block *b, int k, const int kpad, int whole,
+                                                                  const double *row, density *a, vd *dead) {
+    const double *s = b->stat + k, *t = b->theta + kpad + k;
+    const int *column = b->column, *last = column + b->units;
+    vd squares = all(0.0);
+    for (; whole && column + 1 < last; column += 2, s += 6 * kpad, t += 4 * kpad) {
+        squares += two_normals(row[column[0]], row[column[1]], s, t, kpad, a);
+        if (((last - column) & 127) < 2) renormalise(a);
+    }
+    for (; column < last; column++, s += 3 * kpad, t += 2 * kpad) {
+        squares += one_normal(row[*column], s, t, kpad, a, dead);
+        if (((last - column) & 127) < 2) renormalise(a);
+    }
+    a->sum -= 0.5 * squares;
+}
+
+#define FEW 16 /* units and blocks of so many keep a product small */
+
+static inline __attribute__((always_inline)) void other_density(const engine *e, const block *b, int k, const double *row,
+                                                                density *a, vd *dead) {
     const int kpad = e->kpad;
     switch (b->kind) {
-    case NORMAL:
-    case LOGNORMAL: normals_density(b, k, kpad, row, a, dead); break;
     case MVN: {
         int pattern = e->pattern[b - e->blocks];
         double *y = e->y + b->y * kpad + k;
@@ -194,14 +201,21 @@ static inline __attribute__((always_inline)) void block_density(const engine *e,
         }
         break;
     }
-    renormalise(a);
+    if (b->units > FEW) renormalise(a);
 }
 
 /* whether every cell is there and inside its support: zero times anything else is not zero */
 static inline int is_whole(const double *row, int n) {
-    double sum = 0.0;
-    for (int c = 0; c < n; c++) sum += 0.0 * row[c];
-    return sum == sum;
+    vd sum = all(0.0), x;
+    double rest = 0.0;
+    if (n < W)
+        for (int c = 0; c < n; c++) rest += 0.0 * row[c];
+    else
+        for (int c = 0; c < n; c += W) {
+            memcpy(&x, row + (c + W <= n ? c : n - W), sizeof x);
+            sum += 0.0 * x;
+        }
+    return rest == rest && every(sum == sum);
 }
 
 /* sum of log x over a unit's coordinates; where some are missing, what they leave together is one */
@@ -216,6 +230,14 @@ static double log_volume(const block *b, int u, const double *row) {
 /* whether a family's density has a factor that is the same for all components, beside those that have cases of their own */
 static inline int adds_to_all(int kind) {
     return makes_zeros(kind) || kind == LOGNORMAL || kind == GAMMA || kind == INVERSE_GAUSSIAN;
+}
+
+/* how many fields of a block of Normals a record has */
+static inline int fields_there(const engine *e, const block *b, const double *row) {
+    int n = 0;
+    if (e->whole) return b->units;
+    for (int u = 0; u < b->units; u++) n += row[b->column[u]] < INFINITY;
+    return n;
 }
 
 /* what does not depend on the component */
@@ -243,6 +265,7 @@ static inline void prepare(engine *e, const double *row) {
             }
         } else {
             const int inflated = b->kind == INFLATED, kind = inflated ? b->inner : b->kind;
+            if (b->kind == NORMAL || b->kind == LOGNORMAL) c -= HALF_LOG_2PI * fields_there(e, b, row);
             for (int u = 0; u < b->units && adds_to_all(kind); u++) {
                 double x = row[b->column[u * b->width]];
                 if (!(x < INFINITY) || (inflated && is_zero(b, x))) continue;
@@ -258,32 +281,65 @@ static inline void prepare(engine *e, const double *row) {
     }
 }
 
-/* the log densities of W components by the first blocks */
-static inline __attribute__((always_inline)) vd blocks_density(const engine *e, int k, const double *row, int n_blocks, density *result) {
-    density a = density_one();
-    vd dead = CONST_AT(e->bias + k);
+/* `a` and `dead` where a block serves a component, what they were before it where it doesn't */
+static inline void only_lanes(const engine *e, int i, int k, density before, vd dead_before, density *a, vd *dead) {
+    const block *b = e->blocks + i;
+    if (i % FEW == FEW - 1) renormalise(a);
+    if (!b->lanes) return;
+    const vi mask = *(const vi *)(b->lanes + k);
+    a->sum = select_(mask, a->sum + e->common[i], before.sum);
+    a->product = select_(mask, a->product, before.product);
+    a->exponent = (mask & a->exponent) | (~mask & before.exponent);
+    *dead = select_(mask, *dead, dead_before);
+}
+
+/* of the families that aren't Normals: apart, so that what those need stays in registers */
+static __attribute__((noinline)) vd other_densities(const engine *e, int k, const double *row, int n_blocks, vd dead,
+                                                    density *result) {
+    density a = *result;
     for (int i = 0; i < n_blocks; i++) {
         const block *b = e->blocks + i;
         const density before = a;
         const vd dead_before = dead;
-        block_density(e, b, k, row, &a, &dead);
-        a.sum += e->common[i];
-        if (!b->lanes) continue;
-        const vi mask = *(const vi *)(b->lanes + k);
-        a.sum = select_(mask, a.sum, before.sum);
-        a.product = select_(mask, a.product, before.product);
-        a.exponent = (mask & a.exponent) | (~mask & before.exponent);
-        dead = select_(mask, dead, dead_before);
+        if (is_normal(b)) continue;
+        other_density(e, b, k, row, &a, &dead);
+        only_lanes(e, i, k, before, dead_before, &a, &dead);
     }
     *result = a;
     return dead;
 }
 
-/* as exp(e->lp) * e->r */
-static inline vd write_density(engine *e, int k, density *a, vd dead) {
+/* the log densities of W components by the first blocks */
+static inline __attribute__((always_inline)) vd blocks_density(const engine *e, int k, const double *row, int n_blocks,
+                                                               density *result, const int kpad) {
+    density a = density_one();
+    vd dead = CONST_AT(e->bias + k);
+    double common = 0.0;
+    int others = 0;
+    for (int i = 0; i < n_blocks; i++) {
+        if (!e->blocks[i].lanes) common += e->common[i];
+        others += !is_normal(e->blocks + i);
+    }
+    a.sum = all(common);
+    for (int i = 0; i < n_blocks && others < n_blocks; i++) {
+        const block *b = e->blocks + i;
+        const density before = a;
+        const vd dead_before = dead;
+        if (!is_normal(b)) continue;
+        normals_density(b, k, kpad, e->whole, row, &a, &dead);
+        only_lanes(e, i, k, before, dead_before, &a, &dead);
+    }
+    *result = a;
+    return others ? other_densities(e, k, row, n_blocks, dead, result) : dead;
+}
+
+#define FARTHEST -1e300 /* a log density that overflows counts as that: the record is possible */
+
+/* as exp(e->lp) * e->root */
+static inline vd write_density(engine *e, int k, const density *a, vd dead) {
     vd root, scale = density_scale(a, &root) + dead;
     AT(e->lp + k) = scale;
-    AT(e->r + k) = root;
+    AT(e->root + k) = root;
     return scale;
 }
 
@@ -300,19 +356,18 @@ static __attribute__((noinline)) vd gaussian_density(engine *e, int k, const dou
     const int last = e->n_blocks - 1;
     const block *b = e->blocks + last;
     density a;
-    vd dead = blocks_density(e, k, row, last, &a), squares = CONST_AT(e->lp + k);
+    vd dead = blocks_density(e, k, row, last, &a, e->kpad), squares = CONST_AT(e->lp + k);
     mvn_root(&a, b->size, b->theta + k, e->kpad);
     const vd most = a.sum + e->common[last] + from_int(a.exponent) * 0.34657359027997264 + dead + 1.0;
     for (int i = NEAREST; i < b->size; i += NEAREST) {
         if (every(most - squares < top + (EXP_CUT - 2.0))) {
             AT(e->lp + k) = all(-INFINITY);
-            AT(e->r + k) = all(1.0);
+            AT(e->root + k) = all(1.0);
             return all(-INFINITY);
         }
         squares = gaussian_squares(e, k, row, i, i + NEAREST < b->size ? i + NEAREST : b->size, squares);
     }
-    a.sum -= squares;
-    a.sum += e->common[last];
+    a.sum = vmax(a.sum - squares, all(FARTHEST)) + e->common[last];
     return write_density(e, k, &a, dead);
 }
 
@@ -335,39 +390,83 @@ static vd many_densities(engine *e, const double *row) {
     return top;
 }
 
-/* The E-step: responsibilities into e->r, the pieces of the record's log density into e->top and e->sum. */
-static int expect(engine *e, const double *row) {
-    const int kpad = e->kpad;
-    prepare(e, row);
-    vd top = all(-INFINITY);
-    if (leaves_early(e)) top = many_densities(e, row);
-    else {
-        for (int k = 0; k < kpad; k += W) {
-            density a;
-            vd dead = blocks_density(e, k, row, e->n_blocks, &a);
-            top = vmax(write_density(e, k, &a, dead), top);
-        }
-        top = largest(top);
-    }
-    if (!(top[0] > -INFINITY)) return IMPOSSIBLE;
+#define HIGHEST 300.0   /* exp of a log density up to it, times root and mass, is far from infinity */
+#define LEAST_SUM 1e-150 /* what exp takes for 0 is far below NEGLIGIBLE of a greater one */
+
+static inline vd highest(const engine *e) {
+    vd top = CONST_AT(e->lp);
+    for (int k = W; k < e->kpad; k += W) top = vmax(CONST_AT(e->lp + k), top);
+    return largest(top);
+}
+
+/* The components' shares of a record, up to a factor, into e->share: their masses times exp of their log densities less
+ * `top`, where that is not NULL. Returns the sum. */
+static inline __attribute__((always_inline)) vd weigh(engine *e, const vd *top, const int kpad) {
     vd parts[LANES / W], prior = all(e->weight_prior);
-    for (int h = 0; h < LANES / W; h++) parts[h] = all(0.0);
     for (int g = 0; g < kpad; g += LANES)
         for (int h = 0; h < LANES / W; h++) {
             const int k = g + h * W;
-            vd x = CONST_AT(e->lp + k) - top;
-            if (kpad >= MANY && every(x < EXP_CUT)) {
-                AT(e->r + k) = all(0.0);
-                continue;
-            }
-            vd t = vexp(x) * (CONST_AT(e->r + k) * (CONST_AT(e->mass + k) + prior));
-            AT(e->r + k) = t;
-            parts[h] += t;
+            vd x = CONST_AT(e->lp + k);
+            if (top) x -= *top;
+            vd t = all(0.0);
+            if (kpad < MANY || !every(x < EXP_CUT))
+                t = vexp(x) * (CONST_AT(e->root + k) * (CONST_AT(e->mass + k) + prior));
+            AT(e->share + k) = t;
+            if (g) parts[h] += t;
+            else parts[h] = t;
         }
-    const vd sum = spread_sum(parts), inverse = 1.0 / sum;
-    if (!(sum[0] > 0.0)) return IMPOSSIBLE;
-    for (int k = 0; k < kpad; k += W) AT(e->r + k) *= inverse;
+    return spread_sum(parts);
+}
+
+/* The log densities; returns whether they are such that exp of them does not overflow. */
+static inline __attribute__((always_inline)) int find_densities(engine *e, const double *row, int is_far, const int kpad) {
+    vi small = (vi)all(0.0) - 1;
+    for (int k = 0; k < kpad; k += W) {
+        density a;
+        vd dead = blocks_density(e, k, row, e->n_blocks, &a, kpad);
+        if (is_far) a.sum = vmax(a.sum, all(FARTHEST));
+        small &= write_density(e, k, &a, dead) < HIGHEST;
+    }
+    return every(small);
+}
+
+static inline int note_shares(engine *e, vd top, vd sum) {
     e->top = top[0];
     e->sum = sum[0];
     return LEARNT;
+}
+
+/* The shares where the log densities are too great for exp or all too small for it, IMPOSSIBLE where all are minus
+ * infinity: the greatest of them is found first. */
+static __attribute__((noinline)) int find_extreme_shares(engine *e, const double *row) {
+    vd top = highest(e);
+    if (!(top[0] > -INFINITY)) {
+        find_densities(e, row, 1, e->kpad);
+        top = highest(e);
+        if (!(top[0] > -INFINITY)) return IMPOSSIBLE;
+    }
+    return note_shares(e, top, weigh(e, &top, e->kpad));
+}
+
+static __attribute__((noinline)) int find_shares_of_many(engine *e, const double *row) {
+    vd top = many_densities(e, row), sum = weigh(e, &top, e->kpad);
+    return sum[0] > LEAST_SUM ? note_shares(e, top, sum) : find_extreme_shares(e, row);
+}
+
+/* The shares of a record into e->share, the pieces of its log density into e->top and e->sum. The greatest log density
+ * is found only where it is needed. */
+static inline __attribute__((always_inline)) int find_shares(engine *e, const double *row, const int kpad) {
+    prepare(e, row);
+    if (kpad >= MANY && leaves_early(e)) return find_shares_of_many(e, row);
+    if (!find_densities(e, row, 0, kpad)) return find_extreme_shares(e, row);
+    vd sum = weigh(e, 0, kpad);
+    return sum[0] > LEAST_SUM ? note_shares(e, all(0.0), sum) : find_extreme_shares(e, row);
+}
+
+/* The E-step: responsibilities into e->r. */
+static int expect(engine *e, const double *row) {
+    int status = find_shares(e, row, e->kpad);
+    const vd inverse = all(1.0 / e->sum);
+    for (int k = 0; k < e->kpad && !status; k += W) AT(e->r + k) = CONST_AT(e->share + k) * inverse;
+    return status;
 }

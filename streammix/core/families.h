@@ -29,18 +29,43 @@ static inline vd normal_variance(vd statistic, vd scale, vd kappa) {
     return vmax(shrink(statistic, scale, kappa), scale * PIVOT_FLOOR);
 }
 
-/* theta of one Normal, and of two for the price of one division */
 static inline void normal_maximize(vd variance, double *theta, int kpad) {
     AT(theta) = variance;
     AT(theta + kpad) = 1.0 / variance;
 }
 
-static inline void normal_maximize_two(vd one, vd two, double *theta, double *theta_two, int kpad) {
-    vd inverse = 1.0 / (one * two);
+static inline void normal_maximize_two(vd one, vd two, vd inverse, double *theta, int kpad) {
     AT(theta) = one;
     AT(theta + kpad) = inverse * two;
-    AT(theta_two) = two;
-    AT(theta_two + kpad) = inverse * one;
+    AT(theta + 2 * kpad) = two;
+    AT(theta + 3 * kpad) = inverse * one;
+}
+
+/* 1 / (one * two) for each of two pairs, by one division where the product of all is a number */
+static inline void inverses(vd one, vd two, vd *of_one, vd *of_two) {
+    vd both = one * two, inverse = 1.0 / both;
+    vi fits = (both > 1e-290) & (both < 1e290);
+    *of_one = inverse * two;
+    *of_two = inverse * one;
+    if (every(fits)) return;
+    *of_one = select_(fits, *of_one, 1.0 / one);
+    *of_two = select_(fits, *of_two, 1.0 / two);
+}
+
+/* theta of one, two or four Normals, which share a division */
+static inline __attribute__((always_inline)) void normals_maximize(const int n, const vd *variance, double *theta,
+                                                                   int kpad) {
+    if (n == 1) {
+        normal_maximize(variance[0], theta, kpad);
+        return;
+    }
+    vd one = variance[0] * variance[1], of_one, of_two;
+    if (n == 2) of_one = 1.0 / one;
+    else {
+        inverses(one, variance[2] * variance[3], &of_one, &of_two);
+        normal_maximize_two(variance[2], variance[3], of_two, theta + 4 * kpad, kpad);
+    }
+    normal_maximize_two(variance[0], variance[1], of_one, theta, kpad);
 }
 
 /* ---- families whose statistic is the mean of x */

@@ -96,11 +96,25 @@ static inline vd rough_shape(vd gap) {
     return above / below;
 }
 
-/* The shape with this gap, and its constant: one Newton step in logarithms from within 1e-8, which squares to nothing. */
-static inline vd shape_of(vd gap, vd *constant) {
-    vd target = vmin(vmax(gap, all(LEAST_GAP)), all(LARGEST_GAP)), rough = rough_shape(target), found, slope;
+/* the same where a gap is so large: one Newton step in logarithms from within 1e-8, which squares to nothing */
+static __attribute__((noinline)) vd small_shape_of(vd gap, vd *constant) {
+    vd rough = rough_shape(gap), found, slope;
     gamma_terms(rough, &found, &slope, constant);
-    vd step = (found - target) * found / (target * slope);
+    vd step = (found - gap) * found / (gap * slope);
     *constant += step * (rough * found); /* d constant / d log a = a gap(a) */
     return rough + rough * step;
+}
+
+#define MOST_TABLED 17.9 /* of gaps */
+
+/* The shape with this gap, and its constant. */
+static inline vd shape_of(vd gap, vd *constant) {
+    vd target = vmin(vmax(gap, all(LEAST_GAP)), all(LARGEST_GAP)), c = vmin(target, all(MOST_TABLED)), within;
+    vi interval = interval_of(c / (c + 3.0) * (224.0 / 3), 64.0, &within), far = target > MOST_TABLED;
+    vd shape = by_interval(gamma_table[0], interval, 2 * COEFFICIENTS, within) / c;
+    *constant = by_interval(gamma_table[0] + COEFFICIENTS, interval, 2 * COEFFICIENTS, within) - 0.5 * vlog(c);
+    if (!some(far)) return shape;
+    vd other, small = small_shape_of(vmax(target, all(MOST_TABLED)), &other);
+    *constant = select_(far, other, *constant);
+    return select_(far, small, shape);
 }

@@ -3,6 +3,7 @@
 #include "vector.h"
 #include "steps.h"
 #include "families.h"
+#include "by_interval.h"
 #include "gamma.h"
 #include "families_gamma.h"
 #include "inverse_gaussian.h"

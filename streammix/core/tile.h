@@ -49,8 +49,6 @@ static inline int round_up(int n) { return (n + LANES - 1) / LANES * LANES; }
 
 static inline void add_density(double *lp, vd v) { AT(lp) = vmax(AT(lp) + v, all(LEAST)); }
 
-static inline int is_normal(const block *b) { return b->kind == NORMAL || b->kind == LOGNORMAL; }
-
 #define HEAD 2 /* the sum of the units' constants; whether the component stands apart from the origin */
 #define FOUR 4 /* anchor, offset, precision, constant; where it doesn't stand apart: mean - origin, 0, the same */
 

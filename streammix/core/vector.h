@@ -68,10 +68,9 @@ static inline vd unless_below(vd x, double limit, vd v) { return (vd)((x >= limi
  * 2e-17 away. */
 static inline __attribute__((always_inline)) void vexps(vd *x, const int n) {
     vd shifted[ABREAST], r[ABREAST], r2[ABREAST], low[ABREAST], mid[ABREAST], p[ABREAST];
-    STEP r[h] = vmax(x[h], all(EXP_CUT));
-    STEP shifted[h] = r[h] * 1.4426950408889634074 + SHIFTER;
+    STEP shifted[h] = x[h] * 1.4426950408889634074 + SHIFTER;
     STEP p[h] = shifted[h] - SHIFTER;
-    STEP r[h] -= p[h] * 6.93147180369123816490e-01;
+    STEP r[h] = x[h] - p[h] * 6.93147180369123816490e-01;
     STEP r[h] -= p[h] * 1.90821492927058770002e-10;
     STEP r2[h] = r[h] * r[h];
     STEP low[h] = 0.04166666666662399 + r[h] * 0.008333333333330051;
@@ -85,7 +84,7 @@ static inline __attribute__((always_inline)) void vexps(vd *x, const int n) {
     STEP x[h] = unless_below(x[h], EXP_CUT, (vd)((vi)p[h] + ((vi)shifted[h] << 52)));
 }
 
-static inline vd vexp(vd x) {
+static inline __attribute__((always_inline)) vd vexp(vd x) {
     vexps(&x, 1);
     return x;
 }
@@ -184,11 +183,10 @@ static inline void renormalise(density *a) {
     a->product = (vd)((bits & MANTISSA) | ONE_BITS);
 }
 
-/* the density as exp(result) * root, where root lies in [1, 2): no logarithm is needed to compare or to add densities */
-static inline vd density_scale(density *a, vd *root) {
-    renormalise(a);
+/* the density as exp(result) * root, where root is the product's: no logarithm is needed to compare or to add densities */
+static inline vd density_scale(const density *a, vd *root) {
     *root = vsqrt(a->product);
-    return vmax(a->sum, all(-1e300)) + from_int(a->exponent) * 0.34657359027997264 /* log(2) / 2 */;
+    return a->sum + from_int(a->exponent) * 0.34657359027997264 /* log(2) / 2 */;
 }
 
 static inline vd density_log(const density *a) {
