@@ -75,4 +75,4 @@ def _moments(kind: str, size: Any, values: FloatArray, middle: FloatArray) -> Fl
     if kind == "student":
         shift, weight = (values[0] - middle[0]) + (values[1] - middle[1]), values[3]
         return np.stack([weight, weight * shift, values[2] + weight * shift**2, values[4]])
-    return values[:0] if kind == "uniform" else values[:1]
+    return values[:0] if kind == "uniform" else values

@@ -17,6 +17,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+WRONG_CONFIGURATION = 2
+
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, and show where an error comes from.")]
 
 
@@ -34,7 +36,7 @@ def run(
     def work() -> int:
         from streammix.pipeline import commands, talk
 
-        stopped_by = commands.run(config, talk.set_up(verbose))
+        stopped_by = commands.run(config, talk.set_up(verbose, as_json=True))
         return 0 if stopped_by is None else 128 + stopped_by
 
     _do(work)
@@ -91,7 +93,7 @@ def _do(work: Callable[[], int]) -> None:
     try:
         status = work()
     except ConfigError as error:
-        status = _fail(2, str(error))
+        status = _fail(WRONG_CONFIGURATION, str(error))
     except StreammixError as error:
         status = _fail(1, str(error))
     except BrokenPipeError:
@@ -108,6 +110,12 @@ def _do(work: Callable[[], int]) -> None:
 
 
 def _fail(status: int, message: str) -> int:
-    typer.echo(f"error: {message}", err=True)
-    logging.getLogger("streammix").debug("where the error came from", exc_info=True)
+    from streammix.pipeline import talk
+
+    log = logging.getLogger("streammix")
+    if talk.is_json() and status != WRONG_CONFIGURATION:
+        log.error(message)
+    else:  # to whoever has typed the command
+        typer.echo(f"error: {talk.without_secrets(message)}", err=True)
+    log.debug("where the error came from", exc_info=True)
     return status

@@ -12,7 +12,7 @@ from streammix import frames
 from streammix.columns import decoded, doubles
 from streammix.core.values import is_missing, level_key, level_of
 from streammix.errors import ConfigError
-from streammix.families import Bernoulli, Categorical, Dirichlet, Family, Fixed, VonMises
+from streammix.families import Bernoulli, Categorical, Dirichlet, Family, Fixed, Multinomial, VonMises
 from streammix.families.levels import Probabilities
 from streammix.frames import Arrays, Frame
 from streammix.parameters import families_of
@@ -238,6 +238,8 @@ def _expected_numbers(
         means = np.atleast_1d(np.asarray(families[k].expectation(), dtype=np.float64))
         if isinstance(inner, Dirichlet):
             means = _expected_shares(means, x)
+        elif isinstance(inner, Multinomial):
+            means = _expected_counts(means, x)
         responds = r[:, k] > 0.0
         mixed[responds] += r[responds, k, None] * np.broadcast_to(means, x.shape)[responds]
     return mixed
@@ -249,3 +251,11 @@ def _expected_shares(means: FloatArray, x: FloatArray) -> FloatArray:
     rest = 1.0 - np.where(gaps, 0.0, x).sum(axis=1, keepdims=True)
     whole = np.where(gaps, means, 0.0).sum(axis=1, keepdims=True)
     return np.where(gaps, rest * means / np.where(whole > 0.0, whole, 1.0), x)
+
+
+def _expected_counts(means: FloatArray, x: FloatArray) -> FloatArray:
+    """Counts that are not known are to the known ones as their means are; where none is known they are their means."""
+    gaps = np.isnan(x)
+    known, expected = (np.where(gaps, 0.0, part).sum(axis=1, keepdims=True) for part in (x, means))
+    scale = np.where(gaps.all(axis=1, keepdims=True), 1.0, known / np.maximum(expected, 1e-300))
+    return np.where(gaps, scale * means, x)

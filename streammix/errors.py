@@ -1,6 +1,6 @@
 """The errors that streammix raises on purpose: each names what was wrong, where, and what was expected."""
 
-__all__ = ["CheckpointError", "ConfigError", "RecordError", "StreammixError"]
+__all__ = ["CheckpointError", "ConfigError", "RecordError", "StreammixError", "UnavailableError"]
 
 
 class StreammixError(Exception):
@@ -32,3 +32,7 @@ class ConfigError(StreammixError, ValueError):
 
 class CheckpointError(StreammixError):
     """A checkpoint is damaged, foreign, of another model, or in use by another writer."""
+
+
+class UnavailableError(StreammixError):
+    """Something outside the process fails that may come back: a full disk, a broker that is away."""

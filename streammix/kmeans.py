@@ -21,11 +21,9 @@ def kmeans(space: FloatArray, k: int, lloyd_steps: int, rng: np.random.Generator
     places = np.array(centers)
     squares = (space**2).sum(axis=1)
     for _ in range(lloyd_steps):
-        labels = _nearest(space, squares, places)
-        sizes = np.bincount(labels, minlength=k)
-        for j in range(k):
-            if sizes[j]:
-                places[j] = space[labels == j].mean(axis=0)
+        members = np.eye(k)[_nearest(space, squares, places)]
+        sizes = members.sum(axis=0)
+        places[sizes > 0] = (members.T @ space)[sizes > 0] / sizes[sizes > 0, None]
     return _nearest(space, squares, places)
 
 

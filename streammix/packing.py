@@ -169,7 +169,7 @@ def _check_pending(pending: FloatArray, layout: Layout) -> None:
         _check_pairs(kind, size, pending[:, columns])
         bare = kind.removeprefix(INFLATING)
         highest = {"categorical": size - 1 if kind == "categorical" else 0, "binomial": size}.get(
-            bare, math.inf if bare in ("poisson", "negative_binomial", "geometric") else None
+            bare, math.inf if bare in ("poisson", "negative_binomial", "geometric", "multinomial") else None
         )
         if highest is None:
             continue

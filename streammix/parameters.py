@@ -12,7 +12,7 @@ from streammix.core.values import level_of
 from streammix.families import Categorical, Family, Fixed, ZeroInflated
 from streammix.families.levels import Probabilities
 from streammix.gaps import GAPS, gap_parameters
-from streammix.schema import OTHER, Schema
+from streammix.schema import OTHER, Schema, limits
 from streammix.state import State
 
 __all__ = ["center_of", "draw", "families_of", "parameters_of", "with_values"]
@@ -33,13 +33,16 @@ def center_of(component: Mapping[Any, Family]) -> dict[str, Any]:
 def draw(
     weights: FloatArray, components: Sequence[Mapping[Any, Family]], n: int, rng: np.random.Generator
 ) -> list[dict[str, Any]]:
-    """Draw n records from a mixture of these components."""
+    """Draw n records from a mixture of these components; what lies beyond what a field takes, its nearest number."""
     labels = rng.choice(len(weights), size=n, p=weights)
     records: list[dict[str, Any]] = [{} for _ in range(n)]
     for k, component in enumerate(components):
         chosen = np.flatnonzero(labels == k)
         for field, family in component.items():
             drawn = family.sample(len(chosen), rng)
+            inner = family.distribution if isinstance(family, Fixed) else family
+            if isinstance(drawn, np.ndarray) and drawn.dtype.kind == "f" and isinstance(inner, Family):
+                drawn = np.clip(drawn, *limits(inner))
             values = drawn.tolist() if isinstance(drawn, np.ndarray) else drawn
             for i, value in zip(chosen, values, strict=True):
                 pairs = zip(field, value, strict=True) if isinstance(field, tuple) else [(field, value)]
@@ -77,6 +80,8 @@ def parameters_of(kind: str, size: Any, statistics: FloatArray, theta: FloatArra
     if kind == "categorical":
         shares = statistics[1 : 1 + size] * theta[0] + theta[1]
         return (shares / shares.sum(),)
+    if kind == "multinomial":
+        return tuple(theta[:size].tolist()), float(theta[2 * size])
     if kind == "vonmises":
         return math.atan2(theta[1], theta[0]) / math.pi * size % size, float(theta[2])
     if kind == "student":

@@ -37,6 +37,8 @@ def plain_value(name: str, value: Any, largest: float) -> Any:
     RecordError
         If it is infinite, or anything else.
     """
+    if type(value) is float and abs(value) <= largest and value - value == 0.0:  # the commonest
+        return value
     if is_missing(value):
         return None
     if hasattr(value, "item") and hasattr(value, "dtype") and value.dtype.kind in "biufU":

@@ -58,7 +58,7 @@ class Running:
         self.average = mean
         self.n_seen = 0
         self.waiting: Waiting | None = None
-        self._step_size = declaration.step_size.core
+        self.step_size = declaration.step_size.core
         if declaration.batch_size > 1:
             self.waiting = Waiting(declaration.batch_size, schema.reader.n_columns)
             self._full = table_of(self.waiting.rows)
@@ -79,8 +79,8 @@ class Running:
     def rebind(self) -> None:
         """Bind engines to the states anew, after an array was replaced."""
         layout = self.schema.layout()
-        self.engine = Engine(layout, self.state, self._step_size)
-        self.average_engine = Engine(layout, self.average, self._step_size) if self.average is not None else None
+        self.engine = Engine(layout, self.state, self.step_size)
+        self.average_engine = Engine(layout, self.average, self.step_size) if self.average is not None else None
 
     def join(self, schema: Schema, part: State) -> None:
         """Take in a field that `schema` has last, with the statistics that it has by itself."""
@@ -214,7 +214,7 @@ class Running:
                 if rows.out_lp is not None:  # the average, which predicts, stands still from one time to the next
                     self.published.accumulate(rows.table, begin, stop, out_r=rows.out_r, out_lp=rows.out_lp)
             learnt, status = self.engine.learn_rows(rows.table, begin, stop, rows.weights, *own)
-            self._count(learnt, learnt)
+            self.count(learnt, learnt)
             begin += learnt
             if status == _FORK:
                 self.fork_for(rows.table, begin, begin + 1)
@@ -241,7 +241,7 @@ class Running:
                     return self._let_wait(rows, begin, end)
                 out, careful = (None, None), False
         learnt, status = self.engine.learn_batches(rows.table, begin, end, size, rows.weights, *out, careful)
-        self._count(learnt, learnt)
+        self.count(learnt, learnt)
         begin += learnt
         if status == _FORK:
             self.fork_for(rows.table, begin, begin + size)
@@ -266,10 +266,20 @@ class Running:
             waiting.n = 0
             while not self.engine.learn_batches(self._full, 0, waiting.size, waiting.size, waiting.weights)[0]:
                 self.fork_for(self._full, 0, waiting.size)
-            self._count(stop - begin, waiting.size)
+            self.count(stop - begin, waiting.size)
         return stop if impossible < 0 else stop + 1
 
-    def _count(self, learnt: int, step: int) -> None:
+    def settle(self) -> None:
+        """Let the rows that wait make a step by themselves."""
+        waiting = self.waiting
+        if waiting is None or not waiting.n:
+            return
+        n, waiting.n = waiting.n, 0
+        while not self.engine.learn_batches(self._full, 0, n, n, waiting.weights)[0]:
+            self.fork_for(self._full, 0, n)
+        self.count(0, n)
+
+    def count(self, learnt: int, step: int) -> None:
         """Count records, the last `step` of which moved the statistics; the average takes them in at each hundred."""
         self.n_seen += learnt
         if self.average is not None and (self.n_seen - step) // average.EVERY != self.n_seen // average.EVERY:

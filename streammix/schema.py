@@ -21,6 +21,7 @@ from streammix.families import (
     Dirichlet,
     Family,
     Fixed,
+    Multinomial,
     MultivariateNormal,
     StudentT,
     Uniform,
@@ -30,7 +31,7 @@ from streammix.families import (
 from streammix.families.base import Interval
 from streammix.frames import Frame
 
-__all__ = ["LARGEST_JOINT", "MAX_LEVELS", "OTHER", "Block", "Schema", "field_name"]
+__all__ = ["LARGEST_JOINT", "MAX_LEVELS", "OTHER", "Block", "Schema", "field_name", "limits"]
 
 FloatArray = NDArray[np.float64]
 Names = tuple[str, ...]
@@ -48,7 +49,7 @@ COLUMNS = {
     "beta": ("real", "complement", "log", "log_complement"),
     "dirichlet": ("real", "log"),
 }
-GROUPS = (MultivariateNormal, Dirichlet)
+GROUPS = (MultivariateNormal, Dirichlet, Multinomial)
 TIMES = {
     "day": "a time of the day (a datetime, a time, text such as 2026-01-31T09:30) or its hours from 0 to 24",
     "week": "a date (a datetime, text such as 2026-01-31T09:30) or days of the week from 0 to 7",
@@ -155,6 +156,8 @@ class Schema:
 
     def is_impossible(self, row: FloatArray) -> bool:
         """Tell whether objects from elsewhere leave no component that can have made a row."""
+        if not self.may_refuse:
+            return False
         dead = np.zeros(len(self.components), dtype=bool)
         for block in self.blocks:
             if block.kind == "external" and row[block.columns[0]] == -np.inf:
@@ -259,11 +262,11 @@ class Schema:
             return list(range(first, len(self._rules)))
         support = inner[0].support
         assert isinstance(support, Interval)
-        bare = kind.removeprefix(INFLATING)
-        largest = {"lognormal": HUGE, "vonmises": HUGE, "mvn": LARGEST_JOINT}.get(bare, LARGEST)
-        low = max(math.nextafter(support.low, math.inf) if support.low_open else support.low, -largest)
-        high = min(math.nextafter(support.high, -math.inf) if support.high_open else support.high, largest)
-        rules, what = COLUMNS.get(bare, ("whole" if support.integer else "real",)), support.describe()
+        low, high = limits(inner[0])
+        rules, what = (
+            COLUMNS.get(kind.removeprefix(INFLATING), ("whole" if support.integer else "real",)),
+            support.describe(),
+        )
         if isinstance(inner[0], VonMises) and isinstance(inner[0].period, str):
             rules, low, high, what = (inner[0].period,), 0.0, inner[0].turn, TIMES[inner[0].period]
         for rule in rules:
@@ -276,7 +279,7 @@ class Schema:
         everyone = len(lanes) == len(self.components)
         mask = None if everyone else tuple(k in lanes for k in range(len(self.components)))
         families = [component[names] if k in lanes else None for k, component in enumerate(self.components)]
-        alone = kind in ("mvn", "dirichlet", "categorical")
+        alone = kind in ("mvn", "dirichlet", "multinomial", "categorical")
         size = size if alone or kind.removeprefix(INFLATING) in ("binomial", "vonmises", "student") else 1
         for block in self.blocks:
             if not alone and (block.kind, block.size, block.is_fixed, block.lanes) == (kind, size, is_fixed, mask):
@@ -298,6 +301,16 @@ class Schema:
         except (TypeError, ValueError, OverflowError):
             pass
         return f"field {name!r}: expected {expected}, got {short(value)}"
+
+
+def limits(family: Family) -> tuple[float, float]:
+    """Return the least and the greatest number that a field of a family takes."""
+    support, kind = family.support, _core(family).removeprefix(INFLATING)
+    assert isinstance(support, Interval)
+    largest = {"lognormal": HUGE, "vonmises": HUGE, "mvn": LARGEST_JOINT}.get(kind, LARGEST)
+    low = math.nextafter(support.low, math.inf) if support.low_open else support.low
+    high = math.nextafter(support.high, -math.inf) if support.high_open else support.high
+    return max(low, -largest), min(high, largest)
 
 
 def field_name(names: Names) -> str | Names:
@@ -357,7 +370,7 @@ def _check(components: list[dict[Names, Family]]) -> None:
             is_group = isinstance(_inner_or_self(family), GROUPS)
             if (n_fields is not None and n_fields != len(names)) or (len(names) > 1 and n_fields == 1):
                 raise ConfigError(f"{family!r} spans {n_fields} fields, but {field_name(names)!r} names {len(names)}")
-            if len(names) == 1 and isinstance(_inner_or_self(family), Dirichlet):
+            if len(names) == 1 and isinstance(_inner_or_self(family), Dirichlet | Multinomial):
                 raise ConfigError(f"{family!r} spans two fields or more, but {field_name(names)!r} names 1")
             angles = [_inner_or_self(c[names]) for c in components]
             periods = {angle.period: angle.turn for angle in angles if isinstance(angle, VonMises)}

@@ -154,6 +154,8 @@ class CheckpointStore:
     ----------
     damaged
         (path, why) of each damaged checkpoint that the last call of `latest` or `history` passed over.
+    size
+        The bytes of the last checkpoint that was written or taken; 0 before that.
 
     Examples
     --------
@@ -177,6 +179,7 @@ class CheckpointStore:
         self.keep = keep
         self.readonly = readonly
         self.damaged: list[tuple[Path, str]] = []
+        self.size = 0
         if readonly:
             if not self.directory.is_dir():
                 raise CheckpointError(f"{self.directory}: there is no such directory of checkpoints")
@@ -231,6 +234,7 @@ class CheckpointStore:
         number = _number(known[-1]) + 1 if known else 1
         path = self.directory / f"checkpoint-{number:010d}.arrow"
         _write(path, data)
+        self.size = len(data)
         self._prune([*known, path])
         return path
 
@@ -250,7 +254,8 @@ class CheckpointStore:
             If the model has a distribution that `fixed` lacks.
         """
         paths = self._paths()
-        for path, unpacked in self._sound(reversed(paths), from_bytes):
+        for path, data, unpacked in self._sound(reversed(paths), from_bytes):
+            self.size = len(data)
             return _restored(path, unpacked, fixed)
         if self.damaged:
             path, reason = self.damaged[0]
@@ -268,7 +273,7 @@ class CheckpointStore:
         CheckpointError
             If one has a newer format.
         """
-        tables = [table.replace_schema_metadata() for _, table in self._sound(self._paths(), table_from_bytes)]
+        tables = [table.replace_schema_metadata() for _, _, table in self._sound(self._paths(), table_from_bytes)]
         return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
 
     def _paths(self) -> list[Path]:
@@ -279,12 +284,12 @@ class CheckpointStore:
             raise CheckpointError(f"{self.directory}: can't be read: {_reason(error)}") from None
         return [self.directory / name for name in sorted(filter(_NAME.fullmatch, names), key=_number)]
 
-    def _sound(self, paths: Iterable[Path], unpack: Callable[[bytes], T]) -> Iterator[tuple[Path, T]]:
-        """What `unpack` makes of each checkpoint; those that are damaged are reported and passed over."""
+    def _sound(self, paths: Iterable[Path], unpack: Callable[[bytes], T]) -> Iterator[tuple[Path, bytes, T]]:
+        """Each checkpoint and what `unpack` makes of it; those that are damaged are reported and passed over."""
         self.damaged = []
         for path in paths:
             try:
-                unpacked = unpack(_bytes_of(path))
+                unpacked = unpack(data := _bytes_of(path))
             except FileNotFoundError:  # removed by the writer since the directory was listed
                 continue
             except NewerFormatError as error:
@@ -294,7 +299,7 @@ class CheckpointStore:
                 log.warning("%s is passed over: %s", path, reason)
                 self.damaged.append((path, reason))
             else:
-                yield path, unpacked
+                yield path, data, unpacked
 
     def _check_lock(self) -> None:
         if self.readonly or not self._release.alive:

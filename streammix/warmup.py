@@ -22,6 +22,7 @@ from streammix.families import (
     Dirichlet,
     Family,
     Fixed,
+    Multinomial,
     MultivariateNormal,
     ZeroInflated,
 )
@@ -56,6 +57,8 @@ def free_parameters(fields: Mapping[Names, Family], n_components: int, levels: M
             each += len(names) * (len(names) + 3) // 2
         elif isinstance(family, Dirichlet):
             each += len(names)
+        elif isinstance(family, Multinomial):
+            each += len(names) - 1
         elif isinstance(family, Categorical):
             each += max(levels.get(names[0], 2) - 1, 1)
         else:
@@ -212,8 +215,7 @@ def _fill_given(schema: Schema, state: State) -> None:
                     values[unit, :, k] = np.concatenate([np.ravel(part) for part in given])
                     prior[unit, :, k] = gap_priors(block.kind, *given)
                 else:
-                    values[unit, 0, k] = given[0]
-                    prior[unit, 0, k] = given[0]
+                    values[unit, :, k] = prior[unit, :, k] = given[0]
             served = [k for k, family in enumerate(families) if family is not None and family.is_given]
             for k in range(state.n_components):
                 if served and k not in served:
@@ -269,6 +271,10 @@ def _fill_scales(
             cells, values, prior = without_zeros(kind, size, cells), values[:, :-2], prior[:, :-2]
         if bare in GAPS:
             fill_gaps(bare, size, cells, values, prior, shrinkage)
+            continue
+        if kind == "multinomial":
+            for j, cell in enumerate(cells):
+                _fill_unit(bare, size, cell[~np.isnan(cell)], values[:, j], prior[:, j], shrinkage)
             continue
         for unit, cell in enumerate(cells):
             _fill_unit(bare, size, cell[~np.isnan(cell)], values[unit], prior[unit], shrinkage)
@@ -334,10 +340,10 @@ def _shrink_scales(
 def _centred(values: FloatArray, labels: NDArray[np.intp], k: int) -> FloatArray:
     """Values less the mean of their cluster."""
     result: FloatArray = values - values[~np.isnan(values)][:1].sum()
-    for j in range(k):
-        members = (labels == j) & ~np.isnan(result)
-        if members.any():
-            result[members] -= result[members].mean()
+    seen = ~np.isnan(result)
+    own = labels[seen]
+    sizes = np.maximum(np.bincount(own, minlength=k), 1)
+    result[seen] -= (np.bincount(own, result[seen], minlength=k) / sizes)[own]
     return result
 
 
@@ -395,6 +401,9 @@ def _standardised(layout: Sequence[tuple[str, list[int], int, bool, Any]], colum
                 common = np.argsort(-np.bincount(values[~np.isnan(values)].astype(int), minlength=size))[:20]
                 points.extend((values == level).astype(np.float64) for level in common)
                 continue
+            if kind == "multinomial":
+                counts = np.stack([columns[other] for other in own])
+                values = np.sqrt(values / np.maximum(np.nansum(counts, axis=0), 1.0))
             bare = kind.removeprefix(INFLATING)
             if bare == "gamma":
                 values = np.cbrt(values)

@@ -79,6 +79,7 @@ FAMILIES: dict[str, Callable[..., Any]] = {
     "inverse_gaussian": sm.InverseGaussian,
     "beta": sm.Beta,
     "dirichlet": sm.Dirichlet,
+    "multinomial": sm.Multinomial,
     "negative_binomial": sm.NegativeBinomial,
     "vonmises": sm.VonMises,
     "student": sm.StudentT,
@@ -100,6 +101,7 @@ PARAMETERS = {
     "inverse_gaussian": ("mean", "shape"),
     "beta": ("a", "b"),
     "dirichlet": ("concentration",),
+    "multinomial": ("probabilities", "total"),
     "negative_binomial": ("mean", "size"),
     "vonmises": ("mean", "concentration", "period"),
     "student": ("df", "location", "scale"),
@@ -265,6 +267,12 @@ BLOCKS = {
         lambda k: ("dirichlet", (1.0 + k, 2.0, 3.0 - 0.5 * k)),
         lambda rng, z: tuple(float(v) for v in rng.dirichlet([1.0 + 3.0 * z, 3.0, 2.0])),
         sm.Dirichlet(),
+    ),
+    "multinomial": Block(
+        ("red", "green", "blue"),
+        lambda k: ("multinomial", (0.5 - 0.2 * k, 0.3, 0.2 + 0.2 * k), 6.0 + k),
+        lambda rng, z: tuple(int(v) for v in rng.multinomial(rng.integers(12), [0.6 - 0.4 * z, 0.3, 0.1 + 0.4 * z])),
+        sm.Multinomial(),
     ),
     "negative_binomial": Block(
         ("errors",),

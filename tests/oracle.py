@@ -10,7 +10,7 @@ A *component* is a dict from a field, or a tuple of fields, to its distribution 
     ("geometric", p)                ("inverse_gaussian", mean, shape)
     ("vonmises", mean, concentration, period)                       ("student", df, location, scale)
     ("uniform", low, high)         ("inflated", zero, distribution of the others)
-    and those of oracle_gamma
+    and those of oracle_gamma and oracle_counts
 
 A *record* is a dict from field to value; one that is absent, None or NaN is missing and is integrated out.
 Statistics are raw sums (``sum r``, ``sum r x``, ``sum r x x'``): nothing is centred, nothing is regularised.
@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import oracle_counts
 import oracle_gamma
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
@@ -120,6 +121,9 @@ def block_log_density(field: Field, distribution: tuple[Any, ...], records: Sequ
     if distribution[0] == "dirichlet":
         assert isinstance(field, tuple)
         return np.asarray(oracle_gamma.log_density(distribution, matrix(records, field)))
+    if distribution[0] == "multinomial":
+        assert isinstance(field, tuple)
+        return oracle_counts.log_density(distribution, matrix(records, field))
     assert isinstance(field, str)
     result = np.zeros(len(records))
     seen = is_observed(records, field)
@@ -204,6 +208,9 @@ def sums(field: Field, distribution: tuple[Any, ...], records: Sequence[Record],
     if kind == "dirichlet":
         assert isinstance(field, tuple)
         return [mass, *oracle_gamma.sums(distribution, matrix(records, field)[seen], r[seen])]
+    if kind == "multinomial":
+        assert isinstance(field, tuple)
+        return [mass, oracle_counts.sums(distribution, matrix(records, field)[seen], r[seen])]
     assert isinstance(field, str)
     if kind == "categorical":
         levels = np.array([str(level) for level in column(records, field)])
@@ -257,6 +264,8 @@ def statistics_of(distribution: tuple[Any, ...], mass: float) -> list[Any]:
             return [mass, *(mass * p for p in probabilities.values())]
         case ("fixed", _) | ("uniform", _, _):
             return [mass]
+        case ("multinomial", *_):
+            return [mass, mass * oracle_counts.statistics_of(distribution)]
         case ("inflated", zero, inner):
             return [mass, *statistics_of(inner, mass * (1 - zero))]
         case ("vonmises", mean, concentration, period):
@@ -294,6 +303,8 @@ def maximize(distribution: tuple[Any, ...], statistics: Sequence[Any]) -> tuple[
             return ("binomial", distribution[1], means[0] / distribution[1])
         case "categorical":
             return ("categorical", dict(zip(distribution[1], means, strict=True)))
+        case "multinomial":
+            return oracle_counts.maximize(means)
         case "inflated":
             return ("inflated", 1 - means[0], maximize(distribution[2], totals))
         case "vonmises":
@@ -456,6 +467,8 @@ def group_expectation(distribution: tuple[Any, ...], row: Array) -> Array:
         seen = ~np.isnan(row)
         slope = np.linalg.solve(covariance[np.ix_(seen, seen)], covariance[seen]).T
         return np.asarray(mean + slope @ (row[seen] - mean[seen]))
+    if distribution[0] == "multinomial":
+        return oracle_counts.expectation(distribution, row)
     assert distribution[0] == "dirichlet"
     concentration = np.where(np.isnan(row), np.asarray(distribution[1], float), 0.0)
     return np.where(np.isnan(row), (1 - np.nansum(row)) * concentration / max(concentration.sum(), 1e-300), row)

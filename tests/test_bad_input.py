@@ -67,6 +67,8 @@ DECLARED: dict[str, tuple[Any, Any, set[str]]] = {  # field: family, a good valu
     "exponential": (sm.Exponential(), 1.0, POSITIVE | UNIT),
     "poisson": (sm.Poisson(), 1, COUNTS),
     "negative": (sm.NegativeBinomial(), 1, COUNTS),
+    "red": (None, 1, COUNTS),
+    "green": (None, 2, COUNTS),
     "bernoulli": (sm.Bernoulli(), 1, UNIT),
     "binomial": (sm.Binomial(10), 3, COUNTS),
     "angle": (sm.VonMises(period=360), 30.0, SMALL | {"1e300"}),
@@ -96,7 +98,11 @@ def good(fields, i=0):
 def declared():
     families: dict[Any, Any] = {name: family for name, (family, _, _) in DECLARED.items() if family is not None}
     model = sm.Mixture(
-        n_components=2, fields={**families, ("lat", "lon"): sm.MultivariateNormal()}, warm_up=40, batch_size=4, seed=1
+        n_components=2,
+        fields={**families, ("lat", "lon"): sm.MultivariateNormal(), ("red", "green"): sm.Multinomial()},
+        warm_up=40,
+        batch_size=4,
+        seed=1,
     )
     for i in range(50):
         model.learn_one(good(DECLARED, i))

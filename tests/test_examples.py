@@ -43,6 +43,13 @@ def test_an_example_runs_as_a_script(name: str, capsys: pytest.CaptureFixture[st
     assert f"example_{name}" not in sys.modules
 
 
+def test_a_source_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(EXAMPLES / "own_source.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert "2,500 records" in printed
+    assert "2500 records scored once each" in printed
+
+
 # --- the chapter on the three coins ---
 
 

@@ -32,6 +32,7 @@ from streammix.families import (
     Interval,
     InverseGaussian,
     LogNormal,
+    Multinomial,
     MultivariateNormal,
     NegativeBinomial,
     Normal,
@@ -72,6 +73,7 @@ LEARNT: list[Family] = [
     Bernoulli(),
     Binomial(7),
     MultivariateNormal(),
+    Multinomial(),
     Categorical(),
     Gamma(),
     InverseGaussian(),
@@ -106,6 +108,12 @@ def categoricals(draw: st.DrawFn) -> Categorical:
     return Categorical([(level, mass / sum(masses)) for level, mass in zip(levels, masses, strict=True)])
 
 
+@st.composite
+def multinomials(draw: st.DrawFn) -> Multinomial:
+    masses = draw(st.lists(st.integers(0, 9), min_size=2, max_size=5).filter(any))
+    return Multinomial([mass / sum(masses) for mass in masses], draw(st.floats(1e-9, 1e70)))
+
+
 FROZEN = st.one_of(
     st.builds(scipy.stats.norm, REALS, st.floats(0.1, 10)),
     st.builds(scipy.stats.gamma, st.floats(0.1, 10), scale=st.floats(0.1, 10)),
@@ -122,6 +130,7 @@ SIMPLE = st.one_of(
     st.builds(Binomial, st.integers(1, 2**53), SHARES),
     covariances(),
     categoricals(),
+    multinomials(),
     st.builds(Gamma, POSITIVES, POSITIVES),
     st.builds(InverseGaussian, POSITIVES, POSITIVES),
     st.builds(Beta, POSITIVES, POSITIVES),
@@ -211,7 +220,8 @@ def test_expectation_and_sample_agree_with_scipy(family: Family, known: Any) -> 
 
 def test_the_same_seed_draws_the_same() -> None:
     everything = [family for family, _ in GIVEN]
-    everything += [MultivariateNormal([0, 1], COVARIANCE), Dirichlet([1, 2]), Categorical({"a": 0.5, None: 0.5})]
+    everything += [MultivariateNormal([0, 1], COVARIANCE), Dirichlet([1, 2]), Multinomial([0.25, 0.75], 8)]
+    everything += [Categorical({"a": 0.5, None: 0.5})]
     for family in [*everything, *map(Fixed, everything), Fixed(scipy.stats.gamma(2))]:
         first, second = (family.sample(50, np.random.default_rng(3)) for _ in range(2))
         assert list(map(str, first)) == list(map(str, second))
@@ -232,6 +242,7 @@ def test_statistics_are_the_inverse_of_the_m_step() -> None:
     assert statistics(Bernoulli(0.8)) == [0.8]
     assert statistics(Binomial(10, 0.4)) == [4.0]
     assert statistics(Categorical({"a": 0.75, "b": 0.25})) == [[0.75, 0.25]]
+    assert statistics(Multinomial([0.25, 0.75], 8)) == [[2.0, 6.0]]
     assert statistics(Fixed(Poisson(3.5))) == [3.5]
     assert statistics(Fixed(scipy.stats.norm())) == []
 
@@ -295,6 +306,7 @@ INSIDE_OUTSIDE: list[tuple[Family, list[Any], list[Any]]] = [
     (Gamma(), [5e-324, 1e300], [0, -1, math.inf, math.nan]),
     (InverseGaussian(), [5e-324, 1e300], [0, -1, math.inf, math.nan]),
     (Beta(), [5e-324, 0.5, 1 - 2**-53], [0, 1, math.nan]),
+    (Multinomial(), [0, 1, 10**15], [-1, 0.5, math.inf, math.nan]),
     (Dirichlet(), [5e-324, 0.5, 1 - 2**-53], [0, 1, math.nan]),
     (NegativeBinomial(), [0, 1, 10**15], [-1, 0.5, math.inf, math.nan]),
     (Fixed(Bernoulli(0.5)), [0, 1], [2]),

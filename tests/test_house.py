@@ -18,8 +18,9 @@ FLOORS = [
     ["running"],
     ["learner", "conditional"],
     ["mixture"],
-    ["adapters", "batch", "store"],
-    ["pipeline"],
+    ["adapters", "batch", "partial", "store"],
+    ["shipping"],
+    ["pipeline", "spark"],
     ["cli"],
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}

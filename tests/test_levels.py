@@ -17,6 +17,7 @@ rng = np.random.default_rng(5)
 n = 3_000
 z = rng.integers(3, size=n)
 shares = np.stack([rng.dirichlet([1.0 + 4 * k, 2.0, 3.0]) for k in z])
+counts = np.stack([rng.multinomial(10 ** (1 + k), share) for k, share in zip(z, shares)])
 gap = lambda values: [None if g else v for v, g in zip(values.tolist(), rng.random(n) < 0.05)]
 table = pa.table({
     "a": gap(rng.normal(5.0 * z)), "b": gap(rng.lognormal(z / 2)), "c": gap(rng.poisson(1 + 4 * z)),
@@ -26,6 +27,7 @@ table = pa.table({
     "y": gap(rng.wald(1.0 + z, 3.0)),
     "k": gap(rng.gamma(0.7 + 2 * z, 2.0)), "l": gap(rng.beta(1.0 + z, 3.0)),
     "m": gap(rng.negative_binomial(2, 0.5 / (1 + z))),
+    "p1": gap(counts[:, 0]), "p2": gap(counts[:, 1]), "p3": gap(counts[:, 2]),
     "p": gap(shares[:, 0]), "q": gap(shares[:, 1]), "r": gap(shares[:, 2]),
     "u": gap(rng.normal(size=n)), "v": gap(rng.normal(3.0 * z)), "w": rng.normal(size=n),
     "i": gap(rng.vonmises(z, 2.0) * 360), "j": gap(3.0 * z + rng.standard_t(3, n)), "n": gap(rng.uniform(size=n)),
@@ -36,7 +38,8 @@ table = pa.table({
 fields = {"a": sm.Normal(), "b": sm.LogNormal(), "c": sm.Poisson(), "d": sm.Bernoulli(), "e": sm.Exponential(),
           "f": sm.Geometric(), "g": sm.Categorical(), "h": sm.Binomial(10), "y": sm.InverseGaussian(),
           "k": sm.Gamma(), "l": sm.Beta(), "m": sm.NegativeBinomial(),
-          ("p", "q", "r"): sm.Dirichlet(), ("u", "v", "w"): sm.MultivariateNormal(),
+          ("p", "q", "r"): sm.Dirichlet(), ("p1", "p2", "p3"): sm.Multinomial(),
+          ("u", "v", "w"): sm.MultivariateNormal(),
           "i": sm.VonMises(period=360), "j": sm.StudentT(), "n": sm.Uniform(0, 1),
           "o": sm.ZeroInflated(family=sm.Poisson()), "s": sm.ZeroInflated(family=sm.LogNormal()),
           "t": sm.ZeroInflated(family=sm.NegativeBinomial()), "x": sm.ZeroInflated(family=sm.Gamma())}

@@ -87,6 +87,9 @@ static void block_blend(engine *e, const block *b, int k, const double *acc, con
             AT(s + 4 * kpad) = (1.0 - rho) * AT(s + 4 * kpad) + rho * (CONST_AT(acc + 3 * kpad) / n);
             break;
         }
+        case MULTINOMIAL:
+            for (long j = 0; j < b->size * kpad; j += kpad) AT(s + j) = (1.0 - rho) * AT(s + j) + rho * (CONST_AT(acc + j) / n);
+            break;
         default: AT(s) = (1.0 - rho) * AT(s) + rho * (CONST_AT(acc) / n);
         }
     }

@@ -27,28 +27,13 @@ double step_size(const engine *e, double n, double start) {
     return gamma < 1.0 ? gamma : 1.0; /* a start may be worth less than one record */
 }
 
-#define FACTORIALS 1024
-static double factorials[FACTORIALS];
-
-double log_factorial(double x) {
-    int sign;
-    if (x < FACTORIALS && factorials[FACTORIALS - 1] > 0.0) return factorials[(int)x];
-    return lgamma_r(x + 1.0, &sign);
-}
+static double log_factorials[MANY_COUNTS];
 
 /* log m! less Stirling's approximation of it */
 static double stirling_error(double m) {
-    if (m < 16) return log_factorial(m) - ((m + 0.5) * log(m) - m + 0.91893853320467274178);
+    if (m < 16) return log_factorials[(int)m] - ((m + 0.5) * log(m) - m + 0.91893853320467274178);
     double s = 1.0 / (m * m);
     return (1.0 / 12 - s * (1.0 / 360 - s * (1.0 / 1260 - s / 1680))) / m;
-}
-
-/* by entropies, so that the error is that of the result and not of n log n */
-double log_choose(double n, double x) {
-    if (n < FACTORIALS) return log_factorial(n) - log_factorial(x) - log_factorial(n - x);
-    if (x == 0.0 || x == n) return 0.0;
-    return 0.5 * log(n / x / (n - x)) - 0.91893853320467274178 - x * log(x / n) - (n - x) * log1p(-x / n) +
-           stirling_error(n) - stirling_error(x) - stirling_error(n - x);
 }
 
 /* log of Gamma(x)^-1 x^x e^-x / x: what a count adds to a density of Gamma functions; nothing where it is 0 */
@@ -56,12 +41,24 @@ double log_count_constant(double x) {
     return x > 0.0 ? -0.91893853320467274178 - 0.5 * log(x) - stirling_error(x) : 0.0;
 }
 
+double poisson_constant(double x) { return x < MANY_COUNTS ? -log_factorials[(int)x] : log_count_constant(x); }
+
+/* what counts add to a multinomial's log density, NaN where one is missing: beside deviances, a coefficient's logarithm
+ * less the entropies in it */
+double counts_constant(int n, const double *x) {
+    double sum = 0.0, constant = 0.0;
+    for (int j = 0; j < n; j++) sum += x[j] > 0.0 ? x[j] : 0.0;
+    for (int j = 0; j < n; j++)
+        if (x[j] > 0.0) constant += sum < MANY_COUNTS ? -log_factorials[(int)x[j]] : log_count_constant(x[j]);
+    return constant + (sum < MANY_COUNTS ? log_factorials[(int)sum] : -log_count_constant(sum));
+}
+
+double binomial_constant(double n, double x) { return counts_constant(2, (double[]){x, n - x}); }
+
 /* called once, when the module is imported */
 void fill_tables(void) {
     int sign;
-    double table[FACTORIALS];
-    for (int i = 0; i < FACTORIALS; i++) table[i] = lgamma_r(i + 1.0, &sign);
-    memcpy(factorials, table, sizeof table);
+    for (int i = 0; i < MANY_COUNTS; i++) log_factorials[i] = lgamma_r(i + 1.0, &sign);
 }
 
 long accumulator_rows(const engine *e) {

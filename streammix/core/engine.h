@@ -18,15 +18,17 @@
 #define PIVOT_FLOOR 1e-10 /* of the prior scale */
 #define SMALLEST 1e-300
 #define PATTERN_NUMBERS (1L << 18) /* for the factors of patterns of gaps: as much as a cache holds */
+#define MANY_COUNTS 1024 /* from which on log densities of counts are taken as deviances */
 #define LARGEST 1e75 /* of a deviation and of a factor's entry: their products stay finite */
 
 enum { NORMAL, LOGNORMAL, MVN, EXPONENTIAL, POISSON, BERNOULLI, BINOMIAL, CATEGORICAL, EXTERNAL, GAMMA, DIRICHLET,
        NEGATIVE_BINOMIAL, VONMISES, STUDENT, UNIFORM, INFLATED, GEOMETRIC,
-       INVERSE_GAUSSIAN };
+       INVERSE_GAUSSIAN, MULTINOMIAL };
 enum { FULL, PARTIAL, ABSENT, OUTSIDE };
 enum { LEARNT = 0, IMPOSSIBLE = 1, FORK = 2 };
 
-/* Some units (fields; an MVN or a categorical is a block by itself) that share a family and the components they serve.
+/* Some units (fields; an MVN, multinomial or categorical is a block by itself) that share a family and the components
+ * they serve.
  *
  *             statistics                    theta              prior   accumulator
  * NORMAL      anchor, offset, variance      variance, 1/.      scale   S1, S2
@@ -39,6 +41,7 @@ enum { LEARNT = 0, IMPOSSIBLE = 1, FORK = 2 };
  * BERNOULLI   mean                          p, 1-p             mean    S1
  * GEOMETRIC   mean                          p, log p, log 1-p  mean    S1
  * BINOMIAL    mean                          p, log p, log 1-p  mean    S1
+ * MULTINOMIAL mean[D]                       p[D], log p[D], sum   mean[D] S1[D]
  * CATEGORICAL total, counts[V]              slope, floor       beta    counts[V]
  * EXTERNAL    none: the column holds log densities
  * GAMMA       mean, gap                     shape, 1/mean,  gap     S1, excess, log
@@ -66,7 +69,7 @@ typedef struct {
     int kind, units;
     int width;             /* columns that a unit reads */
     int inner;             /* the family inside an INFLATED one */
-    long size;             /* D of an MVN or a Dirichlet, V of a categorical, n of a binomial */
+    long size;             /* D of an MVN, Dirichlet or multinomial, V of a categorical, n of a binomial */
     double constant;       /* the period of a von Mises; the df of a Student where it is held, else 0 */
     int fixed;             /* the statistics never move */
     const int *column;     /* units x width */
@@ -150,9 +153,10 @@ typedef struct {
 } kernels;
 
 double step_size(const engine *e, double n, double start);
-double log_factorial(double x);
-double log_choose(double n, double x);
 double log_count_constant(double x);
+double poisson_constant(double x);
+double binomial_constant(double n, double x);
+double counts_constant(int n, const double *x);
 const kernels *kernels_for(const char *level);
 long accumulator_rows(const engine *e); /* of kpad doubles: one a mass, then the blocks' */
 long work_doubles(const engine *e);
@@ -172,6 +176,8 @@ int unit_is_missing(const engine *e, int block, int unit, const table *t, long b
 int rows_need_fork(const engine *e, const table *t, long begin, long end);
 /* The step of a mini-batch, 1 - prod(1 - gamma_i) over the records that mass m observes, and their total weight. */
 double compounded_step(const engine *e, int m, const table *t, long begin, long end, const double *w, double *total);
+/* and that of n records of weight 1 */
+double compounded_records(const engine *e, int m, long n);
 void fill_tables(void);
 
 /* the step of a record of weight w: exact for the running mean, and w records' worth for small steps */

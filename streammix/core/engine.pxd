@@ -23,6 +23,7 @@ cdef extern from "engine.h":
     enum: INFLATED
     enum: GEOMETRIC
     enum: INVERSE_GAUSSIAN
+    enum: MULTINOMIAL
     ctypedef struct block:
         int kind, units, width, inner, fixed
         long size
@@ -109,6 +110,7 @@ cdef extern from "engine.h":
     int unit_is_missing(const engine *, int, int, const table *, long, long) noexcept nogil
     int rows_need_fork(const engine *, const table *, long, long) noexcept nogil
     double compounded_step(const engine *, int, const table *, long, long, const double *, double *) noexcept nogil
+    double compounded_records(const engine *, int, long) noexcept nogil
     void fill_tables() noexcept
     double log_density(const engine *, double) noexcept nogil
     double total_mass(const engine *) noexcept nogil

@@ -26,7 +26,7 @@ KINDS = {
     "bernoulli": BERNOULLI, "binomial": BINOMIAL, "categorical": CATEGORICAL, "external": EXTERNAL,
     "gamma": GAMMA, "beta": DIRICHLET, "dirichlet": DIRICHLET, "negative_binomial": NEGATIVE_BINOMIAL,
     "vonmises": VONMISES, "student": STUDENT, "uniform": UNIFORM, "geometric": GEOMETRIC,
-    "inverse_gaussian": INVERSE_GAUSSIAN,
+    "inverse_gaussian": INVERSE_GAUSSIAN, "multinomial": MULTINOMIAL,
 }
 INFLATING = "inflated "  # before the name of the family inside
 GROUP = 8  # components come in groups of this many lanes
@@ -49,6 +49,7 @@ def rows_of(str kind, size):
         "geometric": (1, 3, 1, 1),
         "bernoulli": (1, 2, 1, 1),
         "binomial": (1, 3, 1, 1),
+        "multinomial": (size, 2 * size + 1, size, size),
         "categorical": (1 + size, 2, 1, size),
         "external": (0, 0, 0, 0),
         "gamma": (2, 4, 1, 3),
@@ -64,7 +65,8 @@ def rows_of(str kind, size):
 
 def width_of(str kind, long size):
     """How many columns a unit of a family reads."""
-    return {"mvn": size, "gamma": 2, "beta": 4, "dirichlet": 2 * size}.get(kind.removeprefix(INFLATING), 1)
+    widths = {"mvn": size, "multinomial": size, "gamma": 2, "beta": 4, "dirichlet": 2 * size}
+    return widths.get(kind.removeprefix(INFLATING), 1)
 
 
 def digamma_gap(double a):
@@ -463,6 +465,10 @@ cdef class Engine:
         for m in range(self.e.n_masses):
             g[m] = compounded_step(&self.e, m, &t.t, begin, end, NULL if weights is None else &weights[0], &n[m])
         return gamma, total
+
+    def steps(self, totals):
+        """Gamma, one a mass, of a mini-batch: how many records each mass observes, of weight 1."""
+        return np.array([compounded_records(&self.e, m, int(n)) for m, n in enumerate(totals)])
 
     def forks_needed(self, Table t, long begin, long end):
         """The (block, unit) that share the components' mass but are missing from some of the rows."""

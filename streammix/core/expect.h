@@ -99,7 +99,7 @@ static inline __attribute__((always_inline)) void other_density(const engine *e,
             double x = row[b->column[u]];
             const double *t = b->theta + u * 3 * kpad + k;
             if (x < INFINITY)
-                a->sum += binomial_exponent(all(x), all(b->size), CONST_AT(t + kpad), CONST_AT(t + 2 * kpad));
+                a->sum += binomial_exponent(all(x), b->size, CONST_AT(t), CONST_AT(t + kpad), CONST_AT(t + 2 * kpad));
             else outside(x, dead);
         }
         break;
@@ -131,6 +131,12 @@ static inline __attribute__((always_inline)) void other_density(const engine *e,
             if (pattern == OUTSIDE) *dead = all(-INFINITY);
         }
         break;
+    case MULTINOMIAL: {
+        int pattern = e->pattern[b - e->blocks];
+        if (pattern <= PARTIAL) a->sum += multinomial_exponent(b->size, row + b->column[0], pattern, b->theta + k, kpad);
+        if (pattern == OUTSIDE) *dead = all(-INFINITY);
+        break;
+    }
     case NEGATIVE_BINOMIAL:
         for (int u = 0; u < b->units; u++) {
             double x = row[b->column[u]];
@@ -252,6 +258,9 @@ static inline void prepare(engine *e, const double *row) {
             if (pattern == FULL) c = -HALF_LOG_2PI * b->size;
             for (int j = 0; pattern == PARTIAL && j < b->size; j++)
                 if (row[b->column[j]] == row[b->column[j]]) c -= HALF_LOG_2PI;
+        } else if (b->kind == MULTINOMIAL) {
+            e->pattern[i] = e->whole ? FULL : unit_pattern(b, 0, row);
+            if (e->pattern[i] <= PARTIAL) c = counts_constant(b->size, row + b->column[0]);
         } else if (b->kind == GAMMA || b->kind == DIRICHLET) {
             for (int u = 0; u < b->units; u++) c -= log_volume(b, u, row);
         } else if (b->kind == VONMISES) {
@@ -273,8 +282,8 @@ static inline void prepare(engine *e, const double *row) {
                 if (kind == NEGATIVE_BINOMIAL) c += log_count_constant(x);
                 if (kind == LOGNORMAL) c -= x;
                 if (kind == INVERSE_GAUSSIAN) c += inverse_gaussian_common(x);
-                if (kind == POISSON) c -= log_factorial(x);
-                if (kind == BINOMIAL) c += log_choose(b->size, x);
+                if (kind == POISSON) c += poisson_constant(x);
+                if (kind == BINOMIAL) c += binomial_constant(b->size, x);
             }
         }
         e->common[i] = c;

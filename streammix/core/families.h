@@ -80,14 +80,6 @@ static inline void exponential_maximize(vd mean, vd prior, vd kappa, double *the
     AT(theta) = 1.0 / vmax(shrink(mean, prior, kappa), all(SMALLEST));
 }
 
-static inline vd poisson_exponent(vd x, vd rate, vd log_rate) { return x * log_rate - rate; }
-
-static inline void poisson_maximize(vd mean, vd prior, vd kappa, double *theta, int kpad) {
-    vd rate = vmax(shrink(mean, prior, kappa), all(SMALLEST));
-    AT(theta) = rate;
-    AT(theta + kpad) = vlog(rate);
-}
-
 static inline vd geometric_exponent(vd x, vd log_p, vd log_q) { return x * log_q + log_p; }
 
 static inline void geometric_maximize(vd mean, vd prior, vd kappa, double *theta, int kpad) {
@@ -106,15 +98,6 @@ static inline void bernoulli_maximize(vd mean, vd prior, vd kappa, double *theta
     vd p = vmin(shrink(mean, prior, kappa), all(1.0));
     AT(theta) = p;
     AT(theta + kpad) = 1.0 - p;
-}
-
-static inline vd binomial_exponent(vd x, vd n, vd log_p, vd log_q) { return x * log_p + (n - x) * log_q; }
-
-static inline void binomial_maximize(vd mean, vd n, vd prior, vd kappa, double *theta, int kpad) {
-    vd p = vmin(shrink(mean, prior, kappa) / n, all(1.0));
-    AT(theta) = p;
-    AT(theta + kpad) = vlog(vmax(p, all(SMALLEST)));
-    AT(theta + 2 * kpad) = select_(p < 1.0, vlog_complement(vmin(p, all(1.0 - 0x1p-53))), vlog(all(SMALLEST)));
 }
 
 /* ---- Categorical: counts[v] / total is the share of level v; p = counts[v] * slope + floor */

@@ -33,7 +33,8 @@ static inline void inflated_density(density *a, const block *b, const double *co
     case EXPONENTIAL: exponential_density(a, all(x), CONST_AT(theta)); break;
     case POISSON: a->sum += poisson_exponent(all(x), CONST_AT(theta), CONST_AT(theta + kpad)); break;
     case BINOMIAL:
-        a->sum += binomial_exponent(all(x), all(b->size), CONST_AT(theta + kpad), CONST_AT(theta + 2 * kpad));
+        a->sum += binomial_exponent(all(x), b->size, CONST_AT(theta), CONST_AT(theta + kpad),
+                                    CONST_AT(theta + 2 * kpad));
         break;
     case NEGATIVE_BINOMIAL: a->sum += negative_binomial_exponent(all(x), latent_of(theta, kpad)); break;
     case GAMMA:

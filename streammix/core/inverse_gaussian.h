@@ -3,7 +3,7 @@
  *
  *   spread' = (1 - rho) (spread m' / m + rho square),   m' = m + rho (x - m)
  */
-#define LEAST_SPREAD 1e-12
+#define NARROWEST 1e-12
 #define LARGEST_SPREAD 1e12
 #define LARGEST_SQUARE 1e200 /* x and its mean may be 5e-324 and 1e70 */
 #define LEAST_EXPONENT -1e190 /* a log density times a record's weight stays finite */
@@ -50,7 +50,7 @@ static inline void inverse_gaussian_blend(vd x, vd square, vd rho, double *stat,
 
 static inline void inverse_gaussian_maximize(const double *stat, vd prior, vd kappa, double *theta, int kpad) {
     vd mean = CONST_AT(stat), spread = shrunk_gap(CONST_AT(stat + kpad), prior, kappa);
-    vd ratio = 1.0 / vmin(vmax(spread, all(LEAST_SPREAD)), all(LARGEST_SPREAD));
+    vd ratio = 1.0 / vmin(vmax(spread, all(NARROWEST)), all(LARGEST_SPREAD));
     AT(theta) = mean * ratio;
     AT(theta + kpad) = ratio;
     AT(theta + 2 * kpad) = 1.0 / mean;

@@ -152,6 +152,13 @@ static __attribute__((noinline)) void other_learn(const engine *e, const block *
             bernoulli_maximize(CONST_AT(v.stat), CONST_AT(v.prior), v.kappa, v.theta, kpad);
         }
         break;
+    case MULTINOMIAL:
+        UNITS {
+            const int pattern = row ? e->pattern[b - e->blocks] : ABSENT;
+            if (pattern <= PARTIAL) multinomial_step(b->size, v.x, pattern, v.rho, v.stat, v.theta, kpad);
+            multinomial_maximize(b->size, v.stat, v.prior, v.kappa, v.theta, kpad);
+        }
+        break;
     case BINOMIAL:
         UNITS {
             if (v.is_there) mean_step(all(*v.x), v.rho, v.stat);

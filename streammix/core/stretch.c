@@ -102,6 +102,8 @@ static double compounded(const engine *e, double clock, double start, long n) {
     return all;
 }
 
+double compounded_records(const engine *e, int m, long n) { return compounded(e, e->clock[m], e->start[m], n); }
+
 double compounded_step(const engine *e, int m, const table *t, long begin, long end, const double *w, double *total) {
     double clock = e->clock[m], start = e->start[m], all = 0.0;
     int column = e->mass_column[m], width = e->mass_width[m], is_plain = 1;

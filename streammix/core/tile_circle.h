@@ -39,7 +39,7 @@ static inline vd inner_exponent(const block *b, const double *columns, const dou
         return gamma_exponent(x, log_x, all(s[0]), all(theta[0]), all(theta[kpad]), all(theta[2 * kpad]),
                               all(theta[3 * kpad])) - log_x;
     }
-    default: return binomial_exponent(x, all(b->size), all(theta[kpad]), all(theta[2 * kpad]));
+    default: return binomial_exponent(x, b->size, all(theta[0]), all(theta[kpad]), all(theta[2 * kpad]));
     }
 }
 

@@ -32,7 +32,7 @@ static void block_rows_density(const engine *e, const block *b, const double *c,
             break;
         case BINOMIAL:
             ROWS {
-                vd v = binomial_exponent(CONST_AT(x + i), all(b->size), all(theta[kpad]), all(theta[2 * kpad]));
+                vd v = binomial_exponent(CONST_AT(x + i), b->size, all(theta[0]), all(theta[kpad]), all(theta[2 * kpad]));
                 add_density(lp + i, where_seen(t, column, i, v));
             }
             break;
@@ -46,6 +46,7 @@ static void block_rows_density(const engine *e, const block *b, const double *c,
                 add_density(lp + i, where_seen(t, column, i, v));
             }
             break;
+        case MULTINOMIAL: multinomial_rows_density(e, b, k, t, lp); break;
         case UNIFORM: ROWS add_density(lp + i, where_seen(t, column, i, all(c[k]))); break;
         }
     }
@@ -54,18 +55,22 @@ static void block_rows_density(const engine *e, const block *b, const double *c,
 /* what a record adds to every component, or NULL: log factorials; of log-Normals, log x again */
 static const double *rows_common(const engine *e, const block *b, tile *t) {
     const int kind = b->kind == INFLATED ? b->inner : b->kind;
-    if (!makes_zeros(kind) && b->kind != LOGNORMAL && b->kind != INVERSE_GAUSSIAN && !has_gap(b)) return NULL;
+    if (!makes_zeros(kind) && b->kind != LOGNORMAL && b->kind != INVERSE_GAUSSIAN && !has_gap(b) &&
+        kind != MULTINOMIAL)
+        return NULL;
     memset(t->common, 0, sizeof(double) * TILE);
     for (int u = 0; u < b->units; u++) {
         const double *x = t->x + b->column[u] * TILE, *seen = t->seen + b->column[u] * TILE;
         if (has_gap(b)) gamma_rows_common(e, b, u, t);
+        else if (kind == MULTINOMIAL)
+            for (int i = 0; i < TILE; i++) t->common[i] = counts_constant(b->size, record_of(e, t, i) + b->column[0]);
         else if (b->kind == LOGNORMAL)
             ROWS AT(t->common + i) -= CONST_AT(x + i); /* 0 where missing */
         else
             for (int i = 0; i < TILE; i++)
                 if (seen[i] > 0.0)
-                    t->common[i] += kind == POISSON            ? -log_factorial(x[i])
-                                    : kind == BINOMIAL         ? log_choose(b->size, x[i])
+                    t->common[i] += kind == POISSON            ? poisson_constant(x[i])
+                                    : kind == BINOMIAL         ? binomial_constant(b->size, x[i])
                                     : kind == INVERSE_GAUSSIAN ? inverse_gaussian_common(x[i])
                                                                : log_count_constant(x[i]);
     }

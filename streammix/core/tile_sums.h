@@ -25,6 +25,8 @@ static void block_rows_sums(const engine *e, const block *b, int k, tile *t, dou
                 sums[1][PART(i)] += weight * inverse_gaussian_moment(value, mean, inverse);
             }
             for (int row = 0; row < 2; row++) sum[row] += sum_of_lanes(sums[row]);
+        } else if (b->kind == MULTINOMIAL) {
+            multinomial_rows_sums(e, b, k, t, sum);
         } else if (b->kind != EXTERNAL) {
             vd parts[LANES / W] = {all(0.0)};
             ROWS parts[PART(i)] += row_weight(t, r, column, i) * CONST_AT(x + i);

@@ -18,6 +18,7 @@ from streammix.families.geometric import Geometric
 from streammix.families.inverse_gaussian import InverseGaussian
 from streammix.families.levels import Level, Levels, Probabilities, as_level
 from streammix.families.lognormal import LogNormal
+from streammix.families.multinomial import Multinomial
 from streammix.families.multivariate_normal import MultivariateNormal
 from streammix.families.negative_binomial import NegativeBinomial
 from streammix.families.normal import Normal
@@ -44,6 +45,7 @@ __all__ = [
     "Level",
     "Levels",
     "LogNormal",
+    "Multinomial",
     "MultivariateNormal",
     "NegativeBinomial",
     "Normal",
@@ -72,6 +74,7 @@ FAMILIES: dict[str, type[Family]] = {
         Geometric,
         InverseGaussian,
         LogNormal,
+        Multinomial,
         MultivariateNormal,
         NegativeBinomial,
         Normal,

@@ -18,15 +18,16 @@ import numbers
 import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
+from functools import cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from streammix.errors import ConfigError
 from streammix.families.levels import Levels
 
-__all__ = ["COUNT", "POSITIVE", "PROBABILITY", "REAL", "Family", "FloatArray", "Interval"]
+__all__ = ["COUNT", "POSITIVE", "PROBABILITY", "REAL", "Family", "FloatArray", "Interval", "poisson"]
 
 FloatArray = NDArray[np.float64]
 
@@ -166,8 +167,9 @@ class Family:
         return {name: _plain(value) for name, value in values.items() if value is not None}
 
     @classmethod
-    def _field_names(cls) -> list[str]:
-        return [field.name for field in fields(cls)]
+    @cache
+    def _field_names(cls) -> tuple[str, ...]:
+        return tuple(field.name for field in fields(cls))
 
     def _number(self, name: str, value: Any, domain: Interval) -> float | int:
         number = value.item() if isinstance(value, np.generic) else value
@@ -175,6 +177,17 @@ class Family:
         if not is_number or not domain.contains(number):
             raise ConfigError(f"{type(self).__name__}: {name} must be {domain.describe()}, not {value!r}")
         return int(number) if domain.integer else float(number)
+
+
+def poisson(rates: ArrayLike, n: int, rng: np.random.Generator) -> NDArray[Any]:
+    """Draw n Poisson counts; beyond 1e15, where the generator ends, whole numbers near a normal's."""
+    rate = np.broadcast_to(np.asarray(rates, dtype=np.float64), n)
+    large = rate > 1e15
+    counts = rng.poisson(np.where(large, 0.0, rate))
+    if not large.any():
+        return counts
+    normal = np.rint(rate + np.sqrt(rate) * rng.standard_normal(n))
+    return np.where(large, normal, counts)
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,9 +57,11 @@ class Geometric(Family):
         """Return the mean."""
         return (np.asarray(self.expectation()),)
 
-    def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    def sample(self, n: int, rng: np.random.Generator) -> NDArray[Any]:
         """Draw n counts."""
         (p,) = self.parameters
+        if p < 1e-15:  # an exponential, in steps too small to see
+            return np.asarray(np.floor(rng.exponential(size=n) / max(p, 1e-300)))
         return rng.geometric(p, n) - 1
 
     def expectation(self) -> float:

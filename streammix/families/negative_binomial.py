@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streammix.core.engine import digamma_gap
-from streammix.families.base import COUNT, POSITIVE, Family, FloatArray, Interval
+from streammix.families.base import COUNT, POSITIVE, Family, FloatArray, Interval, poisson
 
 __all__ = ["NegativeBinomial"]
 
@@ -66,10 +66,10 @@ class NegativeBinomial(Family):
         mean, size = self.parameters
         return np.asarray(mean), np.asarray(digamma_gap(size))
 
-    def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    def sample(self, n: int, rng: np.random.Generator) -> NDArray[Any]:
         """Draw n counts."""
         mean, size = self.parameters
-        return rng.poisson(rng.gamma(size, mean / size, n))
+        return poisson(rng.gamma(size, mean / size, n), n, rng)
 
     def expectation(self) -> float:
         """Return the mean."""

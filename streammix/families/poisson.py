@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streammix.families.base import COUNT, POSITIVE, Family, FloatArray, Interval
+from streammix.families.base import COUNT, POSITIVE, Family, FloatArray, Interval, poisson
 
 __all__ = ["Poisson"]
 
@@ -55,9 +55,9 @@ class Poisson(Family):
         """Return the mean."""
         return (np.asarray(self.expectation()),)
 
-    def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    def sample(self, n: int, rng: np.random.Generator) -> NDArray[Any]:
         """Draw n counts."""
-        return rng.poisson(self.expectation(), n)
+        return poisson(self.expectation(), n, rng)
 
     def expectation(self) -> float:
         """Return the mean, which is the rate."""

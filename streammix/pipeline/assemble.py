@@ -1,28 +1,40 @@
 """From a configuration to the source and the sinks that it declares."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from streammix.errors import ConfigError
-from streammix.pipeline.config import Config, FileSection, NdjsonSection, ParquetSection, StdinSection
+from streammix.pipeline.config import Config
 from streammix.pipeline.dead_letter import DeadLetters
 from streammix.pipeline.flow import Sink, Source
 from streammix.pipeline.model import declared_fields, text_fields
+from streammix.pipeline.sections import FileSection, NdjsonSection, OwnSection, ParquetSection, StdinSection
 from streammix.pipeline.sinks.ndjson import NdjsonSink, StdoutSink
 from streammix.pipeline.sinks.parquet import ParquetSink, is_scored_file
 from streammix.pipeline.sources.file import FileSource, find_files
+from streammix.pipeline.sources.follow import FollowSource
+from streammix.pipeline.sources.opening import Reading, check_format
 from streammix.pipeline.sources.river import RiverSource
 from streammix.pipeline.sources.stdin import StdinSource
 
-__all__ = ["OpenSource", "dead_letter_path", "open_dead_letters", "open_sinks", "prepare_source"]
+__all__ = ["OpenSink", "OpenSource", "dead_letter_path", "open_dead_letters", "open_sinks", "prepare_source"]
 
 OpenSource = Callable[[dict[str, Any] | None], Source]  # from a recorded position
 
 
-def prepare_source(config: Config) -> OpenSource:
-    """Check the source's section; return what opens the source at a recorded position.
+class OpenSink(Protocol):
+    """What opens a sink from what was recorded of it."""
+
+    name: str
+
+    def __call__(self, recorded: dict[str, Any] | None, /) -> Sink:
+        """Open the sink."""
+
+
+def prepare_source(config: Config, own: OpenSource | None = None) -> OpenSource:
+    """Check the source's section; return what opens the source, `own` where it says so, at a recorded position.
 
     Raises
     ------
@@ -32,13 +44,13 @@ def prepare_source(config: Config) -> OpenSource:
     """
     _check_places(config)
     try:
-        kind, build = _source(config)
+        kind, build = _source(config, own)
     except ConfigError as error:
         raise ConfigError(f"[source] {error}") from None
     return partial(_open, kind, build)
 
 
-def open_sinks(config: Config, recorded: dict[str, Any]) -> list[Sink]:
+def open_sinks(config: Config, recorded: dict[str, Any], own: Sequence[OpenSink] = ()) -> list[Sink]:
     """Return the sinks, each cut back to what the last checkpoint recorded of it under its name.
 
     Raises
@@ -61,6 +73,7 @@ def open_sinks(config: Config, recorded: dict[str, Any]) -> list[Sink]:
                 sinks.append(StdoutSink())
         except ConfigError as error:
             raise ConfigError(f"[sink] path: {error}") from None
+    sinks += [open_sink(recorded.get(open_sink.name)) for open_sink in own]
     names = [sink.name for sink in sinks]
     if twice := [name for i, name in enumerate(names) if name in names[:i]]:
         raise ConfigError(f"[sink] {twice[0]} is declared twice")
@@ -84,9 +97,9 @@ def open_dead_letters(config: Config, recorded: dict[str, Any] | None) -> DeadLe
 
 
 def _open(kind: str, build: OpenSource, position: dict[str, Any] | None) -> Source:
-    if position is not None and position["kind"] != kind:
+    if position is not None and (known := position.get("kind", "own")) != kind:
         raise ConfigError(
-            f"[source] kind is {kind}, but the checkpoint was reading from {position['kind']}; "
+            f"[source] kind is {kind}, but the checkpoint was reading from {known}; "
             "start anew with another checkpoint directory"
         )
     try:
@@ -95,30 +108,45 @@ def _open(kind: str, build: OpenSource, position: dict[str, Any] | None) -> Sour
         raise ConfigError(f"[source] {error}") from None
 
 
-def _source(config: Config) -> tuple[str, OpenSource]:
+def _source(config: Config, own: OpenSource | None) -> tuple[str, OpenSource]:
     section, as_text = config.source, text_fields(config.model)
     infers = declared_fields(config.model) is None
     if isinstance(section, FileSection):
-        base = config.path.parent
-        names = find_files(_listed(section.path), base, partial(_is_own, config))
-        build = partial(
-            FileSource,
-            names,
-            base,
-            form=section.format,
-            as_text=as_text,
-            wanted=declared_fields(config.model),
-            longest=section.max_record_bytes,
-            infers=infers,
-        )
-        build(None).close()  # says what is wrong with the files' names before a run begins
-        return "file", build
+        return "file", _files(config, section)
     if isinstance(section, StdinSection):
         return "stdin", lambda position: StdinSource(
             position, section.format, section.replay, as_text, section.max_record_bytes, infers=infers
         )
+    if isinstance(section, OwnSection):
+        if own is None:
+            raise ConfigError("kind is own: streammix.pipeline.commands.run has to be given the source")
+        return "own", own
     RiverSource(section.dataset).close()
     return "river", partial(RiverSource, section.dataset, section.limit)
+
+
+def _files(config: Config, section: FileSection) -> OpenSource:
+    base, infers = config.path.parent, declared_fields(config.model) is None
+    find = partial(find_files, _listed(section.path), base, partial(_is_own, config))
+
+    def how() -> Reading:
+        return Reading(
+            form=section.format,
+            as_text=text_fields(config.model),
+            wanted=declared_fields(config.model),
+            longest=section.max_record_bytes,
+            holds="all" if section.follow else "unfinished",
+            kinds={} if infers else None,
+        )
+
+    # before a run begins, what is wrong with the files' names is told
+    if section.follow:
+        for name in find(may_lack=True):
+            check_format(name, section.format)
+        return lambda position: FollowSource(partial(find, may_lack=True), base, position, how())
+    names = find()
+    FileSource(names, base, None, how()).close()
+    return lambda position: FileSource(names, base, position, how())
 
 
 def _listed(path: str | list[str]) -> list[str]:

@@ -2,28 +2,54 @@
 
 import logging
 import signal
+from collections.abc import Sequence
+from contextlib import ExitStack
+from copy import deepcopy
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from streammix.errors import ConfigError, StreammixError
+from streammix.errors import ConfigError, StreammixError, UnavailableError
 from streammix.mixture import Mixture
-from streammix.pipeline.assemble import OpenSource, dead_letter_path, open_dead_letters, open_sinks, prepare_source
-from streammix.pipeline.config import Config, StdoutSection, load_config
+from streammix.pipeline.assemble import (
+    OpenSink,
+    OpenSource,
+    dead_letter_path,
+    open_dead_letters,
+    open_sinks,
+    prepare_source,
+)
+from streammix.pipeline.config import Config, load_config
 from streammix.pipeline.decode import Decoder, JsonDecoder, without
+from streammix.pipeline.faults import Patience, keep_going
 from streammix.pipeline.model import build_model, check_same
-from streammix.pipeline.progress import LiveProgress, LogProgress, Tally
+from streammix.pipeline.progress import LiveProgress, LogProgress, Progress, Tally
 from streammix.pipeline.report import components_table
-from streammix.pipeline.runner import Pipeline, stop_on_signals
+from streammix.pipeline.runner import Pipeline, StopRequest, stop_on_signals
+from streammix.pipeline.sections import StdoutSection
 from streammix.pipeline.talk import naming, result_console
+from streammix.pipeline.watching import watching
 from streammix.store import CheckpointStore
+
+if TYPE_CHECKING:
+    from streammix.pipeline.metrics import Metrics
 
 __all__ = ["run"]
 
 log = logging.getLogger("streammix")
 
+TALLIED = ("records", "rejected", "scored", "log_density")
 
-def run(path: Path, terminal: Console | None = None, decode: Decoder | None = None) -> int | None:
+
+def run(
+    path: Path,
+    terminal: Console | None = None,
+    decode: Decoder | None = None,
+    source: OpenSource | None = None,
+    sinks: Sequence[OpenSink] = (),
+) -> int | None:
     """Run the pipeline that a configuration declares, and print its components.
 
     Parameters
@@ -34,6 +60,12 @@ def run(path: Path, terminal: Console | None = None, decode: Decoder | None = No
         Where to show a live display; None for log lines.
     decode
         Turns a source's text into records (see `streammix.pipeline.decode`); JSON where left out.
+    source
+        Opens a source of one's own at a recorded position, None for a new run, where the configuration says
+        ``kind = "own"``.
+    sinks
+        Sinks of one's own, beside those of the configuration: each opens one where it stood, None for a new run, and
+        has the sink's `name` as an attribute, as a class does.
 
     Returns
     -------
@@ -50,45 +82,115 @@ def run(path: Path, terminal: Console | None = None, decode: Decoder | None = No
     config = load_config(path)
     try:
         declared = build_model(config.model)
-        open_source = prepare_source(config)
+        open_source = prepare_source(config, source)
         directory = config.resolve(config.checkpoint.directory)
-        with CheckpointStore(directory, keep=config.checkpoint.keep) as store, stop_on_signals() as stop:
-            pipeline = _assemble(config, declared, open_source, store, decode or JsonDecoder())
+        with (
+            watching(config) as watch,
+            CheckpointStore(directory, keep=config.checkpoint.keep) as store,
+            stop_on_signals() as stop,
+        ):
             progress = LiveProgress(terminal) if terminal else LogProgress(config.checkpoint.every_records)
+            attempts = _Attempts(
+                config, declared, open_source, sinks, store, decode or JsonDecoder(), progress, watch, stop
+            )
             try:
-                pipeline.run(progress, stop)
+                has_ended = keep_going(attempts, attempts.patience)
             finally:
                 progress.close()
-                pipeline.close()
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    _tell(config, pipeline, stop.signal)
+    if has_ended:
+        _tell(config, attempts.pipeline, stop.signal)
+    else:
+        log.info("stopped while something failed; the last checkpoint stands")
     return stop.signal
 
 
-def _assemble(
-    config: Config, declared: Mixture, open_source: OpenSource, store: CheckpointStore, decode: Decoder
-) -> Pipeline:
-    found = store.latest()
-    if found is not None:
-        check_same(declared, config.model, found.model)
-        log.info("resuming after %s records", f"{found.positions['records']:,}")
-    positions, outputs = (found.positions, found.outputs) if found is not None else ({}, {})
-    pipeline = Pipeline(
-        model=found.model if found is not None else declared,
-        source=open_source(positions.get("source")),
-        sinks=open_sinks(config, outputs.get("sinks", {})),
-        dead_letters=open_dead_letters(config, outputs.get("dead_letter")),
-        store=store,
-        every_records=config.checkpoint.every_records,
-        decode=without(set(config.source.ignore), decode),
-        tally=Tally(records=positions.get("records", 0), rejected=positions.get("rejected", 0)),
-    )
-    if found is None or set(outputs["sinks"]) != {sink.name for sink in pipeline.sinks}:
-        # what a sink finds at its place is its own only if a checkpoint knows of it, so one is written before
-        # any row
-        pipeline.checkpoint()
-    return pipeline
+class _Attempts:
+    """Opens everything where the last checkpoint stands and runs it, each time anew."""
+
+    def __init__(
+        self,
+        config: Config,
+        declared: Mixture,
+        open_source: OpenSource,
+        own_sinks: Sequence[OpenSink],
+        store: CheckpointStore,
+        decode: Decoder,
+        progress: Progress,
+        watch: "Metrics | None",
+        stop: StopRequest,
+    ) -> None:
+        self._config, self._declared, self._open_source = config, declared, open_source
+        self._own_sinks = own_sinks
+        self._store, self._decode, self._progress, self._stop = store, decode, progress, stop
+        self._watch = watch
+        self._tally: Tally | None = None  # as it was at the last checkpoint
+        self.patience = Patience(config.patience, stop)
+        self.pipeline: Pipeline
+
+    def __call__(self, is_first: bool) -> None:
+        """Work to the stream's end, or until asked to stop."""
+        with ExitStack() as opened:
+            if self._watch is not None:
+                self._watch.is_ready = False
+            try:
+                self.pipeline = self._assemble(opened)
+            except (StreammixError, OSError) as error:
+                if is_first or isinstance(error, UnavailableError):
+                    raise
+                raise UnavailableError(str(error)) from error  # it was all right before
+            opened.pop_all()
+            opened.callback(self.pipeline.close)
+            self._note_checkpoint()
+            self.pipeline.on_checkpoint = self._note_progress
+            if self._watch is not None:
+                self._watch.took(self.pipeline.tally, self.pipeline.model, self.pipeline.source)
+                self._watch.is_ready = True
+            self.pipeline.run(self._progress, self._stop)
+
+    def _assemble(self, opened: ExitStack) -> Pipeline:
+        config = self._config
+        found = self._store.latest()
+        if found is None and self._tally is not None:
+            raise UnavailableError(f"{self._store.directory}: the checkpoints are gone")
+        if found is not None:
+            check_same(self._declared, config.model, found.model)
+            log.info("resuming after %s records", f"{found.positions['records']:,}")
+            if self._watch is not None:
+                self._watch.restored((datetime.now(UTC) - found.written_at).total_seconds(), self._store.size)
+        positions, outputs = (found.positions, found.outputs) if found is not None else ({}, {})
+        source = self._open_source(positions.get("source"))
+        opened.callback(source.close)
+        sinks = open_sinks(config, outputs.get("sinks", {}), self._own_sinks)
+        for sink in sinks:
+            opened.callback(sink.close)
+        tally = deepcopy(self._tally) or Tally(**{name: positions[name] for name in TALLIED if name in positions})
+        pipeline = Pipeline(
+            model=found.model if found is not None else self._declared.clone(),
+            source=source,
+            sinks=sinks,
+            dead_letters=open_dead_letters(config, outputs.get("dead_letter")),
+            store=self._store,
+            every_records=config.checkpoint.every_records,
+            every_seconds=config.every_seconds,
+            decode=without(set(config.source.ignore), self._decode),
+            tally=tally,
+            watch=self._watch,
+        )
+        opened.callback(pipeline.dead_letters.close)
+        if found is None or set(outputs["sinks"]) != {sink.name for sink in sinks}:
+            # what a sink finds at its place is its own only if a checkpoint knows of it, so one is written before
+            # any row
+            pipeline.checkpoint()
+        return pipeline
+
+    def _note_checkpoint(self) -> None:
+        self._tally = deepcopy(self.pipeline.tally)
+
+    def _note_progress(self) -> None:
+        self._note_checkpoint()
+        self.patience.went_well()
 
 
 def _tell(config: Config, pipeline: Pipeline, stopped_by: int | None) -> None:

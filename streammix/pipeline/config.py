@@ -8,189 +8,30 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from streammix.errors import ConfigError
+from streammix.pipeline.sections import (
+    SECTIONS,
+    SINKS,
+    SOURCES,
+    CheckpointSection,
+    DeadLetterSection,
+    FaultsSection,
+    FileSection,
+    MetricsSection,
+    ModelSection,
+    SinkSection,
+    SourceSection,
+    StdinSection,
+)
 
-__all__ = [
-    "CheckpointSection",
-    "Config",
-    "DeadLetterSection",
-    "FileSection",
-    "ModelSection",
-    "NdjsonSection",
-    "ParquetSection",
-    "RiverSection",
-    "StdinSection",
-    "StdoutSection",
-    "load_config",
-]
+__all__ = ["Config", "load_config"]
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-LONGEST = 1 << 20
-
-
-class _Section(msgspec.Struct, forbid_unknown_fields=True):
-    """A table of the configuration; its attributes are the table's keys."""
-
-
-class _AnySource(_Section):
-    ignore: list[str] = []
-
-
-class FileSection(_AnySource, kw_only=True):
-    """``[source] kind = "file"``.
-
-    Parameters
-    ----------
-    path
-        A file, a pattern (``events/*.ndjson``, ``**`` for any depth), or a list of them. The files of a pattern are
-        read in the order of their names.
-    format
-        ``ndjson``, ``csv``, ``parquet`` or ``arrow``, where the names' endings don't say it.
-    max_record_bytes
-        A line of text that is longer is refused; 1 MiB where left out.
-    ignore
-        Fields of the records that are kept from the model, such as times and keys where families are inferred.
-    """
-
-    path: str | Annotated[list[str], msgspec.Meta(min_length=1)]
-    format: Literal["ndjson", "csv", "parquet", "arrow"] | None = None
-    max_record_bytes: Positive = LONGEST
-
-
-class StdinSection(_AnySource, kw_only=True):
-    """``[source] kind = "stdin"``.
-
-    Parameters
-    ----------
-    format
-        ``ndjson``, or ``csv`` with a header row at the beginning of each run's input.
-    replay
-        Whether each run is fed the whole stream from its beginning, so that what earlier runs have read is skipped;
-        otherwise everything that comes is new.
-    max_record_bytes, ignore
-        As in `FileSection`.
-    """
-
-    format: Literal["ndjson", "csv"] = "ndjson"
-    replay: bool = False
-    max_record_bytes: Positive = LONGEST
-
-
-class RiverSection(_AnySource, kw_only=True):
-    """``[source] kind = "river"``.
-
-    Parameters
-    ----------
-    dataset
-        The name of a data set of river's, such as ``Shuttle``; the target is dropped.
-    limit
-        Read only so many records, counted from the data set's first.
-    ignore
-        As in `FileSection`.
-    """
-
-    dataset: str
-    limit: Positive | None = None
-
-
-class ModelSection(_Section):
-    """``[model]``: the arguments of `Mixture`, as TOML can hold them.
-
-    Parameters
-    ----------
-    fields, components
-        A family is its name or a table: ``amount = "LogNormal"``, ``heads = { family = "Binomial", n = 10 }``. A key
-        with a comma names several fields: ``"lat, lon" = "MultivariateNormal"``.
-    step_size
-        Likewise: ``"RunningMean"`` or ``{ step_size = "PowerDecay", alpha = 0.7 }``.
-    n_components, weights, batch_size, warm_up, averaging, seed, infer
-        As in `Mixture`.
-    """
-
-    n_components: int = 3
-    fields: dict[str, str | dict[str, Any]] | None = None
-    components: list[dict[str, str | dict[str, Any]]] | None = None
-    weights: list[float] | None = None
-    step_size: str | dict[str, Any] = "PowerDecay"
-    batch_size: int = 1
-    warm_up: int | None = None
-    averaging: bool = False
-    seed: int | None = None
-    infer: bool = False
-
-
-class CheckpointSection(_Section):
-    """``[checkpoint]``.
-
-    Parameters
-    ----------
-    directory
-        Where checkpoints are written; one run at a time.
-    every_records
-        A checkpoint is written after so many records of the stream, refused ones counted, and at the end.
-    keep
-        How many checkpoints are kept.
-    """
-
-    directory: str = "state"
-    every_records: Positive = 10_000
-    keep: Positive = 5
-
-
-class ParquetSection(_Section):
-    """``[sink] kind = "parquet"``.
-
-    Parameters
-    ----------
-    path
-        A directory: a file for the rows between two checkpoints.
-    """
-
-    path: str
-
-
-class NdjsonSection(_Section):
-    """``[sink] kind = "ndjson"``.
-
-    Parameters
-    ----------
-    path
-        A file that is appended to.
-    """
-
-    path: str
-
-
-class StdoutSection(_Section):
-    """``[sink] kind = "stdout"``: NDJSON, at least once each row."""
-
-
-class DeadLetterSection(_Section):
-    """``[dead_letter]``.
-
-    Parameters
-    ----------
-    path
-        The file for refused records; ``_dead-letter.ndjson`` in the checkpoint directory where left out.
-    """
-
-    path: str | None = None
-
-
-SourceSection = FileSection | StdinSection | RiverSection
-SinkSection = ParquetSection | NdjsonSection | StdoutSection
-
-SOURCES: dict[str, type[SourceSection]] = {"file": FileSection, "stdin": StdinSection, "river": RiverSection}
-SINKS: dict[str, type[SinkSection]] = {
-    "parquet": ParquetSection,
-    "ndjson": NdjsonSection,
-    "stdout": StdoutSection,
-}
-SECTIONS = ("source", "model", "checkpoint", "sink", "dead_letter")
+EVERY_SECONDS = 60.0
+PATIENCE = 60.0
 
 
 class Config(msgspec.Struct):
@@ -200,8 +41,8 @@ class Config(msgspec.Struct):
     ----------
     path
         The file that it was read from.
-    source, model, checkpoint, sinks, dead_letter
-        Its sections; there may be several sinks or none.
+    source, model, checkpoint, sinks, dead_letter, faults, metrics
+        Its sections; there may be several sinks or none, and no metrics.
     """
 
     path: Path
@@ -210,10 +51,30 @@ class Config(msgspec.Struct):
     checkpoint: CheckpointSection
     sinks: list[SinkSection]
     dead_letter: DeadLetterSection
+    faults: FaultsSection
+    metrics: MetricsSection | None = None
 
     def resolve(self, path: str) -> Path:
         """Return a path of the configuration as it is meant: relative to the file's directory."""
         return self.path.parent / path
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the source goes on for ever."""
+        return isinstance(self.source, FileSection) and self.source.follow
+
+    @property
+    def every_seconds(self) -> float | None:
+        """How old the last checkpoint may grow."""
+        return self.checkpoint.every_seconds or (EVERY_SECONDS if self.is_live else None)
+
+    @property
+    def patience(self) -> float | None:
+        """How many seconds a fault may last; None for ever."""
+        seconds = self.faults.patience_seconds
+        if isinstance(self.source, StdinSection) and not self.source.replay:
+            return 0.0  # what was read from a pipe can't be read again
+        return PATIENCE if seconds is None and not self.is_live else seconds
 
 
 def load_config(path: Path) -> Config:
@@ -257,6 +118,8 @@ def _config(path: Path, table: dict[str, Any]) -> Config:
             for i, sink in enumerate(sinks if is_list else [sinks], 1)
         ],
         dead_letter=_read("[dead_letter]", table.get("dead_letter", {}), DeadLetterSection),
+        faults=_read("[faults]", table.get("faults", {}), FaultsSection),
+        metrics=_read("[metrics]", table["metrics"], MetricsSection) if "metrics" in table else None,
     )
 
 

@@ -25,9 +25,9 @@ to write one's own:
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, overload
+from typing import Any, Protocol, overload, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from streammix.core.structs import Structs
 
-__all__ = ["Batch", "Lines", "Refusal", "Scored", "Sink", "Source", "joined"]
+__all__ = ["Batch", "Leaves", "Lines", "Outbox", "Refusal", "Scored", "Sink", "Source", "TellsLag", "joined"]
 
 Integers = NDArray[np.int64]
 
@@ -52,12 +52,16 @@ class Refusal:
         One sentence.
     raw
         The record's own bytes, or the first of them where there are very many.
+    kind
+        The class of reasons, for counting: ``undecodable``, ``too_long``, ``value`` (one field is to blame) or
+        ``record``.
     """
 
     source: str
     offset: int
     reason: str
     raw: bytes
+    kind: str = "undecodable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +182,10 @@ class Source(Protocol):
     def read(self, limit: int) -> Batch | None:
         """Return the next records, at most `limit`.
 
-        A batch without records says that there are none just now; None says that the stream has ended. A
-        source cuts its batches by count or by position, never by the clock.
+        A batch without records says that there are none just now, after a wait of a fraction of a second; None says
+        that the stream has ended. A source cuts its batches by count or by position, never by the clock. It raises
+        an `UnavailableError` or an OSError for what may come back: then it is closed, and built again from the last
+        checkpoint's position.
         """
 
     def position(self) -> dict[str, Any]:
@@ -190,6 +196,21 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
+
+
+@runtime_checkable
+class TellsLag(Protocol):
+    """A source that knows how much lies ahead."""
+
+    def lag(self) -> int:
+        """Return the number of records that are there and were not read yet."""
+
+
+@runtime_checkable
+class Leaves(Protocol):
+    """A source that may have to hand a part of the stream to another reader in the middle of a `read`."""
+
+    before_leaving: Callable[[], None]  # set by the run; writes a checkpoint of what `read` has returned so far
 
 
 class Sink(Protocol):
@@ -209,3 +230,14 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections; what was not flushed may be lost."""
+
+
+@runtime_checkable
+class Outbox(Protocol):
+    """A sink to a place that can't be cut back: its `flush` returns the rows themselves, for the checkpoint to hold."""
+
+    def publish(self) -> None:
+        """Send what the checkpoint that was just written holds, once, however often that is tried.
+
+        Building the sink from a checkpoint's plain data publishes what had not been when the run was killed.
+        """

@@ -5,7 +5,7 @@ from typing import Any
 from streammix.errors import ConfigError
 from streammix.families import Categorical, Family, Fixed, from_json
 from streammix.mixture import Mixture
-from streammix.pipeline.config import ModelSection
+from streammix.pipeline.sections import ModelSection
 from streammix.stepsize import step_size_from_json
 
 __all__ = ["build_model", "check_same", "declared_fields", "text_fields"]

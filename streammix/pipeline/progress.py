@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,13 +12,16 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from streammix.pipeline.flow import Refusal
+from streammix.mixture import Mixture
+from streammix.pipeline.flow import Refusal, Source
 
-__all__ = ["LiveProgress", "LogProgress", "Progress", "Tally"]
+__all__ = ["LiveProgress", "LogProgress", "Progress", "Tally", "Watch"]
 
 log = logging.getLogger("streammix")
 
 LIVE_SECONDS = 0.2
+STEPS = 256
+LARGEST = 1e9
 LOG_SECONDS = 1.0
 
 
@@ -29,16 +33,31 @@ class Tally:
     ----------
     records, rejected
         Of the whole stream, earlier runs included.
+    scored, log_density
+        How many records have a finite log density, and the sum of those, likewise. Each is rounded to 1/256 (and cut
+        at a thousand million), so that the sum is exact: the same however the stream was cut.
+    new_records, new_rejected
+        Of this run.
+    reasons
+        How many records this run has refused, by class of reasons.
+    lag
+        How many records the source has that were not read yet; None where it can't tell.
     """
 
     records: int = 0
     rejected: int = 0
-    new_records: int = 0
-    new_rejected: int = 0
     scored: int = 0
     log_density: float = 0.0
+    new_records: int = 0
+    new_rejected: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
     first_refusal: str = ""
+    lag: int | None = None
     started: float = field(default_factory=time.monotonic)
+    _before: tuple[int, float] = (0, 0.0)
+
+    def __post_init__(self) -> None:
+        self._before = self.scored, self.log_density
 
     def add(self, records: int, refused: list[Refusal], log_density: NDArray[np.float64]) -> None:
         """Count a batch."""
@@ -46,11 +65,12 @@ class Tally:
         self.new_records += records
         self.rejected += len(refused)
         self.new_rejected += len(refused)
+        self.reasons.update(refusal.kind for refusal in refused)
         if refused and not self.first_refusal:
             self.first_refusal = f"{refused[0].source} at {refused[0].offset}: {refused[0].reason}"
         # exactly 0 stands for a record of the warm-up; a record outside every component has no finite density
         self.scored += int(np.count_nonzero(known := log_density[np.isfinite(log_density)]))
-        self.log_density += float(known.sum())
+        self.log_density += float(np.rint(known.clip(-LARGEST, LARGEST) * STEPS).sum()) / STEPS
 
     @property
     def rate(self) -> float:
@@ -60,7 +80,8 @@ class Tally:
     @property
     def mean_log_density(self) -> float | None:
         """Of the records that this run has scored; None while warming up."""
-        return self.log_density / self.scored if self.scored else None
+        scored = self.scored - self._before[0]
+        return (self.log_density - self._before[1]) / scored if scored else None
 
     def lines(self, weights: NDArray[np.float64] | None) -> dict[str, str]:
         """Return the tally in words, by what is told.
@@ -72,13 +93,28 @@ class Tally:
         ('1,200', 'not yet')
         """
         mean = self.mean_log_density
+        lag = {} if self.lag is None else {"lag": f"{self.lag:,}"}
         return {
             "records": f"{self.records:,}",
             "records/s": f"{self.rate:,.0f}",
             "mean log density": "not yet" if mean is None else f"{mean:.4f}" if abs(mean) < 1e6 else f"{mean:.4g}",
             "weights": "warming up" if weights is None else " ".join(f"{weight:.3f}" for weight in weights),
             "rejected": f"{self.rejected:,}",
+            **lag,
         }
+
+
+class Watch(Protocol):
+    """Who looks on while a run goes on."""
+
+    def took(self, tally: Tally, model: Mixture, source: Source) -> None:
+        """Hear of a turn of the loop: a batch was learnt, or there was none."""
+
+    def restored(self, age: float, size: int) -> None:
+        """Hear of the checkpoint that the run goes on from: written how many seconds ago, and its bytes."""
+
+    def checkpointed(self, seconds: float, size: int) -> None:
+        """Hear of a checkpoint: how long it took, with all that had to be made durable, and its bytes."""
 
 
 class Progress(Protocol):

@@ -8,23 +8,26 @@ reading was cut.
 """
 
 import logging
+import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from streammix.errors import StreammixError
+from streammix.errors import CheckpointError, UnavailableError
 from streammix.mixture import Mixture
 from streammix.pipeline.dead_letter import DeadLetters
 from streammix.pipeline.decode import Decoder, JsonDecoder
-from streammix.pipeline.flow import Batch, Refusal, Scored, Sink, Source
-from streammix.pipeline.progress import Progress, Tally
+from streammix.pipeline.flow import Batch, Leaves, Outbox, Refusal, Scored, Sink, Source, TellsLag
+from streammix.pipeline.progress import Progress, Tally, Watch
 from streammix.store import CheckpointStore
 
 __all__ = ["Pipeline", "StopRequest", "stop_on_signals"]
@@ -55,10 +58,17 @@ class Pipeline:
         Where checkpoints go.
     every_records
         How many records lie between two checkpoints.
+    every_seconds
+        A checkpoint is also due when there is something new and the last one is so old. That cuts the outputs'
+        files by the clock, but changes no bit of the state.
     decode
         Turns a source's text into records.
     tally
         What earlier runs have read.
+    watch
+        Who looks on.
+    on_checkpoint
+        Called when a checkpoint has been written.
     """
 
     model: Mixture
@@ -67,25 +77,43 @@ class Pipeline:
     dead_letters: DeadLetters
     store: CheckpointStore
     every_records: int = 10_000
+    every_seconds: float | None = None
     decode: Decoder = field(default_factory=JsonDecoder)
     tally: Tally = field(default_factory=Tally)
+    watch: Watch | None = None
+    on_checkpoint: Callable[[], None] = lambda: None
+    _due: float = field(default=math.inf, init=False)  # when the next checkpoint is, by a clock that never jumps
+    _saved: dict[str, Any] = field(default_factory=dict, init=False)  # the source's position at the last checkpoint
 
     def run(self, progress: Progress, stop: StopRequest) -> None:
-        """Go on to the stream's end, or until asked to stop; either way end with a checkpoint."""
-        saved = self.source.position()
+        """Go on to the stream's end, or until asked to stop; either way end with a checkpoint.
+
+        Raises
+        ------
+        UnavailableError
+            If something fails that may come back; what came after the last checkpoint is to be read again.
+        """
+        self._note_checkpoint()
+        if isinstance(self.source, Leaves):
+            self.source.before_leaving = self._checkpoint_if_new
         while stop.signal is None:
             room = self.every_records - self.tally.records % self.every_records
-            batch = self.source.read(min(room, RECORDS_AT_ONCE))
+            batch = self._read(min(room, RECORDS_AT_ONCE))
             if batch is None:
                 break
-            batch = self.decode(batch)
-            self._take(batch)
+            if len(batch):
+                batch = self.decode(batch)
+                self._take(batch)
+            if isinstance(self.source, TellsLag):
+                self.tally.lag = self.source.lag()
+            if self.watch is not None:
+                self.watch.took(self.tally, self.model, self.source)
             progress.show(self.tally, self._weights)
             if len(batch) and self.tally.records % self.every_records == 0:
                 self.checkpoint()
-                saved = self.source.position()
-        if self.source.position() != saved:
-            self.checkpoint()
+            elif time.monotonic() >= self._due:
+                self._checkpoint_if_new()
+        self._checkpoint_if_new()
         progress.show(self.tally, self._weights, is_last=True)
 
     @property
@@ -94,7 +122,7 @@ class Pipeline:
 
     def checkpoint(self) -> None:
         """Make everything so far durable."""
-        flushed = {}
+        begin, flushed = time.monotonic(), {}
         for sink in self.sinks:
             with _naming(f"sink {sink.name}"):
                 flushed[sink.name] = sink.flush(self.tally.records)
@@ -104,22 +132,59 @@ class Pipeline:
             "source": self.source.position(),
             "records": self.tally.records,
             "rejected": self.tally.rejected,
+            "scored": self.tally.scored,
+            "log_density": self.tally.log_density,
         }
-        self.store.write(self.model, positions=positions, outputs=outputs)
+        try:
+            self.store.write(self.model, positions=positions, outputs=outputs)
+        except CheckpointError as error:
+            raise UnavailableError(str(error)) from error
+        if self.watch is not None:
+            self.watch.checkpointed(time.monotonic() - begin, self.store.size)
+        self._note_checkpoint()
+        for sink in self.sinks:
+            if isinstance(sink, Outbox):
+                with _naming(f"sink {sink.name}"):
+                    sink.publish()
         self.source.acknowledge()
+        self.on_checkpoint()
 
     def close(self) -> None:
         """Let go of the source and the outputs; what came after the last checkpoint is dropped."""
-        self.source.close()
-        for sink in self.sinks:
-            sink.close()
-        self.dead_letters.close()
+        with ExitStack() as stack:
+            stack.callback(self.source.close)
+            for sink in self.sinks:
+                stack.callback(sink.close)
+            stack.callback(self.dead_letters.close)
+
+    def _read(self, limit: int) -> Batch | None:
+        try:
+            return self.source.read(limit)
+        except OSError as error:
+            raise UnavailableError(f"the source can't be read: {error}") from error
+
+    def _note_checkpoint(self) -> None:
+        self._saved = self.source.position()
+        self._due = math.inf if self.every_seconds is None else time.monotonic() + self.every_seconds
+
+    def _checkpoint_if_new(self) -> None:
+        if self.source.position() != self._saved:
+            self.checkpoint()
+        else:
+            self._note_checkpoint()
 
     def _take(self, batch: Batch) -> None:
         assert batch.records is not None  # for the type checker: it is decoded
         done = self.model.ingest(batch.records)
         refused = batch.refused + [
-            Refusal(batch.source, int(batch.offsets[row]), str(error), batch.raw(row)) for row, error in done.rejected
+            Refusal(
+                batch.source,
+                int(batch.offsets[row]),
+                str(error),
+                batch.raw(row),
+                "record" if error.field is None else "value",
+            )
+            for row, error in done.rejected
         ]
         refused.sort(key=lambda refusal: refusal.offset)
         if refused and not self.tally.new_rejected:
@@ -144,7 +209,7 @@ def _naming(output: str) -> Iterator[None]:
         raise
     except (OSError, pa.ArrowException) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise StreammixError(f"{output} can't be written: {reason}; the last checkpoint stands") from error
+        raise UnavailableError(f"{output} can't be written: {reason}; the last checkpoint stands") from error
 
 
 @contextmanager

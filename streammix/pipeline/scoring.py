@@ -20,6 +20,7 @@ from streammix.pipeline.saved import newest
 from streammix.pipeline.sinks.ndjson import StdoutSink, to_lines
 from streammix.pipeline.sinks.parquet import open_writer, to_table
 from streammix.pipeline.sources.file import FileSource, find_files
+from streammix.pipeline.sources.opening import Reading
 from streammix.pipeline.talk import naming
 
 __all__ = ["score"]
@@ -56,7 +57,7 @@ def score(state: Path, events: Path, output: Path | None = None) -> None:
     names = find_files([str(events)], Path())
     if output is not None:
         _check_output(output, state, names)
-    source = FileSource(names, Path(), as_text=_text_fields(model), is_whole=True)
+    source = FileSource(names, Path(), how=Reading(as_text=_text_fields(model), holds="none"))
     refused: list[Refusal] = []
     rows = _scored(model, source, refused)
     if output is None:

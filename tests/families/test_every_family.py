@@ -65,8 +65,8 @@ def test_log_densities_are_those_of_scipy(family: Any, known: Any, edges: list[f
 
 
 def test_the_table_has_every_family_but_those_of_other_records() -> None:
-    """MultivariateNormal, Dirichlet and Categorical stand below; ZeroInflated and Fixed have files of their own."""
-    others = {"MultivariateNormal", "Dirichlet", "Categorical", "ZeroInflated", "Fixed"}
+    """Those of groups and levels stand below or, as ZeroInflated and Fixed, in files of their own."""
+    others = {"MultivariateNormal", "Dirichlet", "Multinomial", "Categorical", "ZeroInflated", "Fixed"}
     assert {type(family).__name__ for family, *_ in DENSITIES} == set(FAMILIES) - others
     assert {type(case.start).__name__ for case in OPTIMA} == set(FAMILIES) - others - {"Uniform"}
 
@@ -205,6 +205,11 @@ def levels_of(*eta: float) -> Any:
     return sm.Categorical(dict(zip("abc", (weights / weights.sum()).tolist(), strict=True)))
 
 
+def shares_of(*eta: float) -> Any:
+    weights = np.exp([*eta, 0.0])
+    return sm.Multinomial((weights / weights.sum()).tolist(), 7)
+
+
 def moments(family: Any) -> list[float]:
     mean, variance = (float(v) for v in family.statistics())
     return [mean, variance + mean**2]
@@ -248,6 +253,13 @@ PARTITIONS: dict[str, tuple[list[float], Callable[..., Any], Any, list[float], C
     "Bernoulli": ([0.6], lambda p: sm.Bernoulli(expit(p)), 1, [1.0], first),
     "Binomial": ([-0.6], lambda p: sm.Binomial(9, expit(p)), 4, [4.0], first),
     "Categorical": ([0.4, -0.7], levels_of, "a", [1.0, 0.0], lambda f: list(f.probabilities.values())[:2]),
+    "Multinomial": (
+        [0.4, -0.7],
+        shares_of,
+        {"x": 4, "y": 1, "z": 2},
+        [4.0, 1.0],
+        lambda f: f.statistics()[0][:2].tolist(),
+    ),
     "Gamma": (
         [1.5, -0.4],
         lambda a, b: sm.Gamma(a + 1, -1 / b),

@@ -202,6 +202,21 @@ def test_dirichlet_m_step(concentration: list[float]) -> None:
         assert abs(ours / exact - 1) < 1e-10
 
 
+@pytest.mark.parametrize("mean", [0.1, 9.0, 1e4])
+@pytest.mark.parametrize("size", [1e-3, 2.0, 1e4, 1e6])
+def test_negative_binomial_m_step_over_the_whole_range(size: float, mean: float) -> None:
+    x = np.random.default_rng(6).negative_binomial(size, size / (size + mean), 200).tolist()
+    start = sm.NegativeBinomial(1.1 * mean, 0.9 * size)
+    own, rate = mp.mpf(start.size), mp.mpf(start.size) / mp.mpf(start.mean) + 1
+    mean_rate = exact_mean([(own + mp.mpf(v)) / rate for v in x])
+    digammas = {v: mp.digamma(own + mp.mpf(v)) for v in set(x)}
+    gap = mp.log(mean_rate) - exact_mean([digammas[v] - mp.log(rate) for v in x])
+    found = fitted(start, x, max_iter=1)
+    optimum = mp.findroot(lambda a: mp.log(a) - mp.digamma(a) - gap, mp.mpf(found.size))
+    assert abs(found.size / optimum - 1) < 1e-10
+    assert abs(found.mean / mean_rate - 1) < 1e-12
+
+
 @pytest.mark.parametrize("size", [0.05, 0.7, 3.0, 50.0])
 def test_negative_binomial_m_step(size: float) -> None:
     """One iteration of EM on the latent rate; many lead to the optimum of the likelihood."""

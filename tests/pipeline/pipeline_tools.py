@@ -47,10 +47,12 @@ def write_ndjson(path: Path, records, mode="w"):
         file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
-def write_config(directory: Path, source: str, sinks: str = "", every: int = 500, model: str = MODEL) -> Path:
+def write_config(
+    directory: Path, source: str, sinks: str = "", every: int = 500, model: str = MODEL, more: str = ""
+) -> Path:
     """Write pipeline.toml."""
     path = directory / "pipeline.toml"
-    checkpoint = f'[checkpoint]\ndirectory = "state"\nevery_records = {every}\nkeep = 3\n'
+    checkpoint = f'[checkpoint]\ndirectory = "state"\nevery_records = {every}\nkeep = 3\n{more}\n'
     path.write_text(f"[source]\n{source}\n{model}\n{checkpoint}\n{sinks}\n", encoding="utf-8")
     return path
 

@@ -178,9 +178,11 @@ def test_what_was_not_foreseen_is_one_sentence_too(learnt, monkeypatch):
     monkeypatch.setattr("streammix.pipeline.commands.build_model", fail)
     status, _, said = call("run", learnt / "pipeline.toml")
     assert status == 1
-    assert said == "error: ZeroDivisionError: by zero (not foreseen; --verbose shows where)\n"
+    (line,) = map(json.loads, said.splitlines())
+    assert line["level"] == "error"
+    assert line["message"] == "ZeroDivisionError: by zero (not foreseen; --verbose shows where)"
     status, _, said = call("run", "--verbose", learnt / "pipeline.toml")
-    assert "Traceback" in said
+    assert "Traceback" in json.loads(said.splitlines()[-1])["exception"]
 
 
 def test_as_an_installed_program(tmp_path):

@@ -7,8 +7,9 @@ from typer.testing import CliRunner
 from streammix.cli import app
 from streammix.errors import ConfigError
 from streammix.families import Categorical, LogNormal, MultivariateNormal
-from streammix.pipeline.config import ModelSection, load_config
+from streammix.pipeline.config import load_config
 from streammix.pipeline.model import build_model, declared_fields, text_fields
+from streammix.pipeline.sections import ModelSection
 from streammix.stepsize import HalfLife
 
 GOOD = 'kind = "file"\npath = "events.ndjson"'
@@ -17,11 +18,11 @@ WRONG = {
     "not TOML": (None, "pipeline.toml is not TOML: "),
     "an unknown section": ("[sorce]\n", "unknown section [sorce]; did you mean source?"),
     "no source": ("[model]\n", "there is no section [source]"),
-    "no kind": ("[source]\n", "[source] kind is missing: one of file, stdin, river"),
+    "no kind": ("[source]\n", "[source] kind is missing: one of file, stdin, river, own"),
     "an unknown kind": ('[source]\nkind = "fil"\n', "[source] kind: unknown kind 'fil'; did you mean file?"),
     "a kind of a later version": (
         '[source]\nkind = "kafka"\n',
-        "[source] kind: unknown kind 'kafka'; expected one of file, stdin, river",
+        "[source] kind: unknown kind 'kafka'; expected one of file, stdin, river, own",
     ),
     "a kind that is a list": ('[source]\nkind = ["file"]\n', "[source] kind: unknown kind ['file']"),
     "a section that is no table": ("source = 3\n", "[source] must be a table, not 3"),

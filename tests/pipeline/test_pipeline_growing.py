@@ -8,11 +8,12 @@ from pipeline_tools import events, lines_of, run, streammix, write_config
 
 from streammix.pipeline.decode import decode_json
 from streammix.pipeline.sources.file import FileSource
+from streammix.pipeline.sources.opening import Reading
 
 
 def read_all(directory, name, position=None, **options):
     """Return (records, reasons of refusals, position) of what is new in a file."""
-    source = FileSource([name], directory, position, **options)
+    source = FileSource([name], directory, position, Reading(**options))
     records, reasons = [], []
     while (batch := source.read(1000)) is not None:
         batch = decode_json(batch)

@@ -133,7 +133,7 @@ def test_a_stream_of_which_nothing_can_be_learnt_fails_the_run(tmp_path):
     write_config(tmp_path, FILES, SINKS)
     status, _, said = run(tmp_path)
     assert status == 1
-    assert "error: none of the 2 records could be learnt; events/a.ndjson at 0: " in said
+    assert "none of the 2 records could be learnt; events/a.ndjson at 0: " in said
     assert len(lines_of(tmp_path / "state" / "_dead-letter.ndjson")) == 2
     assert run(tmp_path)[0] == 0
 
@@ -222,7 +222,7 @@ def test_a_pipe_whose_reader_goes_away(tmp_path):
         capture_output=True,
         check=False,
     )
-    assert done.stderr.decode().splitlines()[-1] == "error: standard output was closed by its reader"
+    assert json.loads(done.stderr.splitlines()[-1])["message"] == "standard output was closed by its reader"
     assert b"Traceback" not in done.stderr
 
 

@@ -12,7 +12,8 @@ from pipeline_tools import events, write_ndjson
 
 from streammix.errors import ConfigError, StreammixError
 from streammix.pipeline.decode import decode_json
-from streammix.pipeline.sources.file import FileSource, find_files, format_of
+from streammix.pipeline.sources.file import FileSource, find_files
+from streammix.pipeline.sources.opening import Reading, format_of
 from streammix.pipeline.sources.river import RiverSource
 from streammix.pipeline.sources.stdin import StdinSource
 
@@ -140,7 +141,7 @@ def test_a_damaged_file_is_named(ending, keep, tmp_path):
 def test_only_the_declared_columns_are_read(tmp_path):
     write(tmp_path / "events.parquet", RECORDS)
     write(tmp_path / "events.arrow", RECORDS)
-    found = drain(FileSource(["events.parquet", "events.arrow"], tmp_path, wanted={"y", "absent"}))
+    found = drain(FileSource(["events.parquet", "events.arrow"], tmp_path, how=Reading(wanted={"y", "absent"})))
     assert [x for _, _, x in found] == [{"y": record["y"]} for record in RECORDS] * 2
 
 
@@ -169,7 +170,7 @@ def test_finding_files(tmp_path):
 
 def test_formats_by_hand(tmp_path):
     write_ndjson(tmp_path / "events.log", RECORDS)
-    assert len(drain(FileSource(["events.log"], tmp_path, form="ndjson"))) == len(RECORDS)
+    assert len(drain(FileSource(["events.log"], tmp_path, how=Reading(form="ndjson")))) == len(RECORDS)
     with pytest.raises(ConfigError, match="parquet files are compressed inside"):
         FileSource(["events.parquet.gz"], tmp_path)
 

@@ -8,45 +8,29 @@ grow. A mark is the file's, however its name is spelled.
 A last line of text that has no line end may be half written. In NDJSON it is read if it is a whole object
 already, or can't become one; if the line goes on nevertheless, the rest of it is refused. Otherwise, and always
 in CSV, where ``12`` may become ``123``, it is left for a later run, with a warning: a finished CSV file ends
-with a line end. `is_whole` takes such a line as it is.
+with a line end. `Reading.holds` can be told otherwise.
 """
 
 import glob
 import logging
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import pyarrow as pa
-
-from streammix.errors import ConfigError, StreammixError
-from streammix.pipeline.decode import is_unfinished
+from streammix.errors import ConfigError, StreammixError, UnavailableError
 from streammix.pipeline.flow import Batch
 from streammix.pipeline.sources import REMEDY, cut_error
-from streammix.pipeline.sources.columns import ColumnsReader, arrow_batches, parquet_batches
-from streammix.pipeline.sources.delimited import CsvReader, read_header
-from streammix.pipeline.sources.lines import LineReader
+from streammix.pipeline.sources.opening import PLAIN, Opened, Reading, check_format, open_file
 
-__all__ = ["FileSource", "find_files", "format_of"]
-
-FORMATS = {
-    ".ndjson": "ndjson",
-    ".jsonl": "ndjson",
-    ".csv": "csv",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-    ".feather": "arrow",
-}
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-
-
-Reader = LineReader | CsvReader | ColumnsReader
+__all__ = ["FileSource", "find_files"]
 
 log = logging.getLogger("streammix")
 
 
-def find_files(patterns: list[str], base: Path, is_own: Callable[[Path], bool] = lambda path: False) -> list[str]:
+def find_files(
+    patterns: list[str], base: Path, is_own: Callable[[Path], bool] = lambda path: False, may_lack: bool = False
+) -> list[str]:
     """Return the names of the files that the patterns match, those of one pattern in sorted order.
 
     A name is relative to `base` where the file is below it, and a file that is matched twice, by whatever
@@ -60,6 +44,8 @@ def find_files(patterns: list[str], base: Path, is_own: Callable[[Path], bool] =
         The directory that relative ones start from.
     is_own
         Tells which files are the run's own outputs: a pattern leaves them out.
+    may_lack
+        Whether a pattern may match no file as yet.
 
     Raises
     ------
@@ -80,7 +66,7 @@ def find_files(patterns: list[str], base: Path, is_own: Callable[[Path], bool] =
                 f"path: {base / pattern} {what} this run's own outputs (a sink, the dead-letter file or in the "
                 "checkpoint directory); events can't be read from there"
             )
-        if not files:
+        if not files and not may_lack:
             is_pattern = glob.has_magic(pattern)
             raise ConfigError(f"path: {'no file matches' if is_pattern else 'there is no file'} {base / pattern}")
         for name in files:
@@ -102,31 +88,6 @@ def _plain_name(name: str, base: Path) -> str:
     return plain if (base / plain).resolve() == (base / name).resolve() else str((base / name).resolve())
 
 
-def format_of(name: str) -> tuple[str, str | None]:
-    """Return a file's format and compression by its name's endings.
-
-    Raises
-    ------
-    ConfigError
-        If the ending says no format.
-
-    Examples
-    --------
-    >>> format_of("events/day-1.csv.gz")
-    ('csv', 'gzip')
-    """
-    stem, ending = os.path.splitext(name.lower())
-    compression = COMPRESSIONS.get(ending)
-    if compression:
-        ending = os.path.splitext(stem)[1]
-    if ending not in FORMATS:
-        raise ConfigError(
-            f"path: {name} has no known ending: {', '.join(FORMATS)}, "
-            f"text also with {' or '.join(COMPRESSIONS)} after it; or say format = ..."
-        )
-    return FORMATS[ending], compression
-
-
 class FileSource:
     """Reads files to their ends, one after the other.
 
@@ -138,18 +99,8 @@ class FileSource:
         The directory that relative names start from.
     position
         Where an earlier run stood.
-    form
-        The files' format, where their names don't say it.
-    as_text
-        The CSV columns whose cells stay text.
-    wanted
-        The columns to read from Parquet and Arrow files; None for all.
-    longest
-        A line or CSV record of more bytes is refused.
-    is_whole
-        Whether the files are taken as they are now, a last line without a line end included.
-    infers
-        Whether a CSV column's first cell decides if it is text.
+    how
+        How files are read.
 
     Raises
     ------
@@ -164,49 +115,44 @@ class FileSource:
         names: list[str],
         base: Path,
         position: dict[str, Any] | None = None,
-        form: str | None = None,
-        as_text: Collection[str] = (),
-        wanted: Collection[str] | None = None,
-        longest: int = 1 << 20,
-        is_whole: bool = False,
-        infers: bool = False,
+        how: Reading | None = None,
     ) -> None:
         self._base = base
-        self._as_text, self._wanted, self._longest = as_text, wanted, longest
-        self._formats = {name: _format(name, form) for name in names}
+        self._how = how or Reading()
+        self._formats = {name: check_format(name, self._how.form) for name in names}
         self._todo = list(reversed(names))
-        self._is_whole = is_whole
-        self._kinds: dict[str, str] | None = dict((position or {}).get("columns", {})) if infers else None
+        if self._how.kinds is not None:
+            self._how.kinds.update((position or {}).get("columns", {}))
         self._marks = self._known(names, position["files"] if position else {})
         self._check_marks()
         self._name = ""
         self._size = 0
-        self._reader: Reader | None = None
-        self._stream: BinaryIO | pa.NativeFile | None = None
-        self._text: LineReader | None = None
+        self._opened: Opened | None = None
 
     def read(self, limit: int) -> Batch | None:
         """Return the next records of the file at hand, or of the next one."""
         while True:
             try:
-                if self._reader is None and not self._open_next():
+                if self._opened is None and not self._open_next():
                     return None
-                assert self._reader is not None  # for the type checker
-                batch = self._reader.take(limit)
+                assert self._opened is not None  # for the type checker
+                batch = self._opened.reader.take(limit)
             except OSError as error:
-                raise StreammixError(f"{self._name}: can't be read to its end: {error}") from None
+                # a system's error may pass; damage to a compressed file has no number
+                kind = UnavailableError if error.errno else StreammixError
+                raise kind(f"{self._name}: can't be read to its end: {error}") from None
             if batch is not None:
                 return batch
             # the size from before the reading: what was appended meanwhile makes it differ, and is read next
             # time
-            self._marks[self._name] = {"offset": self._reader.offset, "size": self._size}
+            self._marks[self._name] = {"offset": self._opened.reader.offset, "size": self._size}
             self._tell_held()
             self.close()
 
     def position(self) -> dict[str, Any]:
         """Return each file's mark."""
-        here = {self._name: {"offset": self._reader.offset}} if self._reader is not None else {}
-        columns = {"columns": dict(self._kinds)} if self._kinds else {}
+        here = {self._name: {"offset": self._opened.reader.offset}} if self._opened is not None else {}
+        columns = {"columns": dict(self._how.kinds)} if self._how.kinds else {}
         return {"kind": "file", "files": {**self._marks, **here}, **columns}
 
     def acknowledge(self) -> None:
@@ -214,9 +160,9 @@ class FileSource:
 
     def close(self) -> None:
         """Close the file at hand."""
-        if self._stream is not None:
-            self._stream.close()
-        self._reader = self._stream = self._text = None
+        if self._opened is not None:
+            self._opened.close()
+        self._opened = None
 
     def _known(self, names: list[str], recorded: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
         """Return the recorded marks under the names that their files have now; of two of a file the farther."""
@@ -229,11 +175,11 @@ class FileSource:
         return marks
 
     def _tell_held(self) -> None:
-        if self._text is not None and self._text.has_held and self._reader is not None:
+        if self._opened is not None and self._opened.has_held:
             log.warning(
                 "%s: the last line, from byte %d on, has no line end; it waits to be finished and was not read",
                 self._base / self._name,
-                self._reader.offset,
+                self._opened.reader.offset,
             )
 
     def _check_marks(self) -> None:
@@ -241,8 +187,8 @@ class FileSource:
             path = self._base / name
             if not path.is_file():
                 raise StreammixError(f"{path}: was read up to {mark['offset']} and is gone; {REMEDY}")
-            is_text = name in self._formats and self._formats[name] in {("ndjson", None), ("csv", None)}
-            if is_text and path.stat().st_size < mark["offset"]:
+            is_plain = name in self._formats and self._formats[name] in PLAIN
+            if is_plain and path.stat().st_size < mark["offset"]:
                 raise cut_error(path, path.stat().st_size, "bytes", mark["offset"])
 
     def _open_next(self) -> bool:
@@ -252,58 +198,6 @@ class FileSource:
             mark = self._marks.get(self._name, {"offset": 0})
             self._size = path.stat().st_size
             if mark.get("size") != self._size:
-                self._reader = self._open(path, mark["offset"])
+                self._opened = open_file(path, self._name, self._formats[self._name], mark["offset"], self._how)
                 return True
         return False
-
-    def _open(self, path: Path, offset: int) -> Reader:
-        form, compression = self._formats[self._name]
-        if form == "parquet":
-            return ColumnsReader(self._name, lambda row: parquet_batches(path, row, self._wanted), offset)
-        if form == "arrow":
-            return ColumnsReader(self._name, lambda row: arrow_batches(path, row, self._wanted), offset)
-        if form == "ndjson":
-            return self._lines(path, compression, offset)
-        lines = self._lines(path, compression, 0)
-        while (header := read_header(lines)) is None:
-            pass
-        if offset > 0:
-            self.close()
-            lines = self._lines(path, compression, offset)
-        return CsvReader(lines, header, self._as_text, self._longest, self._kinds)
-
-    def _lines(self, path: Path, compression: str | None, offset: int) -> LineReader:
-        if compression is None:
-            self._stream = open(path, "rb", buffering=0)  # noqa: SIM115
-            self._stream.seek(max(offset - 1, 0))
-        else:
-            self._stream = pa.input_stream(str(path), compression=compression)
-            _skip(self._stream, path, max(offset - 1, 0))
-        before = self._stream.read(1) if offset else b"\n"
-        if not before:
-            raise cut_error(path, offset - 1, "bytes", offset)
-        is_json = self._formats[self._name][0] == "ndjson"
-        holds = None if self._is_whole else is_unfinished if is_json else _any_text
-        self._text = LineReader(self._name, self._stream.read, offset, self._longest, holds, before != b"\n")
-        return self._text
-
-
-def _format(name: str, form: str | None) -> tuple[str, str | None]:
-    compression = COMPRESSIONS.get(os.path.splitext(name.lower())[1])
-    found = (form, compression) if form else format_of(name)
-    if found[0] in ("parquet", "arrow") and found[1]:
-        raise ConfigError(f"path: {name}: {found[0]} files are compressed inside, not as a whole")
-    return found
-
-
-def _any_text(line: bytes) -> bool:
-    return True
-
-
-def _skip(stream: Any, path: Path, offset: int) -> None:
-    left = offset
-    while left > 0:
-        block = stream.read(min(left, 1 << 20))
-        if not block:
-            raise cut_error(path, offset - left, "bytes", offset)
-        left -= len(block)

@@ -121,8 +121,9 @@ class LineReader:
     def _refuse_next(self, reason: str = "") -> Batch:
         begin, end = self._begin, int(self._ends[self._next])
         length = end - begin + self._dropped
+        kind = "undecodable" if reason else "too_long"
         reason = reason or f"a line of {length} bytes; the longest allowed is {self._longest} (max_record_bytes)"
-        refused = Refusal(self.name, self.offset, reason, self._data[begin : min(end, begin + RAW_KEPT)])
+        refused = Refusal(self.name, self.offset, reason, self._data[begin : min(end, begin + RAW_KEPT)], kind)
         self._advance(1)
         self._base += self._dropped
         self._dropped = 0

@@ -1,0 +1,187 @@
+"""What fails and comes back is waited for; then the run ends as if nothing had happened."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+from pipeline_tools import (
+    FILES,
+    PROGRAM,
+    SINKS,
+    events,
+    lines_of,
+    run,
+    scored_parquet,
+    state_of,
+    write_config,
+    write_ndjson,
+)
+
+from streammix.errors import StreammixError, UnavailableError
+from streammix.pipeline import faults
+from streammix.pipeline.faults import Patience
+from streammix.pipeline.runner import StopRequest
+from streammix.pipeline.sinks.ndjson import GrowingFile
+from streammix.pipeline.sinks.parquet import ParquetSink
+from streammix.pipeline.sources.file import FileSource
+from streammix.store import CheckpointStore
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    """Make the waits short."""
+    monkeypatch.setattr(faults, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(faults, "LONGEST_WAIT", 0.005)
+
+
+def failing(function, at, times=3):
+    """Return the function, failing several times in a row from the call of a number on."""
+    calls = 0
+
+    def fails(*arguments, **named):
+        nonlocal calls
+        calls += 1
+        if at <= calls < at + times:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return function(*arguments, **named)
+
+    return fails
+
+
+def rows_of(directory):
+    """Return a Parquet sink's rows without the boundaries of its files."""
+    return scored_parquet(directory / "scored").combine_chunks()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "at"),
+    [
+        (ParquetSink, "write", 2),
+        (ParquetSink, "flush", 2),
+        (GrowingFile, "write", 2),
+        (GrowingFile, "flush", 4),
+        (FileSource, "read", 2),
+        (os, "fsync", 8),
+    ],
+)
+def test_a_disk_that_is_full_for_a_while(place, owner, name, at, monkeypatch, brief, tmp_path_factory):
+    whole = tmp_path_factory.mktemp("whole") / "run"
+    shutil.copytree(place, whole)
+    run(whole)
+    monkeypatch.setattr(owner, name, failing(getattr(owner, name), at))
+    status, _, said = run(place)
+    assert status == 0
+    assert said.count("No space left on device; ") <= 2  # one line, however many attempts
+    assert "trying again until it is back" in said
+    assert "going on after" in said
+    assert state_of(place / "state") == state_of(whole / "state")
+    assert rows_of(place) == rows_of(whole)
+    assert (place / "scored.ndjson").read_bytes() == (whole / "scored.ndjson").read_bytes()
+
+
+def test_the_checkpoints_are_away_for_a_while(place, monkeypatch, brief):
+    write = CheckpointStore.write
+    away = place / "away"
+    calls = 0
+
+    def vanish_then_write(self, *arguments, **named):
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            (place / "state").rename(away)
+            threading.Timer(0.1, lambda: away.rename(place / "state")).start()
+        return write(self, *arguments, **named)
+
+    monkeypatch.setattr(CheckpointStore, "write", vanish_then_write)
+    status, _, said = run(place)
+    assert status == 0, said
+    assert "the directory was removed or replaced; nothing was written; trying again until it is back" in said
+    assert len(lines_of(place / "scored.ndjson")) == len(scored_parquet(place / "scored")) == 1200
+    assert len(list((place / "state").glob("*.arrow"))) == 3
+
+
+def test_patience_ends(place, monkeypatch, brief):
+    monkeypatch.setattr(ParquetSink, "write", failing(ParquetSink.write, 1, times=10**9))
+    write_config(place, FILES, SINKS, more="[faults]\npatience_seconds = 0.05")
+    status, _, said = run(place)
+    assert status == 1
+    assert "sink parquet:scored can't be written: No space left on device; the last checkpoint stands\"" in said
+
+
+def test_a_request_to_stop_ends_the_waiting():
+    stop = StopRequest()
+    patience = Patience(None, stop)
+    threading.Timer(0.05, lambda: setattr(stop, "signal", signal.SIGTERM)).start()
+    begin = time.monotonic()
+    assert [patience.wait(UnavailableError("gone")) for _ in range(9)][-1] is False
+    assert time.monotonic() - begin < 2.0
+
+
+def test_waits_grow_and_begin_anew_after_progress(monkeypatch):
+    waits = []
+    monkeypatch.setattr(time, "sleep", lambda seconds: now.append(now[-1] + seconds))
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[-1])
+    patience = Patience(100.0, StopRequest())
+
+    def wait():
+        begin = now[-1]
+        patience.wait(UnavailableError("gone"))
+        waits.append(now[-1] - begin)
+
+    for _ in range(8):
+        wait()
+    assert all(0.5 * w <= seen <= w + 1e-9 for w, seen in zip([0.5, 1, 2, 4, 8, 15, 15, 15], waits, strict=True))
+    patience.went_well()
+    wait()
+    assert waits[-1] <= 0.5
+    for _ in range(8):
+        wait()
+    now.append(now[-1] + 60.0)
+    with pytest.raises(StreammixError, match="gone"):
+        wait()
+
+
+@pytest.mark.slow
+def test_following_files_killed_and_resumed(tmp_path):
+    """A run that follows is killed while files grow, and stopped by SIGTERM within two seconds."""
+    records = events(1000)
+    write_config(tmp_path, FILES + "\nfollow = true", SINKS, every=250)
+    path = tmp_path / "events" / "a.ndjson"
+    config = tmp_path / "pipeline.toml"
+    log = open(tmp_path / "log.txt", "ab")  # noqa: SIM115
+    with log:
+        for part in range(2):
+            process = subprocess.Popen([*PROGRAM, "run", config], stderr=log, stdout=log)
+            write_ndjson(path, records[500 * part : 500 * part + 250], mode="a")
+            wanted = 500 * part + (250 if part % 2 else 0)  # sometimes in the middle of the start
+            wait_for(lambda wanted=wanted: len(lines_of(tmp_path / "scored.ndjson")) >= wanted)
+            write_ndjson(path, records[500 * part + 250 : 500 * part + 500], mode="a")
+            process.kill()
+            assert process.wait() == -signal.SIGKILL
+        process = subprocess.Popen([*PROGRAM, "run", config], stderr=log, stdout=log)
+        wait_for(lambda: len(lines_of(tmp_path / "scored.ndjson")) == 1000)
+        begin = time.monotonic()
+        process.terminate()
+        assert process.wait() == 128 + signal.SIGTERM
+    assert time.monotonic() - begin < 2.0
+    whole = tmp_path / "whole"
+    write_ndjson(whole / "events" / "a.ndjson", records)
+    write_config(whole, FILES, SINKS, every=250)
+    run(whole)
+    assert (whole / "scored.ndjson").read_bytes() == (tmp_path / "scored.ndjson").read_bytes()
+    ours, theirs = state_of(tmp_path / "state"), state_of(whole / "state")
+    different = {name for name in theirs if ours[name] != theirs[name]}
+    assert different <= {"positions", "outputs"}  # where the file's inode is kept
+
+
+def wait_for(happened, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -1,0 +1,178 @@
+"""The HTTP server: who is let in, and what one client can make it hold."""
+
+import contextlib
+import logging
+import socket
+import time
+
+import httpx
+import pytest
+from web_tools import client, make_certificate
+
+from streammix.errors import ConfigError
+from streammix.pipeline import talk, web
+
+TOKEN = "a-token-of-24-characters"
+
+
+async def echo(request):
+    return web.Response(await web.body_of(request))
+
+
+async def fail(request):
+    raise ZeroDivisionError
+
+
+HANDLERS = {("POST", "/echo"): echo, ("GET", "/livez"): echo, ("GET", "/fail"): fail}
+
+
+@contextlib.contextmanager
+def serving(token=None, **listen):
+    listen = web.Listen("127.0.0.1:0", token=token, **listen)
+    with web.WebServer(web.application(HANDLERS, token), listen, "test") as server:
+        yield server.url
+
+
+def test_only_who_shows_the_token_is_let_in():
+    with serving(TOKEN) as url, client(url) as stranger:
+        assert stranger.get("/livez").status_code == 200
+        refused = stranger.post("/echo", content=b"x")
+        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+        assert refused.json() == {"error": "a bearer token is needed"}
+        for shown in ("Bearer", "Bearer x", f"bearer {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer \xe9"):
+            assert stranger.get("/nowhere", headers={"authorization": shown.encode("latin-1")}).status_code == 401
+        assert stranger.post("/echo", content=b"x", headers={"authorization": f"Bearer {TOKEN}"}).content == b"x"
+
+
+def test_tls(tmp_path):
+    certificate, key = make_certificate(tmp_path)
+    with serving(tls_certificate=certificate, tls_key=key) as url:
+        assert url.startswith("https://127.0.0.1:")
+        with client(url, certificate=certificate) as known:
+            assert known.post("/echo", content=b"x").content == b"x"
+        with client(url.replace("https", "http")) as plain, pytest.raises(httpx.TransportError):
+            plain.get("/livez")
+
+
+def test_errors_are_json():
+    with serving() as url, client(url) as asking:
+        for method, path, status in (("GET", "/nowhere", 404), ("GET", "/echo", 405), ("GET", "/fail", 500)):
+            answer = asking.request(method, path)
+            assert answer.status_code == status
+            assert list(answer.json()) == ["error"]
+        assert "ZeroDivision" not in answer.text
+
+
+def test_bodies_are_bounded(monkeypatch):
+    monkeypatch.setattr(web, "BODY_BYTES", 1000)
+    with serving() as url, client(url) as asking:
+        assert asking.post("/echo", content=b"x" * 1000).status_code == 200
+        assert asking.post("/echo", content=b"x" * 1001).status_code == 413
+        chunked = asking.post("/echo", content=iter([b"x" * 600, b"x" * 600]))
+        assert (chunked.status_code, chunked.headers["connection"]) == (413, "close")
+        assert asking.post("/echo", content=b"x", headers={"content-encoding": "gzip"}).status_code == 415
+
+
+def test_heads_are_bounded():
+    with serving() as url, client(url) as asking:
+        assert asking.get("/livez", headers={"x": "y" * (web.HEAD_BYTES // 2)}).status_code == 200
+        assert asking.get("/livez", headers={"x": "y" * 1_000_000}).status_code == 400
+
+
+def closed_after(connection):
+    """Return how many seconds it takes the other side to close a connection."""
+    begin = time.monotonic()
+    with contextlib.suppress(ConnectionError):
+        while connection.recv(1 << 16):
+            pass
+    return time.monotonic() - begin
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /livez HTTP/1.1\r\nhost: x\r\n",
+        b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc",
+        b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\nGET",
+    ],
+    ids=["nothing", "half a head", "half a body", "half a second head"],
+)
+def test_a_connection_that_stays_at_one_point_is_closed(sent, monkeypatch):
+    monkeypatch.setattr(web, "SECONDS_AT_ONE_POINT", 0.1)
+    with serving() as url, socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=10) as slow:
+        slow.sendall(sent)
+        assert closed_after(slow) < 5  # and not at the socket's own limit
+
+
+def trickle(connection):
+    for _ in range(500):
+        connection.sendall(b"x: y\r\n")
+        time.sleep(0.02)
+
+
+def test_bytes_that_trickle_in_do_not_keep_a_connection(monkeypatch):
+    monkeypatch.setattr(web, "SECONDS_AT_ONE_POINT", 0.1)
+    with serving() as url, socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=10) as slow:
+        slow.sendall(b"GET /livez HTTP/1.1\r\n")
+        with pytest.raises(ConnectionError):
+            trickle(slow)
+
+
+def test_there_are_only_so_many_connections(monkeypatch):
+    monkeypatch.setattr(web, "CONNECTIONS", 2)
+    with serving() as url, contextlib.ExitStack() as stack:
+        place = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
+        two = [stack.enter_context(socket.create_connection(place, timeout=10)) for _ in range(2)]
+        for one in two:
+            one.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert one.recv(1000).startswith(b"HTTP/1.1 200")
+        third = stack.enter_context(socket.create_connection(place, timeout=10))
+        assert closed_after(third) < 5
+
+
+@pytest.mark.parametrize("address", ["here", "127.0.0.1", "127.0.0.1:port", ":80", "127.0.0.1:65536"])
+def test_addresses_that_are_none(address):
+    with pytest.raises(ConfigError, match="listen: expected an address and a port"):
+        web.WebServer(web.application({}, None), web.Listen(address), "test")
+
+
+def test_an_address_that_is_taken():
+    with serving() as url, pytest.raises(ConfigError, match=r"can't listen at .*: Address already in use"):
+        web.WebServer(web.application({}, None), web.Listen(url.removeprefix("http://")), "test")
+
+
+def test_certificates_that_are_none(tmp_path):
+    certificate, key = make_certificate(tmp_path)
+    (tmp_path / "text").write_text("hello")
+    for tls_certificate, tls_key in ((certificate, tmp_path / "text"), (tmp_path / "none", key), (certificate, None)):
+        listen = web.Listen("127.0.0.1:0", tls_certificate, tls_key)
+        with pytest.raises(ConfigError, match="can't be used"):
+            web.WebServer(web.application({}, None), listen, "test")
+    with pytest.raises(ConfigError, match="tls_key needs a tls_certificate"):
+        web.WebServer(web.application({}, None), web.Listen("127.0.0.1:0", None, key), "test")
+
+
+def test_who_can_be_reached_from_elsewhere_is_warned(caplog):
+    with caplog.at_level(logging.WARNING, logger="streammix"):
+        with serving():
+            pass
+        assert not caplog.messages
+        with web.WebServer(web.application({}, None), web.Listen("0.0.0.0:0"), "test"):
+            pass
+    assert caplog.messages == ["test can be reached from other machines, without TLS and a token"]
+
+
+def test_tokens_come_from_files_and_the_environment(tmp_path, monkeypatch):
+    assert web.read_token(None) is None
+    monkeypatch.setenv("STREAMMIX_TOKEN", TOKEN)
+    assert web.read_token(None) == TOKEN
+    (tmp_path / "token").write_text("another-token\n")
+    assert web.read_token(tmp_path / "token") == "another-token"
+    assert talk.without_secrets("sent another-token") == "sent ***"
+    with pytest.raises(ConfigError, match="can't be read: No such file"):
+        web.read_token(tmp_path / "nowhere")
+    for text in ("", "two words", "é"):
+        (tmp_path / "token").write_text(text)
+        with pytest.raises(ConfigError, match="must hold one token"):
+            web.read_token(tmp_path / "token")
