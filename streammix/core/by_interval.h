@@ -8,10 +8,8 @@ static inline vi interval_of(vd s, double n, vd *within) {
     return (vi)shifted - (vi)all(SHIFTER);
 }
 
-/* the rows of a table that the lanes name, as one vector a column */
-static inline void columns_of(const double *table, vi row, long stride, vd *c) {
-    const double *r[W];
-    for (int j = 0; j < W; j++) r[j] = table + row[j] * stride;
+/* columns of the rows that r names, one a lane, as one vector a column */
+static inline __attribute__((always_inline)) void columns_of(const double *const *r, vd *c) {
 #if W == 8
     __m512d t[8], u[8];
     for (int j = 0; j < 8; j += 2) {
@@ -44,9 +42,22 @@ static inline void columns_of(const double *table, vi row, long stride, vd *c) {
 #endif
 }
 
-/* the polynomial of each lane's interval */
-static inline vd by_interval(const double *table, vi interval, long stride, vd x) {
-    vd c[COEFFICIENTS], x2 = x * x;
-    columns_of(table, interval, stride, c);
+static inline vd polynomial(const vd *c, vd x) {
+    vd x2 = x * x;
     return ((c[0] + x * c[1]) + x2 * (c[2] + x * c[3])) + x2 * x2 * ((c[4] + x * c[5]) + x2 * (c[6] + x * c[7]));
+}
+
+/* the polynomials of each lane's interval, of which a row of the table has two; `second` is NULL where it isn't wanted */
+static inline __attribute__((always_inline)) vd by_interval(const double *table, vi interval, vd x, vd *second) {
+    const double *r[W];
+    vd c[COEFFICIENTS];
+    for (int j = 0; j < W; j++) r[j] = table + interval[j] * (2 * COEFFICIENTS);
+    columns_of(r, c);
+    vd first = polynomial(c, x);
+    if (second) {
+        for (int j = 0; j < W; j++) r[j] += COEFFICIENTS;
+        columns_of(r, c);
+        *second = polynomial(c, x);
+    }
+    return first;
 }

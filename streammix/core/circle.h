@@ -69,10 +69,9 @@ static inline void vonmises_maximize(const double *stat, vd prior, vd kappa, dou
     vd square = spread * (2.0 - spread), inverse = 1.0 / square;
     AT(theta) = CONST_AT(stat) * cosine - CONST_AT(stat + kpad) * sine;
     AT(theta + kpad) = CONST_AT(stat + kpad) * cosine + CONST_AT(stat) * sine;
-    vd scaled = by_interval(vonmises_table[0], interval, 2 * COEFFICIENTS, within);
+    vd at_mean, scaled = by_interval(vonmises_table[0], interval, within, &at_mean);
     AT(theta + 2 * kpad) = vmin(length * (1.0 + square) * inverse * scaled, all(MOST_KAPPA));
-    AT(theta + 3 * kpad) = by_interval(vonmises_table[0] + COEFFICIENTS, interval, 2 * COEFFICIENTS, within) *
-                           (inverse * (2.0 - spread)) * (1.0 / (period * period));
+    AT(theta + 3 * kpad) = at_mean * (inverse * (2.0 - spread)) * (1.0 / (period * period));
 }
 
 /* ---- Student's t: a normal whose precision is scaled by a latent u, given x a gamma of shape (df + 1) / 2.
@@ -112,7 +111,7 @@ static inline void student_maximize(const double *stat, vd prior, vd kappa, doub
     if (!(held > 0.0)) {
         vd c = vmin(vmax(CONST_AT(stat + 4 * kpad), all(1e-7)), all(17.9));
         vi interval = interval_of(c / (c + 3.0) * (224.0 / 3), 64.0, &within);
-        df = 2.0 * by_interval(gamma_table[0], interval, 2 * COEFFICIENTS, within) / c;
+        df = 2.0 * by_interval(gamma_table[0], interval, within, 0) / c;
         df = vmin(vmax(df, all(LEAST_DF)), all(MOST_DF));
     }
     vd tail = 1.0 / (df + 1.0), inverse_df = 1.0 / df, inverse = 1.0 / square;
@@ -120,9 +119,8 @@ static inline void student_maximize(const double *stat, vd prior, vd kappa, doub
     AT(theta) = df;
     AT(theta + kpad) = square;
     AT(theta + 2 * kpad) = inverse * inverse_df;
-    AT(theta + 3 * kpad) =
-        by_interval(student_table[0], interval, 2 * COEFFICIENTS, within) * inverse * (0.5 / PI);
-    AT(theta + 4 * kpad) =
-        tail * by_interval(student_table[0] + COEFFICIENTS, interval, 2 * COEFFICIENTS, within) - vlog_plus(inverse_df);
+    vd second, first = by_interval(student_table[0], interval, within, &second);
+    AT(theta + 3 * kpad) = first * inverse * (0.5 / PI);
+    AT(theta + 4 * kpad) = tail * second - vlog_plus(inverse_df);
     AT(theta + 5 * kpad) = inverse_df;
 }

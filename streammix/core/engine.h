@@ -80,7 +80,7 @@ typedef struct {
     long stat_rows, theta_rows, prior_rows, acc_rows; /* per unit */
     long acc;              /* first row in an accumulator */
     long y;                /* first row in engine.y: an MVN's forward substitution; a row each von Mises (the record's
-                            * cos, sin) and Student (log(1 + z^2 / df)) */
+                            * cos, sin), Student (log(1 + z^2 / df)) and Gamma (the record's excess) */
 } block;
 
 typedef struct {

@@ -159,10 +159,11 @@ cdef class Engine:
             e.blocks[i].width = width
             if kind in ("vonmises", "student"):
                 e.blocks[i].constant = size
-                e.blocks[i].y = y
-                y += units
             else:
                 e.blocks[i].size = 2 if kind == "beta" else size
+            if kind in ("vonmises", "student", "gamma"):
+                e.blocks[i].y = y
+                y += units
             e.blocks[i].fixed = fixed
             e.blocks[i].column = self.bind_ints(np.array(columns, dtype=np.intc))
             e.blocks[i].mass = self.bind_ints(np.array(masses, dtype=np.intc))

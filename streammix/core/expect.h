@@ -40,7 +40,7 @@ static inline __attribute__((always_inline)) void normals_density(const block *b
     a->sum -= 0.5 * squares;
 }
 
-#define FEW 16 /* units and blocks of so many keep a product small */
+#define PRODUCTS 16 /* a product of so many factors in so many blocks stays small */
 
 static inline __attribute__((always_inline)) void other_density(const engine *e, const block *b, int k, const double *row,
                                                                 density *a, vd *dead) {
@@ -113,12 +113,15 @@ static inline __attribute__((always_inline)) void other_density(const engine *e,
     }
     case GAMMA:
         for (int u = 0; u < b->units; u++) {
-            double x = row[b->column[2 * u]];
             const double *t = b->theta + u * 4 * kpad + k;
-            if (x < INFINITY)
-                a->sum += gamma_exponent(all(x), all(row[b->column[2 * u + 1]]), CONST_AT(b->stat + u * 2 * kpad + k),
-                                         CONST_AT(t), CONST_AT(t + kpad), CONST_AT(t + 2 * kpad), CONST_AT(t + 3 * kpad));
-            else outside(x, dead);
+            double x = row[b->column[2 * u]], log_x = row[b->column[2 * u + 1]], *apart = e->y + (b->y + u) * kpad + k;
+            if (x < INFINITY) {
+                AT(apart) = gamma_excess(all(x), all(log_x), CONST_AT(b->stat + u * 2 * kpad + k), CONST_AT(t + kpad),
+                                         CONST_AT(t + 2 * kpad));
+                gamma_density(a, CONST_AT(apart), t, kpad);
+            } else
+                outside(x, dead);
+            if ((u & 63) == 63) renormalise(a);
         }
         break;
     case DIRICHLET:
@@ -207,7 +210,7 @@ static inline __attribute__((always_inline)) void other_density(const engine *e,
         }
         break;
     }
-    if (b->units > FEW) renormalise(a);
+    if (b->units > PRODUCTS) renormalise(a);
 }
 
 /* whether every cell is there and inside its support: zero times anything else is not zero */
@@ -293,7 +296,7 @@ static inline void prepare(engine *e, const double *row) {
 /* `a` and `dead` where a block serves a component, what they were before it where it doesn't */
 static inline void only_lanes(const engine *e, int i, int k, density before, vd dead_before, density *a, vd *dead) {
     const block *b = e->blocks + i;
-    if (i % FEW == FEW - 1) renormalise(a);
+    if (i % PRODUCTS == PRODUCTS - 1) renormalise(a);
     if (!b->lanes) return;
     const vi mask = *(const vi *)(b->lanes + k);
     a->sum = select_(mask, a->sum + e->common[i], before.sum);
@@ -411,7 +414,7 @@ static inline vd highest(const engine *e) {
 /* The components' shares of a record, up to a factor, into e->share: their masses times exp of their log densities less
  * `top`, where that is not NULL. Returns the sum. */
 static inline __attribute__((always_inline)) vd weigh(engine *e, const vd *top, const int kpad) {
-    vd parts[LANES / W], prior = all(e->weight_prior);
+    vd parts[LANES / W] = {all(0.0)}, prior = all(e->weight_prior);
     for (int g = 0; g < kpad; g += LANES)
         for (int h = 0; h < LANES / W; h++) {
             const int k = g + h * W;

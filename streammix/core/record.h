@@ -106,7 +106,8 @@ static __attribute__((noinline)) void other_learn(const engine *e, const block *
         break;
     case GAMMA:
         UNITS {
-            if (v.is_there) gamma_step(all(v.x[0]), all(v.x[1]), v.rho, v.stat, v.theta, kpad);
+            const double *apart = e->y + (b->y + u) * kpad + k;
+            if (v.is_there) gamma_step(all(v.x[0]), all(v.x[1]), CONST_AT(apart), v.rho, v.stat, v.theta, kpad);
             gamma_maximize(v.stat, v.prior, v.kappa, v.theta, kpad);
         }
         break;

@@ -175,10 +175,12 @@ static void constants(const engine *e, tile *t) {
                     v = 0.5 * vlog(CONST_AT(theta + kpad + k)) - HALF_LOG_2PI;
                 if (b->kind == INVERSE_GAUSSIAN) v = 0.5 * vlog(CONST_AT(theta + k)) - HALF_LOG_2PI;
                 if (b->kind == EXPONENTIAL || b->kind == UNIFORM) v = vlog(CONST_AT(theta + k));
-                if (b->kind == VONMISES || b->kind == STUDENT) v = 0.5 * vlog(CONST_AT(theta + 3 * kpad + k));
+                if (b->kind == GAMMA || b->kind == VONMISES || b->kind == STUDENT)
+                    v = 0.5 * vlog(CONST_AT(theta + 3 * kpad + k));
                 if (b->kind == INFLATED) {
                     v = vlog(CONST_AT(inflated_theta(b, theta, KEPT, kpad) + k));
                     if (b->inner == EXPONENTIAL) v += vlog(CONST_AT(theta + k));
+                    if (b->inner == GAMMA) v += 0.5 * vlog(CONST_AT(theta + 3 * kpad + k));
                     if (b->inner == NORMAL || b->inner == LOGNORMAL)
                         v += 0.5 * vlog(CONST_AT(theta + kpad + k)) - HALF_LOG_2PI;
                     AT(c + kpad + k) = vlog(vmax(CONST_AT(inflated_theta(b, theta, AT_ZERO, kpad) + k), all(SMALLEST)));
