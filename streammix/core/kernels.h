@@ -11,6 +11,8 @@
 #include "circle.h"
 #include "inflated.h"
 #include "missing.h"
+#include "common.h"
+#include "density.h"
 #include "expect.h"
 #include "record.h"
 #include "tile.h"
