@@ -73,7 +73,8 @@ static inline __attribute__((always_inline)) void other_density(const engine *e,
         for (int u = 0; u < b->units; u++) {
             double x = row[b->column[u]];
             const double *t = b->theta + u * 2 * kpad + k;
-            if (x < INFINITY) a->sum += poisson_exponent(all(x), CONST_AT(t), CONST_AT(t + kpad));
+            if (x < MANY_COUNTS) a->sum += poisson_few(all(x), CONST_AT(t), CONST_AT(t + kpad));
+            else if (x < INFINITY) a->sum += poisson_exponent(all(x), CONST_AT(t), CONST_AT(t + kpad));
             else outside(x, dead);
         }
         break;
@@ -229,10 +230,9 @@ static __attribute__((noinline)) vd other_densities(const engine *e, int k, cons
     density a = *result;
     for (int i = 0; i < n_blocks; i++) {
         const block *b = e->blocks + i;
-        density before;
-        vd dead_before;
+        const density before = a;
+        const vd dead_before = dead;
         if (is_normal(b)) continue;
-        if (b->lanes) before = a, dead_before = dead;
         other_density(e, b, k, row, &a, &dead);
         if (i % PRODUCTS == PRODUCTS - 1) renormalise(&a);
         if (b->lanes) only_lanes(e, i, k, before, dead_before, &a, &dead);
@@ -255,10 +255,9 @@ static inline __attribute__((always_inline)) vd blocks_density(const engine *e, 
     a.sum = all(common);
     for (int i = 0; i < n_blocks && others < n_blocks; i++) {
         const block *b = e->blocks + i;
-        density before;
-        vd dead_before;
+        const density before = a;
+        const vd dead_before = dead;
         if (!is_normal(b)) continue;
-        if (b->lanes) before = a, dead_before = dead;
         normals_density(b, k, kpad, e->whole, row, &a, &dead);
         if (i % PRODUCTS == PRODUCTS - 1) renormalise(&a);
         if (b->lanes) only_lanes(e, i, k, before, dead_before, &a, &dead);
