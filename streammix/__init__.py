@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from streammix import batch
     from streammix.adapters import AsDetector, AsFeatures
+    from streammix.auto.automixture import AutoMixture
     from streammix.errors import CheckpointError, ConfigError, RecordError, StreammixError
     from streammix.families import (
         Bernoulli,
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AsDetector",
     "AsFeatures",
+    "AutoMixture",
     "Bernoulli",
     "Beta",
     "Binomial",
@@ -77,6 +79,7 @@ __all__ = [
 # Where each name lives; it is imported when it is first asked for, so that the command line starts at once.
 _HOMES = {
     "streammix.adapters": ("AsDetector", "AsFeatures"),
+    "streammix.auto.automixture": ("AutoMixture",),
     "streammix.batch": ("batch",),
     "streammix.errors": ("CheckpointError", "ConfigError", "RecordError", "StreammixError"),
     "streammix.families": (

@@ -12,7 +12,7 @@ from streammix.errors import ConfigError, RecordError
 from streammix.learner import IMPOSSIBLE, LARGEST_WEIGHT
 from streammix.mixture import Mixture
 
-__all__ = ["Trace", "fit"]
+__all__ = ["Trace", "check_iterations", "fit", "settle_fit"]
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,10 @@ def fit(
     Dempster, A. P., Laird, N. M. and Rubin, D. B. (1977). Maximum likelihood from incomplete data via the EM
     algorithm. Journal of the Royal Statistical Society B 39(1), 1-38.
     """
-    if isinstance(max_iter, bool) or not isinstance(max_iter, int) or max_iter < 1:
-        raise ConfigError(f"max_iter must be a whole number, 1 or more, not {max_iter!r}")
+    check_iterations(max_iter, tol)
     records = X if isinstance(X, list) else model._frame(X)
     if isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1:
         raise ConfigError(f"n_threads must be a whole number, 1 or more, not {n_threads!r}")
-    if not isinstance(tol, (int, float)) or not tol >= 0:
-        raise ConfigError(f"tol must be a number, 0 or more, not {tol!r}")
     if not len(records):
         raise RecordError("there are no records to fit")
     weights = None if w is None else np.ascontiguousarray(w, dtype=np.float64)
@@ -102,6 +99,28 @@ def fit(
     except RecordError:
         model._adopt(before)
         raise
+
+
+def check_iterations(max_iter: Any, tol: Any) -> None:
+    """Refuse numbers of iterations and tolerances that are none."""
+    if isinstance(max_iter, bool) or not isinstance(max_iter, int) or max_iter < 1:
+        raise ConfigError(f"max_iter must be a whole number, 1 or more, not {max_iter!r}")
+    if not isinstance(tol, (int, float)) or not tol >= 0:
+        raise ConfigError(f"tol must be a number, 0 or more, not {tol!r}")
+
+
+def settle_fit(model: Mixture, n: int) -> None:
+    """Let the stream go on from where EM's last M-step put a model; n records count as its start."""
+    running = model._learner.running
+    assert running is not None
+    em.reanchor(running.schema.layout(), running.state)
+    if running.waiting is not None:
+        running.waiting.n = 0
+    if running.average is not None:
+        running.average = running.state.copy()
+    running.rebind()
+    running.n_seen = n
+    model._sync()
 
 
 def _fit(
@@ -141,12 +160,5 @@ def _fit(
             converged = True
             break
         em.iterate(engine, state, acc, totals)
-    em.reanchor(running.schema.layout(), state)
-    if running.waiting is not None:
-        running.waiting.n = 0
-    if running.average is not None:
-        running.average = state.copy()
-    running.rebind()
-    running.n_seen = len(kept)
-    model._sync()
+    settle_fit(model, len(kept))
     return Trace(history, counts, converged)

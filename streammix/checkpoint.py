@@ -4,8 +4,9 @@ The row can be queried as it is: `written_at`, `n_seen`, `weights` (the mixing w
 count, and for each field its statistics by name; see `streammix.packing`), `average` (the same of the running average,
 where the model keeps one), `levels`, `positions`, `outputs` (JSON). The rest makes a resume exact: `clocks`, `starts`
 and `prior_weight`, `pending` (the columns of a mini-batch that isn't full yet), `buffer` (the warm-up's records as
-JSON), `new_fields` (JSON: fields left out, values of fields that may join), `random_state`. All checkpoints have the
-same columns, so a directory of them is one table.
+JSON), `new_fields` (JSON: fields left out, values of fields that may join), `random_state`, `supervision` (of a
+supervised model; see `streammix.supervised`). All checkpoints have the same columns, so a directory of them is one
+table.
 
 The schema's metadata has the format's version, the library's, the model's declaration and its fields as JSON, and a
 SHA-256 digest of the whole file, taken with the digest's own digits as zeros. The file format is used, never the
@@ -29,10 +30,11 @@ import streammix
 from streammix.errors import CheckpointError
 from streammix.packing import STATE_FIELDS, BlockLabel, pack_state, unpack_state
 from streammix.state import Snapshot
+from streammix.supervised import SUPERVISION, pack_supervision, unpack_supervision
 
 __all__ = ["FORMAT", "MAGIC", "SCHEMA", "NewerFormatError", "Unpacked", "from_bytes", "table_from_bytes", "to_bytes"]
 
-FORMAT = 1
+FORMAT = 2
 MAGIC = b"ARROW1"
 SCHEMA = pa.schema(
     [
@@ -48,11 +50,13 @@ SCHEMA = pa.schema(
         pa.field("buffer_weights", pa.list_(pa.float64())),
         pa.field("new_fields", pa.string()),
         pa.field("random_state", pa.string()),
+        pa.field("supervision", SUPERVISION),  # since format 2
         pa.field("positions", pa.string()),
         pa.field("outputs", pa.string()),
     ]
 )
 
+_FIRST_SCHEMA = SCHEMA.remove(SCHEMA.get_field_index("supervision"))
 _FORMAT_KEY, _DIGEST_KEY = b"streammix.format", b"streammix.sha256"
 _ZEROS = "0" * 64
 _HALVES = re.compile("[\ud800-\udfff]")
@@ -122,6 +126,7 @@ def to_bytes(
     arrays["average"] = pa.StructArray.from_arrays(
         average, fields=STATE_FIELDS, mask=pa.array([snapshot.average is None])
     )
+    arrays["supervision"] = pack_supervision(snapshot.supervision)
     batch = pa.record_batch([arrays[name] for name in SCHEMA.names], schema=SCHEMA)
     about = {
         _FORMAT_KEY: str(FORMAT),
@@ -191,7 +196,7 @@ def _checked(data: bytes) -> tuple[dict[bytes, bytes], pa.RecordBatch]:
                 f"it has format {version}, written by streammix {metadata[b'streammix.version'].decode()}; "
                 f"this version reads formats up to {FORMAT}"
             )
-        batch = _read_row(data, schema)
+        batch = _read_row(data, schema, SCHEMA if version > 1 else _FIRST_SCHEMA)
     except NewerFormatError:
         raise
     except Exception as error:
@@ -203,9 +208,9 @@ def _digest(data: bytes, own: bytes) -> bytes:
     return hashlib.sha256(data.replace(own, _ZEROS.encode())).hexdigest().encode()
 
 
-def _read_row(data: bytes, schema: pa.Schema) -> pa.RecordBatch:
+def _read_row(data: bytes, schema: pa.Schema, expected: pa.Schema) -> pa.RecordBatch:
     """The only row. Its buffers are parts of `data`; compressed ones would take any amount of memory."""
-    if not schema.equals(SCHEMA):
+    if not schema.equals(expected):
         raise ValueError("its columns are not a checkpoint's")
     messages = list(_messages(data))
     if [message.type for message in messages] != ["schema", "record batch"]:
@@ -216,7 +221,10 @@ def _read_row(data: bytes, schema: pa.Schema) -> pa.RecordBatch:
     batch.validate(full=True)
     if batch.num_rows != 1:
         raise ValueError(f"it holds {batch.num_rows} rows")
-    return batch
+    if expected is SCHEMA:
+        return batch
+    columns = {name: batch.column(name) for name in expected.names} | {"supervision": pack_supervision(None)}
+    return pa.record_batch([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
 def _messages(data: bytes) -> Iterator[pa.ipc.Message]:
@@ -282,13 +290,16 @@ def _unpack(metadata: Mapping[bytes, bytes], batch: pa.RecordBatch) -> Unpacked:
         buffer=buffer,
         buffer_weights=buffer_weights,
         new_fields=_document(batch, "new_fields"),
+        supervision=unpack_supervision(batch.column("supervision")),
     )
     written_at: datetime = batch.column("written_at")[0].as_py().replace(tzinfo=UTC)
     return Unpacked(snapshot, _document(batch, "positions"), _document(batch, "outputs"), written_at)
 
 
 def _sizes(declaration: Mapping[str, Any], *states: Any) -> list[int]:
-    return [declaration["n_components"], *(state.n_components for state in states if state is not None)]
+    declared = declaration["n_components"]
+    known = [declared] if isinstance(declared, int) else []  # of a range, any
+    return [*known, *(state.n_components for state in states if state is not None)]
 
 
 def _numbers(batch: pa.RecordBatch, name: str) -> Any:

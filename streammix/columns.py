@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streammix.core.reader import UNSEEN, explain_composition, fits_composition, transformed_column
 from streammix.core.table import ARROW_KINDS, Table
 from streammix.core.times import ticks_as_angles, time_of
-from streammix.core.values import LONGEST_TEXT, level_key, short
+from streammix.core.values import LARGEST, LONGEST_TEXT, level_key, of_magnitude, short
 from streammix.errors import RecordError
 from streammix.families import Fixed
 from streammix.frames import Arrays, Frame, check_names
@@ -23,8 +23,6 @@ __all__ = ["LARGEST", "Encoded", "Encoder", "Unknown"]
 FloatArray = NDArray[np.float64]
 Rule = tuple[str, str, float, float, dict[Any, int] | None, int, int]  # see core/reader.pyx
 Unknown = tuple[int, int, Any]  # row, column, the key of a level that the model doesn't know
-
-LARGEST = 1e70  # numbers beyond it are refused, but for a LogNormal: products of two variances must stay finite
 
 
 def is_other_number(kind: pa.DataType) -> bool:
@@ -96,7 +94,8 @@ def log_densities(
         bad = ~(np.abs(values[:, j]) <= LARGEST) & ~np.isnan(values[:, j])
         if bad.any():
             row = int(np.argmax(bad))
-            text = f"field {name!r}: expected a finite number, got {values[row, j]}"
+            expected = of_magnitude("a finite number", values[row, j], LARGEST)
+            text = f"field {name!r}: expected {expected}, got {short(values[row, j].item())}"
             raise RecordError(text, field=name, row=row)
     gaps = np.isnan(values)
     seen = ~gaps.any(axis=1)

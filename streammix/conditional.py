@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from streammix import frames
 from streammix.columns import decoded, doubles
-from streammix.core.values import is_missing, level_key, level_of
+from streammix.core.values import is_missing, level_key, level_of, plain_of
 from streammix.errors import ConfigError
 from streammix.families import Bernoulli, Categorical, Dirichlet, Family, Fixed, Multinomial, VonMises
 from streammix.families.levels import Probabilities
@@ -80,7 +80,7 @@ def checked_fields(schema: Schema, fields: str | Iterable[str]) -> list[str]:
 
 def gaps_of(schema: Schema, x: Mapping[str, Any]) -> list[str]:
     """Return the fields that a record lacks."""
-    return [name for name in schema.names if name not in x or _is_gap(schema, name, x[name])]
+    return [name for name in schema.names if name not in x or _is_gap(schema, name, plain_of(x[name]))]
 
 
 def predict_record(running: Running, x: Mapping[str, Any], fields: Sequence[str], r: FloatArray) -> dict[str, Any]:
@@ -151,6 +151,7 @@ def _is_gap(schema: Schema, name: str, value: Any) -> bool:
 
 
 def _number(value: Any) -> float:
+    value = plain_of(value)
     try:
         return float("nan") if value is None or is_missing(value) else float(value)
     except (TypeError, ValueError):  # a level: nothing is read off it

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from streammix.core.values import is_missing, short
 from streammix.errors import RecordError
 
 __all__ = [
@@ -93,19 +94,28 @@ def to_frame(
         If it is not a frame, or its columns are not named by strings.
     """
     if isinstance(X, pa.Table):
-        return X
+        return _without_runs(X)
     if isinstance(X, pa.RecordBatch):
-        return pa.Table.from_batches([X])
+        return _without_runs(pa.Table.from_batches([X]))
     if isinstance(X, np.ndarray):
         return _from_array(X, names if is_declared else None)
     if _is_pandas(X):
         return _from_pandas(X, names, ignored)
     if hasattr(X, "__arrow_c_stream__"):
         try:
-            return pa.table(X)
+            return _without_runs(pa.table(X))
         except (TypeError, pa.ArrowException):
             pass
     raise RecordError(f"expected a frame (pandas, polars, Arrow, NumPy), got {type(X).__name__}")
+
+
+def _without_runs(table: pa.Table) -> pa.Table:
+    """The table with its run-end encoded columns written out."""
+    for i, field in enumerate(table.schema):
+        if pa.types.is_run_end_encoded(field.type):
+            chunks = [pc.run_end_decode(chunk) for chunk in table.column(i).chunks]
+            table = table.set_column(i, field.name, pa.chunked_array(chunks, field.type.value_type))
+    return table
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -248,6 +258,17 @@ def _filled_series(frame: Any, name: str, mask: NDArray[np.bool_], values: list[
     return result
 
 
+def _why_no_column(column: Any) -> str:
+    """Say what a column of Python's values holds that Arrow can't."""
+    values = [value for value in column if not is_missing(value) and not (isinstance(value, float) and value != value)]
+    first, *others = values or [None]
+    large = next((value for value in values if isinstance(value, int) and abs(value) >= 2**64), None)
+    if large is not None:
+        return f"expected whole numbers below 2**64 in a column, got {short(large)}"
+    other = next((value for value in others if type(value) is not type(first)), first)
+    return f"expected a column of values of one type, got {short(other)} beside {short(first)}"
+
+
 def _is_pandas(X: Any) -> bool:
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(X, pandas.DataFrame)
@@ -297,5 +318,5 @@ def _from_pandas(X: Any, wanted: Sequence[str] | None, ignored: Collection[str])
         try:
             made[name] = pa.array(X.iloc[:, i], from_pandas=True)
         except (pa.ArrowException, OverflowError):
-            raise RecordError(f"field {name!r}: a column of values of different types", field=name) from None
+            raise RecordError(f"field {name!r}: {_why_no_column(X.iloc[:, i])}", field=name) from None
     return pa.table(made) if made else pa.table({"": pa.nulls(len(X))}).select([])

@@ -19,7 +19,7 @@ from streammix.frames import Frame, check_names, first_seen
 from streammix.inference import TIMES, Inferred, infer, tell
 from streammix.newcomers import MOST_FIELDS, Newcomers
 from streammix.packing import check_layout
-from streammix.plain import kind_of, plain_value
+from streammix.plain import kind_of, number, plain_value, present
 from streammix.running import Running
 from streammix.schema import LARGEST_JOINT, Names, Schema
 from streammix.state import Snapshot
@@ -164,7 +164,7 @@ class Learner:
         """Learn the rows of a frame. A refusal leaves what came before it learnt."""
         taken = 0
         while self.running is None and taken < frame.num_rows:
-            for record in self.first(frame, self._missing_records(), taken):
+            for record in self.first(frame, self.missing_records(), taken):
                 try:
                     self._wait(record, 1.0 if weights is None else float(weights[taken]))
                 except RecordError as error:
@@ -205,7 +205,7 @@ class Learner:
         at = 0
         while self.running is None and at < n:
             is_frame = not isinstance(records, list | Structs)
-            some: Any = self.first(records, self._missing_records(), at) if is_frame else records
+            some: Any = self.first(records, self.missing_records(), at) if is_frame else records
             for i in range(0 if is_frame else at, len(some)):
                 try:
                     self._wait(some[i], 1.0)
@@ -276,7 +276,6 @@ class Learner:
 
     def start(self, records: Sequence[Mapping[str, Any]], weights: Sequence[float]) -> Running:
         """Make the first state from records; they then count as its start."""
-        k = self.declaration.n_components
         chosen = self.chosen
         if chosen is None:
             inferred = self._infer(records)
@@ -287,13 +286,17 @@ class Learner:
         schema, rows = self._read_first(chosen, records)
         given = np.array(weights, dtype=np.float64)
         columns = [np.ascontiguousarray(rows[:, j]) for j in range(rows.shape[1])]
-        state = warm_state(schema, columns, None if (given == 1.0).all() else given, k, self.rng)
         self.chosen, self.schema = chosen, schema
-        self.running = Running(self.declaration, schema, state)
+        self.running = self._begin(schema, columns, None if (given == 1.0).all() else given)
         self.running.n_seen = len(records)
         self.buffer, self.buffer_weights = [], []
         self._look_out()
         return self.running
+
+    def _begin(self, schema: Schema, columns: Sequence[FloatArray], weights: FloatArray | None) -> Running:
+        """What runs on from the rows of the warm-up, as columns."""
+        state = warm_state(schema, columns, weights, self.declaration.n_components, self.rng)
+        return Running(self.declaration, schema, state)
 
     def _infer(self, records: Sequence[Mapping[str, Any]]) -> Inferred:
         """What becomes of the fields that nobody declared."""
@@ -341,17 +344,22 @@ class Learner:
         for name, keys in snapshot.levels.items():
             self.schema.set_levels(name, keys)
         check_layout(snapshot, self.schema.layout())
-        mean = snapshot.average.copy() if snapshot.average is not None else None
-        self.running = Running(self.declaration, self.schema, snapshot.state.copy(), mean)
+        self.running = self._resume(self.schema, snapshot)
         self.running.n_seen = snapshot.n_seen
         if self.running.waiting is not None:
             self.running.waiting.add(snapshot.pending, snapshot.pending_weights)
         self._look_out()
 
+    def _resume(self, schema: Schema, snapshot: Snapshot) -> Running:
+        """What runs on from a snapshot."""
+        assert snapshot.state is not None
+        mean = snapshot.average.copy() if snapshot.average is not None else None
+        return Running(self.declaration, schema, snapshot.state.copy(), mean)
+
     def plain(self, record: dict[Any, Any]) -> dict[str, Any]:
         """Return a record as it waits: plain values of the fields in use, checked."""
         if not self.declaration.infers:
-            return _present(self._plain_declared(record))
+            return present(self._plain_declared(record))
         if not record:
             raise RecordError("the record is empty")
         for name in record:
@@ -365,10 +373,10 @@ class Learner:
         }
         if self._declared is not None and not declared.isdisjoint(record):
             kept |= self._plain_declared({name: record[name] for name in record if name in declared})
-        present = _present(kept)
-        if all(isinstance(value, str) and is_time(value) for value in present.values()):
+        there = present(kept)
+        if all(isinstance(value, str) and is_time(value) for value in there.values()):
             raise RecordError(f"the record {short(record)} has no value to learn, and its fields aren't known yet")
-        return present
+        return there
 
     def _plain_declared(self, record: dict[Any, Any]) -> dict[str, Any]:
         """The values of declared fields as they wait."""
@@ -386,7 +394,7 @@ class Learner:
                 angle = float(row[schema.column_of(name)])
                 kept[name] = None if math.isnan(angle) else angle
             elif kind is not None:
-                kept[name] = _number(plain_value(name, value, math.inf))
+                kept[name] = number(plain_value(name, value, math.inf))
         return kept
 
     def _wait(self, record: Any, weight: float) -> None:
@@ -396,10 +404,10 @@ class Learner:
         self._note_types(given)
         self.buffer.append(kept)
         self.buffer_weights.append(weight)
-        if self._missing_records() == 0:
+        if self.missing_records() == 0:
             self.start(self.buffer, self.buffer_weights)
 
-    def _missing_records(self) -> int:
+    def missing_records(self) -> int:
         """How many records the warm-up still takes; as far as can be told before the first look at them."""
         if self._needed is None and len(self.buffer) >= FIRST_LOOK:
             records = self.buffer[:FIRST_LOOK]
@@ -432,15 +440,6 @@ class Learner:
                 )
         self._types |= kinds
         self.newcomers.left_out |= {name: TIMES for name, kind in kinds.items() if kind == "time"}
-
-
-def _present(record: dict[str, Any]) -> dict[str, Any]:
-    """The record without what is missing, in one order, however it was written."""
-    return {name: record[name] for name in sorted(record) if record[name] is not None}
-
-
-def _number(value: Any) -> Any:
-    return float(value) if isinstance(value, bool) else value
 
 
 def check_weight(weight: float) -> None:

@@ -123,14 +123,14 @@ class Mixture(Records, base.Clusterer):
         self._sync()
 
     def __repr__(self) -> str:
-        fresh = Mixture.__init__.__defaults__ or ()
+        fresh = type(self).__init__.__defaults__ or ()
         given = zip((self._get_params() | self._learner.inferred()[1]).items(), fresh, strict=True)
         shown = [
             f"{name}={value!r}"
             for (name, value), default in given
             if not _same(value, default) and value != PowerDecay(0.6)
         ]
-        return f"Mixture({', '.join(shown)})"
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _revive, (type(self), self._get_params(), self._snapshot())
@@ -138,8 +138,8 @@ class Mixture(Records, base.Clusterer):
     @property
     def weights(self) -> FloatArray:
         """The mixing weights, (K,); equal while warming up."""
-        running = self._learner.running
-        return np.full(self.n_components, 1 / self.n_components) if running is None else running.published.weights
+        running, k = self._learner.running, self._learner.declaration.n_components
+        return np.full(k, 1 / k) if running is None else running.published.weights
 
     @property
     def n_seen(self) -> int:
@@ -156,10 +156,10 @@ class Mixture(Records, base.Clusterer):
         """For each component, each field's family with its current parameters; empty while warming up."""
         running = self._learner.running
         if running is None:
-            return [{} for _ in range(self.n_components)]
+            return [{} for _ in self.weights]
         schema = running.schema
         found = families_of(schema, running.published, running.published_state, schema.fields)
-        return [{field_name(names): own[k] for names, own in found.items()} for k in range(self.n_components)]
+        return [{field_name(names): own[k] for names, own in found.items()} for k in range(len(self.weights))]
 
     @property
     def centers(self) -> dict[int, dict[str, Any]]:
@@ -408,7 +408,7 @@ class Mixture(Records, base.Clusterer):
     def _responsibilities(self, X: Any) -> FloatArray:
         frame, running = self._frame(X), self._learner.running
         if running is None:
-            return np.full((frame.num_rows, self.n_components), 1 / self.n_components)
+            return np.tile(self.weights, (frame.num_rows, 1))
         return running.evaluate(running.schema.encode(frame).table)[0]
 
     def _log_densities(self, X: Any) -> FloatArray:
@@ -417,13 +417,16 @@ class Mixture(Records, base.Clusterer):
             return np.zeros(frame.num_rows)
         return running.log_densities(running.schema.encode(frame).table)
 
+    def _new_learner(self) -> Learner:
+        return Learner(self._learner.declaration, np.random.default_rng())
+
     def _snapshot(self) -> Snapshot:
         """Everything that the model is."""
         return self._learner.snapshot(self._n_seen, self.seed)
 
     def _adopt(self, snapshot: Snapshot) -> None:
         """Become what a snapshot of a model of the same declaration was."""
-        learner = Learner(self._learner.declaration, np.random.default_rng())
+        learner = self._new_learner()
         learner.restore(snapshot)
         self._learner = learner
         self._sync()

@@ -17,7 +17,7 @@ from streammix.core.engine import INFLATING, aligned, rows_of, width_of
 from streammix.errors import CheckpointError
 from streammix.state import Snapshot, State, padded
 
-__all__ = ["STATE_FIELDS", "BlockLabel", "check_layout", "pack_state", "unpack_state"]
+__all__ = ["STATE_FIELDS", "BlockLabel", "check_layout", "check_rows", "pack_state", "unpack_state"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -135,7 +135,9 @@ def check_layout(snapshot: Snapshot, layout: Layout) -> None:
     CheckpointError
         If an array is larger or smaller than the layout says, or a row that waits holds a value that can't be.
     """
-    for state in (snapshot.state, snapshot.average):
+    supervision = snapshot.supervision
+    members = [] if supervision is None else list(supervision.states.values())
+    for state in (snapshot.state, snapshot.average, *members):
         if state is None:
             continue
         if not len(layout) == len(state.statistics) == len(state.priors) == len(state.mass_units):
@@ -156,10 +158,17 @@ def check_layout(snapshot: Snapshot, layout: Layout) -> None:
                 )
     if len(snapshot.pending) >= snapshot.declaration["batch_size"] > 1:
         raise CheckpointError(f"{len(snapshot.pending)} rows wait in the checkpoint for a mini-batch that has fewer")
-    _check_pending(snapshot.pending, layout)
+    check_rows(snapshot.pending, layout)
 
 
-def _check_pending(pending: FloatArray, layout: Layout) -> None:
+def check_rows(pending: FloatArray, layout: Layout) -> None:
+    """Refuse rows (n, columns) that the core can't read: it looks some values up in tables.
+
+    Raises
+    ------
+    CheckpointError
+        If there is one.
+    """
     if not len(pending):
         return
     n_columns = max((max(columns) + 1 for _, columns, *_ in layout), default=0)

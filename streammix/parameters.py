@@ -55,7 +55,7 @@ def families_of(schema: Schema, engine: Engine, state: State, wanted: Collection
     found: dict[Names, list[Any]] = {names: [None] * engine.n_components for names in wanted}
     for i, block in enumerate(schema.blocks):
         for unit, names in enumerate(block.names):
-            for k, family in enumerate(block.families[unit] if names in found else ()):
+            for k, family in enumerate(block.families[unit][: engine.n_components] if names in found else ()):
                 if family is not None and not isinstance(family, Fixed):
                     statistics, theta = state.statistics[i][unit, :, k], engine.theta[i][unit, :, k]
                     values = parameters_of(block.kind, schema.size(block), statistics, theta)

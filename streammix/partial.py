@@ -36,12 +36,24 @@ from streammix.running import Running
 from streammix.schema import OTHER
 from streammix.state import State
 
-__all__ = ["Level", "Partial", "Refused", "accumulator", "admit", "expect", "fingerprint", "merge", "settle", "step"]
+__all__ = [
+    "Level",
+    "Partial",
+    "Refused",
+    "accumulator",
+    "admit",
+    "expect",
+    "expect_scored",
+    "fingerprint",
+    "merge",
+    "settle",
+    "step",
+]
 
 FloatArray = NDArray[np.float64]
 Unit = tuple[int, int]  # a block, and which of its units
 
-KEPT = 1_000  # refused records of one call that are kept; more are counted
+KEPT = 10_000  # refused records of one call that are kept; more are counted
 LONGEST_RECORD = 4_096  # characters of a refused record that are kept
 
 
@@ -150,6 +162,19 @@ def expect(model: Mixture, X: Any, place: int = 0, first_row: int = 0, closed: b
     StreammixError
         If the model is still warming up.
     """
+    return _expect(model, X, place, first_row, closed, False)[0]
+
+
+def expect_scored(
+    model: Mixture, X: Any, place: int = 0, first_row: int = 0, closed: bool = False
+) -> tuple[Partial, FloatArray, FloatArray]:
+    """Return what `expect` does, and the responsibilities (n, K) and log densities (n,) of the records taken."""
+    return _expect(model, X, place, first_row, closed, True)
+
+
+def _expect(
+    model: Mixture, X: Any, place: int, first_row: int, closed: bool, is_scored: bool
+) -> tuple[Partial, FloatArray, FloatArray]:
     running, records = _running(model), X if isinstance(X, list) else model._frame(X)
     encoded, kept, errors = model._learner.encode(records)
     refused = [_refused(place, first_row, records, row, str(error)) for row, error in errors[:KEPT]]
@@ -163,7 +188,11 @@ def expect(model: Mixture, X: Any, place: int = 0, first_row: int = 0, closed: b
     forks = engine.forks_needed(encoded.table, 0, n)
     if forks or new:
         engine, state = _widened(running, forks, new)
-    acc, log_likelihood, _ = engine.collect(encoded.table, 0, n)
+    responsibilities, log_density = np.empty((n, state.n_components)), np.empty(n)
+    scores = (responsibilities, log_density) if is_scored else (None, None)
+    acc, log_likelihood, _ = engine.collect(encoded.table, 0, n, None, *scores)
+    if is_scored and running.average is not None:
+        responsibilities, log_density = running.evaluate(encoded.table)
     totals = engine.compounded(encoded.table, 0, n)[1]
     k, rest = state.n_components, acc[len(state.masses) :]
     sums, levels = [], {}
@@ -182,9 +211,10 @@ def expect(model: Mixture, X: Any, place: int = 0, first_row: int = 0, closed: b
         if m
     }
     whole = np.concatenate(sums) if sums else np.empty((0, k))
-    return Partial(
+    taken = Partial(
         fingerprint(model), place, n, log_likelihood, acc[0, :k].copy(), whole, own, levels, n_refused, refused[:KEPT]
     )
+    return taken, responsibilities, log_density
 
 
 def merge(partials: Iterable[Partial]) -> Partial:

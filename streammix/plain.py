@@ -4,10 +4,10 @@ import math
 from typing import Any
 
 from streammix.core.times import is_time
-from streammix.core.values import LONGEST_TEXT, is_missing, is_sound_text, short
+from streammix.core.values import LONGEST_TEXT, is_missing, is_sound_text, of_magnitude, plain_of, short
 from streammix.errors import RecordError
 
-__all__ = ["kind_of", "plain_value"]
+__all__ = ["kind_of", "number", "plain_value", "present"]
 
 NESTED = (dict, list, tuple, set, frozenset, bytes, bytearray)
 
@@ -20,6 +20,7 @@ def kind_of(value: Any) -> str | None:
     >>> [kind_of(value) for value in ("2026-01-01", True, [1], None)]
     ['text', 'number', 'list or object', None]
     """
+    value = plain_of(value)
     if is_missing(value) or (isinstance(value, float) and value != value):
         return None
     if isinstance(value, str):
@@ -39,6 +40,7 @@ def plain_value(name: str, value: Any, largest: float) -> Any:
     """
     if type(value) is float and abs(value) <= largest and value - value == 0.0:  # the commonest
         return value
+    value = plain_of(value)
     if is_missing(value):
         return None
     if hasattr(value, "item") and hasattr(value, "dtype") and value.dtype.kind in "biufU":
@@ -58,6 +60,15 @@ def plain_value(name: str, value: Any, largest: float) -> Any:
             return None
         if abs(number) <= largest and abs(number) != math.inf:
             return number
-    raise RecordError(
-        f"field {name!r}: expected a finite number, a string or a boolean, got {short(value)}", field=name
-    )
+    expected = of_magnitude("a finite number, a string or a boolean", value, largest)
+    raise RecordError(f"field {name!r}: expected {expected}, got {short(value)}", field=name)
+
+
+def present(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the record without what is missing, in one order, however it was written."""
+    return {name: record[name] for name in sorted(record) if record[name] is not None}
+
+
+def number(value: Any) -> Any:
+    """Return a boolean as the number that it is, any other value as it is."""
+    return float(value) if isinstance(value, bool) else value

@@ -82,6 +82,14 @@ class Running:
         self.engine = Engine(layout, self.state, self.step_size)
         self.average_engine = Engine(layout, self.average, self.step_size) if self.average is not None else None
 
+    def states(self) -> list[State]:
+        """Return all statistics that are kept."""
+        return [self.state] if self.average is None else [self.state, self.average]
+
+    def engines(self) -> list[Engine]:
+        """Return the engines that are bound to them."""
+        return [self.engine] if self.average_engine is None else [self.engine, self.average_engine]
+
     def join(self, schema: Schema, part: State) -> None:
         """Take in a field that `schema` has last, with the statistics that it has by itself."""
         old, waiting = self.schema, self.waiting
@@ -101,9 +109,8 @@ class Running:
     def fork(self, units: Sequence[tuple[int, int]]) -> None:
         """Give units masses of their own."""
         for block, unit in units:
-            for state in (self.state, self.average):
-                if state is not None:
-                    state.fork(block, unit)
+            for state in self.states():
+                state.fork(block, unit)
         self.rebind()
 
     def fork_for(self, table: Table, begin: int, end: int) -> None:
@@ -123,15 +130,12 @@ class Running:
         block = self.schema.block_of(column)
         places = self._fold(column, block) if len(codes) >= MAX_LEVELS else None
         code = codes[key] = len(codes)
-        moved = self.state.make_room(block, len(codes), MAX_LEVELS)
-        if self.average is not None:
-            moved |= self.average.make_room(block, len(codes), MAX_LEVELS)
-        if moved:
+        moved = [state.make_room(block, len(codes), MAX_LEVELS) for state in self.states()]
+        if any(moved):
             self.rebind()
         else:
-            self.engine.set_levels(block, len(codes))
-            if self.average_engine is not None:
-                self.average_engine.set_levels(block, len(codes))
+            for engine in self.engines():
+                engine.set_levels(block, len(codes))
         return code, places
 
     def codes_of(self, unseen: Sequence[tuple[int, Any]]) -> list[int] | None:
@@ -150,9 +154,8 @@ class Running:
             counts += np.bincount(own[seen].astype(np.intp), waiting.weights[: waiting.n][seen], n)
         places = self.schema.fold_levels(column, counts)
         own[seen] = places[own[seen].astype(np.intp)]
-        for state in (self.state, self.average):
-            if state is not None:
-                state.fold_levels(block, places, self.schema.levels(column)[OTHER])
+        for state in self.states():
+            state.fold_levels(block, places, self.schema.levels(column)[OTHER])
         return places
 
     def evaluate(self, table: Table) -> tuple[FloatArray, FloatArray]:
@@ -255,7 +258,7 @@ class Running:
         assert waiting is not None
         stop, impossible = min(end, begin + waiting.size - waiting.n), -1
         if rows.out_lp is not None or self.schema.may_refuse:
-            _, impossible = self.published.accumulate(rows.table, begin, stop, out_r=rows.out_r, out_lp=rows.out_lp)
+            impossible = self._score(rows, begin, stop)
         if impossible >= 0:
             rows.bad.append(impossible)
             stop = impossible
@@ -264,20 +267,27 @@ class Running:
             self.n_seen += stop - begin
         else:
             waiting.n = 0
-            while not self.engine.learn_batches(self._full, 0, waiting.size, waiting.size, waiting.weights)[0]:
-                self.fork_for(self._full, 0, waiting.size)
-            self.count(stop - begin, waiting.size)
+            self._learn_waiting(waiting.size, stop - begin)
         return stop if impossible < 0 else stop + 1
+
+    def _score(self, rows: "_Rows", begin: int, end: int) -> int:
+        """Score rows where that is wanted; return the first one that no component can have made, or -1."""
+        return self.published.accumulate(rows.table, begin, end, out_r=rows.out_r, out_lp=rows.out_lp)[1]
 
     def settle(self) -> None:
         """Let the rows that wait make a step by themselves."""
         waiting = self.waiting
-        if waiting is None or not waiting.n:
-            return
-        n, waiting.n = waiting.n, 0
+        if waiting is not None and waiting.n:
+            n, waiting.n = waiting.n, 0
+            self._learn_waiting(n, 0)
+
+    def _learn_waiting(self, n: int, added: int) -> None:
+        """Learn the n rows that have waited as a mini-batch; the last `added` of them are not counted yet."""
+        waiting = self.waiting
+        assert waiting is not None
         while not self.engine.learn_batches(self._full, 0, n, n, waiting.weights)[0]:
             self.fork_for(self._full, 0, n)
-        self.count(0, n)
+        self.count(added, n)
 
     def count(self, learnt: int, step: int) -> None:
         """Count records, the last `step` of which moved the statistics; the average takes them in at each hundred."""

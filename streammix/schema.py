@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streammix.columns import LARGEST, Encoded, Encoder, Rule
 from streammix.core.engine import INFLATING
 from streammix.core.reader import Reader
-from streammix.core.values import LONGEST_TEXT, level_key, level_of, short
+from streammix.core.values import LARGEST_LEVEL, LONGEST_TEXT, level_key, level_of, of_magnitude, short
 from streammix.errors import ConfigError
 from streammix.families import (
     Binomial,
@@ -292,14 +292,13 @@ class Schema:
     def _explain(self, column: int, value: Any) -> str:
         name, kind, _, high = self._rules[column][:4]
         expected = self._whats[column]
-        try:
-            is_number = kind != "level" and not isinstance(value, str | bytes | np.complexfloating)
-            if kind == "level" and isinstance(value, str) and len(value) > LONGEST_TEXT:
-                expected = f"{expected} of at most {LONGEST_TEXT:,} characters"
-            if is_number and high > 1e30 and high < abs(float(value)) < math.inf:
-                expected = f"{expected} of a magnitude up to {high:g}"
-        except (TypeError, ValueError, OverflowError):
-            pass
+        if kind == "level":
+            if isinstance(value, str) and len(value) > LONGEST_TEXT:
+                expected = f"text of at most {LONGEST_TEXT:,} characters"
+            elif not isinstance(value, float):
+                expected = of_magnitude(expected, value, LARGEST_LEVEL)
+        elif high > 1e30:
+            expected = of_magnitude(expected, value, high)
         return f"field {name!r}: expected {expected}, got {short(value)}"
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from streammix.core.engine import aligned
 
-__all__ = ["GROUP", "Snapshot", "State", "padded", "stacked"]
+__all__ = ["GROUP", "Snapshot", "State", "Supervision", "padded", "stacked"]
 
 FloatArray = NDArray[np.float64]
 
@@ -135,6 +135,25 @@ class State:
 
 
 @dataclass(eq=False)
+class Supervision:
+    """What a supervised model is beside its champion, as plain values and arrays.
+
+    Parameters
+    ----------
+    document
+        Counters, evidence, events and schedules, as JSON can hold them.
+    states
+        The statistics of each member by name.
+    arrays
+        Arrays of numbers by name: the reservoir, what a challenge has summed up so far.
+    """
+
+    document: dict[str, Any]
+    states: dict[str, State]
+    arrays: dict[str, FloatArray]
+
+
+@dataclass(eq=False)
 class Snapshot:
     """Everything that a model is, as plain values and arrays: what a checkpoint holds.
 
@@ -158,6 +177,8 @@ class Snapshot:
         The records of the warm-up and their weights.
     new_fields
         Fields that were left out by inference, and values of fields that may join, as JSON can hold them.
+    supervision
+        What a supervised model is beside this; None of a plain mixture, and while warming up.
     """
 
     declaration: Mapping[str, Any]
@@ -172,6 +193,7 @@ class Snapshot:
     buffer: list[dict[str, Any]] = field(default_factory=list)
     buffer_weights: list[float] = field(default_factory=list)
     new_fields: dict[str, Any] = field(default_factory=dict)
+    supervision: Supervision | None = None
 
 
 def _copy(array: FloatArray) -> FloatArray:

@@ -19,11 +19,12 @@ from typing import Any, Self, TypeVar
 
 import pyarrow as pa
 
+from streammix.auto.automixture import AutoMixture
 from streammix.checkpoint import MAGIC, SCHEMA, NewerFormatError, Unpacked, from_bytes, table_from_bytes, to_bytes
 from streammix.errors import CheckpointError, ConfigError
 from streammix.mixture import Mixture
 
-__all__ = ["Checkpoint", "CheckpointStore", "load", "read", "save"]
+__all__ = ["Checkpoint", "CheckpointStore", "load", "read", "save", "write_bytes"]
 
 log = logging.getLogger("streammix")
 
@@ -96,7 +97,7 @@ def save(
     >>> again.score_one({"x": 1.0}) == model.score_one({"x": 1.0})
     True
     """
-    _write(Path(path), _packed(model, positions, outputs))
+    write_bytes(Path(path), _packed(model, positions, outputs))
 
 
 def load(path: str | os.PathLike[str], fixed: Mapping[Any, Any] | None = None) -> Mixture:
@@ -233,7 +234,7 @@ class CheckpointStore:
         known = self._paths()
         number = _number(known[-1]) + 1 if known else 1
         path = self.directory / f"checkpoint-{number:010d}.arrow"
-        _write(path, data)
+        write_bytes(path, data)
         self.size = len(data)
         self._prune([*known, path])
         return path
@@ -264,6 +265,10 @@ class CheckpointStore:
             )
         # a reader that was overtaken by the writer's removals lists the directory anew
         return self.latest(fixed) if paths else None
+
+    def newest(self) -> Path | None:
+        """Return the newest checkpoint's path, sound or not; None where there is none."""
+        return next(reversed(self._paths()), None)
 
     def history(self) -> pa.Table:
         """Return all sound checkpoints as one table, a row each, the oldest first.
@@ -331,7 +336,8 @@ def _packed(model: Mixture, positions: Mapping[str, Any] | None, outputs: Mappin
 def _restored(path: Path, unpacked: Unpacked, fixed: Mapping[Any, Any] | None) -> Checkpoint:
     snapshot, positions, outputs, written_at = unpacked
     try:
-        model = Mixture._restore(snapshot, fixed)
+        kind = AutoMixture if snapshot.declaration.get("model") == "AutoMixture" else Mixture
+        model = kind._restore(snapshot, fixed)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     except CheckpointError as error:
@@ -353,7 +359,7 @@ def _bytes_of(path: Path) -> bytes:
         return first + file.read() if first == MAGIC else first
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
     """Replace a file as a whole, durably, or leave it as it is."""
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
     try:

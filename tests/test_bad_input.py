@@ -3,6 +3,7 @@ docs/records.md, or refused by a sentence; a refusal changes nothing."""
 
 import json
 import math
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ VALUES: dict[str, Any] = {
     "0.5": 0.5,
     "-0.0": -0.0,
     "1e-320": 1e-320,
+    "1e71": 1e71,
     "1e300": 1e300,
     "whole beyond doubles": HUGE,
     "whole of 5,000 digits": 10**5_000,
@@ -61,7 +63,7 @@ DECLARED: dict[str, tuple[Any, Any, set[str]]] = {  # field: family, a good valu
     "student": (sm.StudentT(), 1.0, SMALL),
     "lat": (None, 1.0, SMALL),
     "lon": (None, 1.0, SMALL),
-    "lognormal": (sm.LogNormal(), 1.0, POSITIVE | {"1e300"}),
+    "lognormal": (sm.LogNormal(), 1.0, POSITIVE | {"1e71", "1e300"}),
     "gamma": (sm.Gamma(), 1.0, POSITIVE),
     "beta": (sm.Beta(), 0.4, {"0.5", "1e-320"}),
     "exponential": (sm.Exponential(), 1.0, POSITIVE | UNIT),
@@ -71,12 +73,12 @@ DECLARED: dict[str, tuple[Any, Any, set[str]]] = {  # field: family, a good valu
     "green": (None, 2, COUNTS),
     "bernoulli": (sm.Bernoulli(), 1, UNIT),
     "binomial": (sm.Binomial(10), 3, COUNTS),
-    "angle": (sm.VonMises(period=360), 30.0, SMALL | {"1e300"}),
+    "angle": (sm.VonMises(period=360), 30.0, SMALL | {"1e71", "1e300"}),
     "hour": (sm.VonMises(period="day"), 3.0, (SMALL - {"-1"}) | {"time", "clock"}),
     "weekday": (sm.VonMises(period="week"), 3.0, (SMALL - {"-1"}) | {"time", "date"}),
     "inflated": (sm.ZeroInflated(family=sm.Poisson()), 1, COUNTS),
     "uniform": (sm.Uniform(-2, 9), 1.0, SMALL),
-    "level": (sm.Categorical(), "de", TEXTS | {"true", "false", "0", "7", "-1", "-0.0", "1e300"}),
+    "level": (sm.Categorical(), "de", TEXTS | {"true", "false", "0", "7", "-1", "-0.0", "1e71", "1e300"}),
     "fixed": (sm.Fixed(stats.norm()), 1.0, SMALL),
 }
 INFERRED: dict[str, tuple[Any, Any, set[str]]] = {
@@ -193,13 +195,54 @@ def test_each_value_in_each_field(fresh, what, door):
             with pytest.raises(sm.RecordError) as caught:
                 DOORS[door](model, good(fields) | {field: value})
             assert held(model) == before, field
+            message = str(caught.value)
             if door == "by_pipeline" and what in NO_JSON:
+                assert message.startswith(f"field {field!r}: expected "), message
                 continue
             shown = short(value)
-            message = str(caught.value)
             assert f"field {field!r}: expected " in message, message
             assert f"got {shown}" in message or (door != "by_one" and "got" in message), message
             assert caught.value.field == field
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("value", [1e71, 10**400, -1e300], ids=["1e71", "10**400", "-1e300"])
+@pytest.mark.parametrize(("field", "limit"), [("normal", 70), ("lat", 50), ("red", 70), ("fixed", 70), ("number", 70)])
+def test_a_number_too_large_is_told_the_limit(fresh, field, limit, value, door):
+    if door in ("by_many", "by_frame") and not fits_arrow(value):
+        pytest.skip("Arrow has no such value")
+    for name, (model, snapshot) in fresh.items():
+        if field in MODELS[name][1]:
+            model._adopt(snapshot)
+            with pytest.raises(sm.RecordError, match=rf"of a magnitude up to 1e\+{limit}, got"):
+                DOORS[door](model, good(MODELS[name][1]) | {field: value})
+
+
+def as_arrow(record):
+    return {name: pa.scalar(value) for name, value in record.items()}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_scalars_of_arrow_are_their_values(name):
+    """In the warm-up and after it, of levels, numbers, times and fields that are new, and where they are null."""
+    make, fields = MODELS[name]
+    models = make(), make()
+    records = [good(fields, i) for i in range(30)]
+    records[5:8] = [{"late": 2.0} | records[5], {"late": "x"} | records[6], {"late": None} | records[7]]
+    if name == "inferred":
+        models = tuple(sm.Mixture(n_components=2, warm_up=15, seed=1) for _ in range(2))
+        records[6] = {"late": 2.5} | records[7]
+    else:
+        records[3]["hour"], records[4]["weekday"] = datetime(2026, 1, 31, 9, 30), datetime(2026, 1, 31)
+    for record in records:
+        gone = next(iter(record))
+        for x in (record, record | {gone: None}):
+            models[0].learn_one(x)
+            models[1].learn_one(as_arrow(x))
+    assert held(models[0]) == held(models[1])
+    field = "lat" if name == "declared" else "number"
+    gap = records[0] | {field: None}
+    assert models[1].impute_one(as_arrow(gap))[field] == models[0].impute_one(gap)[field]
 
 
 @pytest.mark.parametrize("door", ["by_one", "by_list"])

@@ -335,8 +335,8 @@ def test_a_forged_file_with_nothing_changed_is_read() -> None:
 
 
 def test_a_newer_format_is_refused_by_name() -> None:
-    newer = {b"streammix.format": b"2", b"streammix.version": b"9.1"}
-    with pytest.raises(NewerFormatError, match=r"format 2, written by streammix 9\.1; this version reads .* up to 1"):
+    newer = {b"streammix.format": str(checkpoint.FORMAT + 1).encode(), b"streammix.version": b"9.1"}
+    with pytest.raises(NewerFormatError, match=r"format 3, written by streammix 9\.1; this version reads .* up to 2"):
         from_bytes(forged(altered(), newer))
 
 

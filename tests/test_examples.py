@@ -322,3 +322,23 @@ def test_the_readmes_picture_can_be_drawn(tmp_path: Path) -> None:
     picture = load("picture")
     picture.main(str(tmp_path / "picture.png"))
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+# --- a ring by ever more components ---
+
+
+def test_more_components_come_nearer_to_a_ring(tmp_path: Path) -> None:
+    approximator = load("universal_approximator")
+    found = approximator.main(str(tmp_path / "ring.png"), 8_000, (1, 4, 8))
+    assert (tmp_path / "ring.png").read_bytes().startswith(b"\x89PNG")
+    means = [mean for mean, _ in found.values()]
+    assert means == sorted(means, reverse=True)
+    assert 0 < means[-1] < 0.06 < 1 < means[0]
+
+
+def test_the_rings_density_sums_to_one() -> None:
+    approximator = load("universal_approximator")
+    side = np.linspace(-6, 6, 600)
+    x, y = np.meshgrid(side, side)
+    density = np.exp(approximator.log_density(pa.table({"x": x.ravel(), "y": y.ravel()})))
+    assert density.sum() * (side[1] - side[0]) ** 2 == pytest.approx(1.0, abs=1e-6)

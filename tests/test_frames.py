@@ -339,3 +339,33 @@ def test_an_array_whose_rows_lie_together_is_read_as_its_columns_are(layout: str
         with pytest.raises(sm.RecordError) as refusal:
             model.score_many(bad)
         assert (refusal.value.row, refusal.value.field) == (place[0], f"x{place[1]}")
+
+
+def test_run_end_encoded_columns_are_their_values() -> None:
+    runs = pa.RunEndEncodedArray.from_arrays(pa.array([2, 3, 6], pa.int32()), pa.array([1.5, None, -2.0]))
+    plain = pa.table({"a": [1.5, 1.5, None, -2.0, -2.0, -2.0], "b": ["x"] * 6})
+    coded = pa.table({"a": runs, "b": pa.RunEndEncodedArray.from_arrays(pa.array([6], pa.int32()), pa.array(["x"]))})
+    for parts in ([coded], [coded.slice(0, 1), coded.slice(1, 3).to_batches()[0], coded.slice(4)]):
+        fields = {"a": sm.Normal(0, 1), "b": sm.Categorical({"x": 0.5, "y": 0.5})}
+        one, other = (sm.Mixture(components=[fields, {"a": sm.Normal(2, 1), "b": fields["b"]}], seed=1) for _ in "ab")
+        one.learn_many(plain)
+        for part in parts:
+            other.learn_many(part)
+        assert state_of(one) == state_of(other)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1.0, None, "a"], "field 'x': expected a column of values of one type, got 'a' beside 1.0"),
+        ([True, 2, 3.5], "field 'x': expected a column of values of one type, got 2 beside True"),
+        ([None, 1, [2]], r"field 'x': expected a column of values of one type, got \[2\] beside 1"),
+        ([1, 10**400], "field 'x': expected whole numbers below 2\\*\\*64 in a column, got 1000"),
+    ],
+)
+def test_a_column_of_several_types_is_told_by_its_values(values, message) -> None:
+    mixture = sm.Mixture(components=[{"x": sm.Normal(0, 1)}], seed=1)
+    before = state_of(mixture)
+    with pytest.raises(RecordError, match=message):
+        mixture.learn_many(pd.DataFrame({"x": pd.Series(values, dtype=object)}))
+    assert state_of(mixture) == before

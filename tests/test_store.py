@@ -303,11 +303,11 @@ def test_a_newer_format_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.M
     """Going on from an older checkpoint would fork the run's history."""
     with sm.CheckpointStore(tmp_path) as kept:
         kept.write(make(1))
-        monkeypatch.setattr(checkpoint, "FORMAT", 2)
+        monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
         path = kept.write(make(2))
         monkeypatch.undo()
         for call in (kept.latest, kept.history, lambda: sm.load(path)):
-            with pytest.raises(NewerFormatError, match=f"{path}: it has format 2"):
+            with pytest.raises(NewerFormatError, match=f"{path}: it has format {checkpoint.FORMAT + 1}"):
                 call()
 
 

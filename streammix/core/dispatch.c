@@ -71,7 +71,7 @@ static long padded(long n) { return (n + LANES - 1) / LANES * LANES; }
 
 /* what accumulate needs besides the accumulator; laid out by carve() in tile.h */
 long work_doubles(const engine *e) {
-    long n = TILE * (2L * e->n_columns + e->kpad + 5) + padded(e->n_columns), deep = 0;
+    long n = TILE * (2L * e->n_columns + e->kpad + 6) + padded(e->n_columns), deep = 0;
     for (int i = 0; i < e->n_blocks; i++) {
         const block *b = e->blocks + i;
         n += (long)b->units * (2 * e->kpad + b->acc_rows * e->k * (b->kind != MVN && b->kind != CATEGORICAL));

@@ -19,6 +19,7 @@
 #define SMALLEST 1e-300
 #define PATTERN_NUMBERS (1L << 18) /* for the factors of patterns of gaps: as much as a cache holds */
 #define MANY_COUNTS 1024 /* from which on log densities of counts are taken as deviances */
+#define LEAST_AWAY 1e-6 /* of the share of a background: it can always come back */
 #define LARGEST 1e75 /* of a deviation and of a factor's entry: their products stay finite */
 
 enum { NORMAL, LOGNORMAL, MVN, EXPONENTIAL, POISSON, BERNOULLI, BINOMIAL, CATEGORICAL, EXTERNAL, GAMMA, DIRICHLET,
@@ -92,6 +93,8 @@ typedef struct {
     const int *mass_column;      /* n_masses: first column of the unit that owns the mass */
     const int *mass_width;       /* and how many columns */
     const double *bias;          /* kpad: 0, or minus infinity for padding */
+    const double *width, *slope; /* n_columns: a background's log density is the sum of -(width + slope x) over the cells
+                                  * that are there; NULL: there is none. Its share is what the masses leave of 1. */
     double prior_weight;         /* pseudo-observations a component and unit */
     int step_kind;
     double step_value;
@@ -190,8 +193,16 @@ static inline double weighted_records(double gamma, double w, double step) {
     return step >= SMALLEST ? w / step : w + (1.0 - gamma) / gamma;
 }
 
+/* the background's share, as beside the masses */
+static inline double background_mass(const engine *e) {
+    if (!e->width) return 0.0;
+    double left = 1.0;
+    for (int k = 0; k < e->k; k++) left -= e->mass[k];
+    return left > LEAST_AWAY ? left : LEAST_AWAY;
+}
+
 static inline double total_mass(const engine *e) {
-    double total = 0.0;
+    double total = background_mass(e);
     for (int k = 0; k < e->k; k++) total += e->mass[k] + e->weight_prior;
     return total;
 }

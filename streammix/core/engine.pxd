@@ -45,6 +45,8 @@ cdef extern from "engine.h":
         const int *mass_column
         const int *mass_width
         const double *bias
+        const double *width
+        const double *slope
         double prior_weight
         int step_kind
         double step_value, weight_prior, total
@@ -114,6 +116,7 @@ cdef extern from "engine.h":
     void fill_tables() noexcept
     double log_density(const engine *, double) noexcept nogil
     double total_mass(const engine *) noexcept nogil
+    double background_mass(const engine *) noexcept nogil
 
 
 cdef class Engine:

@@ -232,6 +232,23 @@ cdef class Engine:
         self.keep.append(flat)
         return &flat[0]
 
+    def set_background(self, const double[:, ::1] spread):
+        """Add a background component: (2, columns) of the logarithm of what it is spread over, and a slope.
+
+        Its log density is the sum of -(width + slope x) over the cells that are there; its share is what the masses
+        leave of 1. The array may change between calls.
+        """
+        self.keep.append(spread)
+        self.e.width, self.e.slope = &spread[0, 0], &spread[1, 0]
+
+    def alone(self, const double[::1] row):
+        """The E-step of a row by the components alone: responsibilities, or None where none can have made it."""
+        cdef const double *width = self.e.width
+        self.e.width = NULL
+        status = self.run.expect(&self.e, &row[0])
+        self.e.width = width
+        return None if status == IMPOSSIBLE else self.responsibilities[:self.e.k]
+
     def set_levels(self, int block, long size):
         """Let a categorical block have so many levels; its array has room for them."""
         self.e.blocks[block].size = size
@@ -391,13 +408,15 @@ cdef class Engine:
             self.part = self.bind(self.accumulator())
         return 0
 
-    def collect(self, Table t, long begin, long end, w=None):
-        """The expected statistics of rows at the current parameters, until the next call.
+    def collect(self, Table t, long begin, long end, w=None, double[:, ::1] out_r=None, double[::1] out_lp=None):
+        """The expected statistics of rows at the current parameters, until the next call; scores where wanted.
 
         Returns (accumulator, the weighted sum of log densities, the first row that no component can have made, or -1).
         """
         cdef const double[::1] weights = w
         cdef const double *pw = NULL
+        cdef double *pr = NULL
+        cdef double *pl = NULL
         cdef double *work
         cdef double total
         cdef long bad
@@ -405,8 +424,10 @@ cdef class Engine:
         work = self.take_work()
         if w is not None and begin < end:
             pw = &weights[0]
+        if out_lp is not None and begin < end:
+            pr, pl = &out_r[0, 0], &out_lp[0]
         with nogil:
-            total = self.gather(&t.t, begin, end, pw, work, NULL, NULL, &bad)
+            total = self.gather(&t.t, begin, end, pw, work, pr, pl, &bad)
         self.give_work(work)
         return self.sums, total, bad
 
@@ -475,6 +496,11 @@ cdef class Engine:
         """The (block, unit) that share the components' mass but are missing from some of the rows."""
         return [(i, u) for i in range(self.e.n_blocks) for u in range(self.e.blocks[i].units)
                 if unit_is_missing(&self.e, i, u, &t.t, begin, end)]
+
+    @property
+    def background(self):
+        """The background's weight; 0 where there is none."""
+        return background_mass(&self.e) / total_mass(&self.e)
 
     @property
     def weights(self):

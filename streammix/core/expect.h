@@ -1,6 +1,6 @@
 /* One record: the E-step over all components. */
 
-#define FARTHEST -1e300 /* a log density that overflows counts as that: the record is possible */
+#define LEAST -1e300 /* of a log density, but for those of scipy.stats: a record that overflows is possible */
 
 /* as exp(e->lp) * e->root */
 static inline vd write_density(engine *e, int k, const density *a, vd dead) {
@@ -34,12 +34,12 @@ static __attribute__((noinline)) vd gaussian_density(engine *e, int k, const dou
         }
         squares = gaussian_squares(e, k, row, i, i + NEAREST < b->size ? i + NEAREST : b->size, squares);
     }
-    a.sum = vmax(a.sum - squares, all(FARTHEST)) + e->common[last];
+    a.sum = vmax(a.sum - squares, all(LEAST)) + e->common[last];
     return write_density(e, k, &a, dead);
 }
 
 /* the most likely components by the head first: what the others are held against */
-static vd many_densities(engine *e, const double *row) {
+static void many_densities(engine *e, const double *row) {
     int first = 0;
     double least = INFINITY;
     for (int k = 0; k < e->kpad; k += W) {
@@ -54,7 +54,6 @@ static vd many_densities(engine *e, const double *row) {
         vd scale = gaussian_density(e, k, row, top);
         if (!every(scale <= top)) top = vmax(largest(scale), top);
     }
-    return top;
 }
 
 #define HIGHEST 300.0   /* exp of a log density up to it, times root and mass, is far from infinity */
@@ -91,10 +90,20 @@ static inline __attribute__((always_inline)) int find_densities(engine *e, const
     for (int k = 0; k < kpad; k += W) {
         density a;
         vd dead = blocks_density(e, k, row, e->n_blocks, &a, kpad);
-        if (is_far) a.sum = vmax(a.sum, all(FARTHEST));
+        if (is_far) a.sum = vmax(a.sum, all(LEAST));
         small &= write_density(e, k, &a, dead) < HIGHEST;
     }
     return every(small);
+}
+
+/* the background's log density */
+static double background_density(const engine *e, const double *row) {
+    double sum = 0.0;
+    for (int c = 0; c < e->n_columns; c++) {
+        double x = row[c];
+        if (x < INFINITY) sum -= e->width[c] + e->slope[c] * (x > LEAST ? x : LEAST);
+    }
+    return sum;
 }
 
 static inline int note_shares(engine *e, vd top, vd sum) {
@@ -103,31 +112,33 @@ static inline int note_shares(engine *e, vd top, vd sum) {
     return LEARNT;
 }
 
-/* The shares where the log densities are too great for exp or all too small for it, IMPOSSIBLE where all are minus
- * infinity: the greatest of them is found first. */
-static __attribute__((noinline)) int find_extreme_shares(engine *e, const double *row) {
-    vd top = highest(e);
+/* The shares once the greatest log density is known; IMPOSSIBLE where all are minus infinity. */
+static __attribute__((noinline)) int find_shares_from_top(engine *e, const double *row) {
+    vd top = highest(e), rest = all(0.0);
     if (!(top[0] > -INFINITY)) {
         find_densities(e, row, 1, e->kpad);
         top = highest(e);
         if (!(top[0] > -INFINITY)) return IMPOSSIBLE;
     }
-    return note_shares(e, top, weigh(e, &top, e->kpad));
-}
-
-static __attribute__((noinline)) int find_shares_of_many(engine *e, const double *row) {
-    vd top = many_densities(e, row), sum = weigh(e, &top, e->kpad);
-    return sum[0] > LEAST_SUM ? note_shares(e, top, sum) : find_extreme_shares(e, row);
+    if (e->width) {
+        const vd away = all(background_density(e, row));
+        top = vmax(top, away);
+        rest = background_mass(e) * vexp(away - top);
+    }
+    vd sum = weigh(e, &top, e->kpad) + rest;
+    return sum[0] > 0.0 ? note_shares(e, top, sum) : IMPOSSIBLE;
 }
 
 /* The shares of a record into e->share, the pieces of its log density into e->top and e->sum. The greatest log density
- * is found only where it is needed. */
+ * is looked for only where exp would overflow or vanish without it, or where a background is beside the components. */
 static inline __attribute__((always_inline)) int find_shares(engine *e, const double *row, const int kpad) {
     prepare(e, row);
-    if (kpad >= MANY && leaves_early(e)) return find_shares_of_many(e, row);
-    if (!find_densities(e, row, 0, kpad)) return find_extreme_shares(e, row);
-    vd sum = weigh(e, 0, kpad);
-    return sum[0] > LEAST_SUM ? note_shares(e, all(0.0), sum) : find_extreme_shares(e, row);
+    if (kpad >= MANY && leaves_early(e)) many_densities(e, row);
+    else if (find_densities(e, row, 0, kpad) && !e->width) {
+        vd sum = weigh(e, 0, kpad);
+        if (sum[0] > LEAST_SUM) return note_shares(e, all(0.0), sum);
+    }
+    return find_shares_from_top(e, row);
 }
 
 /* The E-step: responsibilities into e->r. */

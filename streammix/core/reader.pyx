@@ -19,7 +19,7 @@ from streammix.core.transforms cimport ALIKE, COMPLEMENT, LEVEL, LOG, LOG_COMPLE
 from streammix.core.values cimport is_missing, level_key
 
 from streammix.core.times import time_of
-from streammix.core.values import LONGEST_TEXT, as_record, is_sound_text, short
+from streammix.core.values import LARGEST, LONGEST_TEXT, as_record, is_sound_text, of_magnitude, plain_of, short
 from streammix.errors import RecordError
 
 cdef extern from "Python.h":
@@ -235,7 +235,7 @@ cdef class Reader:
             known = self.constant.get(name)
             if known is not None and v == <double>known:
                 return 0
-        elif is_missing(value):
+        elif is_missing(plain_of(value)):
             return 0
         self.new_fields.append((name, value))
         self.has_news = True
@@ -258,6 +258,8 @@ cdef class Reader:
 
     cdef int fill(self, int column, object value, double *row) except -1:
         """Fill the columns of a field."""
+        if value is not None and not PyUnicode_CheckExact(value):
+            value = plain_of(value)
         if self.shared[column]:
             return self.read_shared(column, value, row)
         while column >= 0:
@@ -408,7 +410,7 @@ cdef class Reader:
         for column, names, distribution in self.externals:
             values = []
             for name in names:
-                value = x.get(name)
+                value = plain_of(x.get(name))
                 if is_missing(value):
                     continue
                 try:
@@ -419,8 +421,9 @@ cdef class Reader:
                     v = INFINITY
                 if isnan(v):
                     continue
-                if not -1e100 <= v <= 1e100:
-                    raise RecordError(f"field {name!r}: expected a finite number, got {short(value)}", field=name)
+                if not -LARGEST <= v <= LARGEST:
+                    expected = of_magnitude("a finite number", value, LARGEST)
+                    raise RecordError(f"field {name!r}: expected {expected}, got {short(value)}", field=name)
                 values.append(v)
             known += any(name in x for name in names)
             if not values:

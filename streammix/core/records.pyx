@@ -120,7 +120,7 @@ cdef class Records:
         self.every = every
         self.waiting = waiting
         self.takes_levels = takes_levels
-        if engine is not None and self.answers is None:
+        if engine is not None and (self.answers is None or self.answers.size != engine.n_components):
             self.answers = Answers(engine.n_components)
 
     @property
@@ -188,14 +188,21 @@ cdef class Records:
             row[<int>column] = code
         return True
 
-    cdef int expect(self, x) except -1:
-        """The E-step of a record; 0 where there is no state yet."""
+    cdef int expect(self, x, bint alone) except -1:
+        """The E-step of a record, by the components alone or with the background; 0 where there is no state yet."""
         cdef Engine engine = self.engine
         cdef Reader reader = self.reader
+        cdef const double *width
+        cdef int status
         if engine is None:
             return 0
         reader.read(<dict>x if isinstance(x, dict) else as_record(x), engine.e.row)
-        return 2 if engine.run.expect(&engine.e, engine.e.row) == IMPOSSIBLE else 1
+        width = engine.e.width
+        if alone:
+            engine.e.width = NULL
+        status = engine.run.expect(&engine.e, engine.e.row)
+        engine.e.width = width
+        return 2 if status == IMPOSSIBLE else 1
 
     def predict_proba_one(self, x):
         """Return the responsibilities of the components for a record, {0: r0, 1: r1, …}; uniform while warming up.
@@ -205,16 +212,14 @@ cdef class Records:
         RecordError
             If the record is refused.
         """
-        cdef int n, status = self.expect(x)
-        if status != 1:
-            n = self.n_components
-            return dict.fromkeys(range(n), 1.0 / n) if status == 0 else dict(enumerate(self.weights.tolist()))
+        if self.expect(x, True) != 1:
+            return dict(enumerate(self.weights.tolist()))
         return self.answers.answer(self.engine.e.r)
 
     def predict_one(self, x):
         """Return the component with the largest responsibility for a record; 0 while warming up."""
         cdef int k, best = 0
-        if self.expect(x) != 1:
+        if self.expect(x, True) != 1:
             return 0
         for k in range(1, self.engine.e.k):
             if self.engine.e.r[k] > self.engine.e.r[best]:
@@ -223,11 +228,11 @@ cdef class Records:
 
     def log_density_one(self, x):
         """Return log p(x) of a record under the mixture; 0.0 while warming up."""
-        cdef int status = self.expect(x)
+        cdef int status = self.expect(x, False)
         return log_density(&self.engine.e, total_mass(&self.engine.e)) if status == 1 else -INFINITY if status else 0.0
 
     def score_one(self, x):
         """Return −log p(x): the higher, the more anomalous; 0.0 while warming up."""
-        cdef int status = self.expect(x)
+        cdef int status = self.expect(x, False)
         return -log_density(&self.engine.e, total_mass(&self.engine.e)) if status == 1 else INFINITY if status else 0.0
 

@@ -11,6 +11,7 @@ typedef struct {
     double *origin, *centred;     /* units of Normals (x TILE): a value amid the components, and x - origin */
     double *r;                    /* k x TILE: log densities, then responsibilities up to scale, then times weights */
     double *common, *weight, *top, *sum, *scale;
+    double *away;                 /* the background's log density */
     double *constant;             /* units x 2 x kpad */
     double *factor;               /* the parameters of one component after the other. MVNs: anchor, offset, precision,
                                    * L; Normals: HEAD and FOUR a unit */
@@ -21,6 +22,7 @@ typedef struct {
     double *scatter;              /* MVNs: k x (anchor, offset, S1, S2) */
     double *y, *delta;            /* TILE x padded D */
     double log_total;             /* of the masses */
+    double background;            /* its share beside them */
     uint64_t respond;             /* of one component: a bit a row with a share */
     uint64_t *full, *partial;     /* MVNs: a bit a row that has all of the coordinates, or some but not all */
     uint64_t *keys;               /* patterns of gaps: each the number of a block, and a bit a coordinate */
@@ -44,8 +46,6 @@ static double *take(double **work, long n) {
 }
 
 static inline int round_up(int n) { return (n + LANES - 1) / LANES * LANES; }
-
-#define LEAST -1e300 /* of a log density, but for those of scipy.stats */
 
 static inline void add_density(double *lp, vd v) { AT(lp) = vmax(AT(lp) + v, all(LEAST)); }
 
@@ -85,6 +85,7 @@ static tile carve(const engine *e, int density_only, double *work) {
     t.top = take(&work, TILE);
     t.sum = take(&work, TILE);
     t.scale = take(&work, TILE);
+    t.away = take(&work, TILE);
     t.constant = take(&work, units * 2 * e->kpad);
     t.factor = take(&work, factor);
     t.angle = take(&work, angles * 2 * TILE);
@@ -114,6 +115,7 @@ static tile carve(const engine *e, int density_only, double *work) {
     memset(t.single, 0, sizeof(double) * singles * e->k);
     for (int c = 0; c < e->n_columns; c++) t.gaps[c] = 1.0;
     t.log_total = log(total_mass(e));
+    t.background = background_mass(e);
     return t;
 }
 

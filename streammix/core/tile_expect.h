@@ -161,15 +161,31 @@ static void rows_exp(double *r, double mass, const double *top, double *sum) {
     }
 }
 
+static void background_rows(const engine *e, tile *t) {
+    ROWS AT(t->away + i) = all(0.0);
+    for (int c = 0; c < e->n_columns; c++)
+        ROWS {
+            vd v = e->width[c] + e->slope[c] * vmax(CONST_AT(t->x + c * TILE + i), all(LEAST));
+            AT(t->away + i) -= select_(CONST_AT(t->seen + c * TILE + i) > 0.0, v, all(0.0));
+        }
+}
+
 /* The E-step of a tile: responsibilities, up to each row's factor in t->scale, into t->r; the log density of each row
  * into t->sum. Each pass goes over all rows before the next, so that nothing waits for a sum. */
 static void tile_expect(const engine *e, tile *t) {
     tile_densities(e, t);
+    if (e->width) background_rows(e, t);
     ROWS {
         vd top = CONST_AT(t->r + t->live[0] * TILE + i);
         for (int l = 1; l < t->n_live; l++) top = vmax(CONST_AT(t->r + t->live[l] * TILE + i), top);
-        AT(t->top + i) = vmax(top, all(-1e306));
+        top = vmax(top, all(-1e306));
         AT(t->sum + i) = all(0.0);
+        if (e->width) {
+            const vd away = select_(top > -1e305, CONST_AT(t->away + i), all(-INFINITY));
+            top = vmax(top, away);
+            AT(t->sum + i) = t->background * vexp(away - top);
+        }
+        AT(t->top + i) = top;
     }
     for (int l = 0; l < t->n_live; l++) {
         const int k = t->live[l];

@@ -7,6 +7,7 @@ from cpython.unicode cimport PyUnicode_CheckExact
 from streammix.errors import RecordError
 
 LONGEST_TEXT = 10_000  # characters of a level
+LARGEST = 1e70  # numbers beyond it are refused, but for a LogNormal: products of two variances must stay finite
 LARGEST_LEVEL = 10**300  # whole numbers beyond it are no levels: a file could not hold them
 
 
@@ -45,6 +46,27 @@ def level_of(object key):
 cpdef bint is_missing(object value):
     """None, and pandas's NA and NaT and NumPy's masked, which can't be compared."""
     return value is None or type(value).__name__ in ("NAType", "NaTType", "MaskedConstant")
+
+
+def plain_of(value):
+    """The value of one of Arrow's scalars; any other value itself."""
+    if not hasattr(value, "as_py"):
+        return value
+    try:
+        return value.as_py()
+    except ValueError:  # nanoseconds, where pandas isn't there to hold them
+        return value
+
+
+def of_magnitude(str expected, value, largest):
+    """What was expected instead of a number, with the largest magnitude where the number is beyond it."""
+    if isinstance(value, (str, bytes, complex)) or (hasattr(value, "dtype") and value.dtype.kind not in "biuf"):
+        return expected
+    try:
+        is_beyond = largest < abs(value if isinstance(value, int) else float(value)) < float("inf")
+    except (TypeError, ValueError, ArithmeticError):
+        return expected
+    return f"{expected} of a magnitude up to {largest:g}" if is_beyond else expected
 
 
 def is_sound_text(str text):

@@ -1,17 +1,35 @@
 """From a configuration to the source and the sinks that it declares."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from streammix.errors import ConfigError
+from streammix.pipeline.brokers import broker_sink, broker_source, kafka_channel
 from streammix.pipeline.config import Config
 from streammix.pipeline.dead_letter import DeadLetters
 from streammix.pipeline.flow import Sink, Source
 from streammix.pipeline.model import declared_fields, text_fields
-from streammix.pipeline.sections import FileSection, NdjsonSection, OwnSection, ParquetSection, StdinSection
+from streammix.pipeline.sections import (
+    SOURCES,
+    FileSection,
+    KafkaSection,
+    KafkaSinkSection,
+    NatsSection,
+    NdjsonSection,
+    OwnSection,
+    ParquetSection,
+    RedisSection,
+    RedisSinkSection,
+    SinkSection,
+    SourceSection,
+    StdinSection,
+    StdoutSection,
+)
 from streammix.pipeline.sinks.ndjson import NdjsonSink, StdoutSink
+from streammix.pipeline.sinks.outbox import Posted
 from streammix.pipeline.sinks.parquet import ParquetSink, is_scored_file
 from streammix.pipeline.sources.file import FileSource, find_files
 from streammix.pipeline.sources.follow import FollowSource
@@ -60,24 +78,36 @@ def open_sinks(config: Config, recorded: dict[str, Any], own: Sequence[OpenSink]
         wrote.
     """
     sinks: list[Sink] = []
-    for section in config.sinks:
-        path = config.resolve(section.path) if isinstance(section, ParquetSection | NdjsonSection) else Path()
-        try:
-            if isinstance(section, ParquetSection):
-                name = f"parquet:{section.path}"
-                sinks.append(ParquetSink(name, path, recorded.get(name)))
-            elif isinstance(section, NdjsonSection):
-                name = f"ndjson:{section.path}"
-                sinks.append(NdjsonSink(name, path, recorded.get(name)))
-            else:
-                sinks.append(StdoutSink())
-        except ConfigError as error:
-            raise ConfigError(f"[sink] path: {error}") from None
-    sinks += [open_sink(recorded.get(open_sink.name)) for open_sink in own]
-    names = [sink.name for sink in sinks]
-    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
-        raise ConfigError(f"[sink] {twice[0]} is declared twice")
+    with ExitStack() as opened:  # what was opened is closed again if a later one can't be
+        for section in config.sinks:
+            sinks.append(_sink(config, section, recorded))
+            opened.callback(sinks[-1].close)
+            if sinks[-1].name in [sink.name for sink in sinks[:-1]]:
+                raise ConfigError(f"[sink] {sinks[-1].name} is declared twice")
+        for open_sink in own:
+            sinks.append(open_sink(recorded.get(open_sink.name)))
+            opened.callback(sinks[-1].close)
+        opened.pop_all()
     return sinks
+
+
+def _sink(config: Config, section: SinkSection, recorded: dict[str, Any]) -> Sink:
+    try:
+        if isinstance(section, KafkaSinkSection | RedisSinkSection):
+            return broker_sink(config, section, recorded)
+        if isinstance(section, StdoutSection):
+            return StdoutSink()
+    except ConfigError as error:
+        raise ConfigError(f"[sink] {error}") from None
+    try:
+        path = config.resolve(section.path)
+        if isinstance(section, ParquetSection):
+            name = f"parquet:{section.path}"
+            return ParquetSink(name, path, recorded.get(name))
+        name = f"ndjson:{section.path}"
+        return NdjsonSink(name, path, recorded.get(name))
+    except ConfigError as error:
+        raise ConfigError(f"[sink] path: {error}") from None
 
 
 def dead_letter_path(config: Config) -> Path:
@@ -89,9 +119,28 @@ def dead_letter_path(config: Config) -> Path:
 
 
 def open_dead_letters(config: Config, recorded: dict[str, Any] | None) -> DeadLetters:
-    """Return the dead-letter file, cut back to what the last checkpoint recorded of it."""
+    """Return the dead-letter file, cut back to what the last checkpoint recorded of it, or the topic in its place."""
+    section, source = config.dead_letter, config.source
+
+    def known_by(key: str) -> dict[str, Any] | None:  # they may have gone elsewhere before
+        return recorded if recorded is not None and key in recorded else None
+
+    if section.topic is not None:
+        known = source if isinstance(source, KafkaSection) else None
+        brokers = section.brokers or (known.brokers if known else None)
+        settings = section.settings if section.settings is not None else known.settings if known else {}
+        if brokers is None:
+            raise ConfigError("[dead_letter] brokers is missing: it says where the topic is")
+        try:
+            return DeadLetters(
+                Posted(
+                    "the dead-letter topic", kafka_channel(config, brokers, section.topic, settings), known_by("run")
+                )
+            )
+        except ConfigError as error:
+            raise ConfigError(f"[dead_letter] {error}") from None
     try:
-        return DeadLetters(dead_letter_path(config), recorded)
+        return DeadLetters.in_file(dead_letter_path(config), known_by("bytes"))
     except ConfigError as error:
         raise ConfigError(f"[dead_letter] path: {error}") from None
 
@@ -121,8 +170,14 @@ def _source(config: Config, own: OpenSource | None) -> tuple[str, OpenSource]:
         if own is None:
             raise ConfigError("kind is own: streammix.pipeline.commands.run has to be given the source")
         return "own", own
+    if isinstance(section, KafkaSection | NatsSection | RedisSection):
+        return _kind(section), broker_source(config, section)
     RiverSource(section.dataset).close()
     return "river", partial(RiverSource, section.dataset, section.limit)
+
+
+def _kind(section: SourceSection) -> str:
+    return next(kind for kind, sort in SOURCES.items() if isinstance(section, sort))
 
 
 def _files(config: Config, section: FileSection) -> OpenSource:

@@ -208,7 +208,7 @@ def _tell(config: Config, pipeline: Pipeline, stopped_by: int | None) -> None:
             "%s of %s new records were refused; the reasons are in %s",
             f"{tally.new_rejected:,}",
             f"{tally.new_records:,}",
-            dead_letter_path(config),
+            config.dead_letter.topic or dead_letter_path(config),
         )
     is_piped = any(isinstance(sink, StdoutSection) for sink in config.sinks)
     if stopped_by is None and tally.new_records and tally.rejected == tally.records:

@@ -21,8 +21,11 @@ from streammix.pipeline.sections import (
     DeadLetterSection,
     FaultsSection,
     FileSection,
+    KafkaSection,
     MetricsSection,
     ModelSection,
+    NatsSection,
+    RedisSection,
     SinkSection,
     SourceSection,
     StdinSection,
@@ -61,7 +64,10 @@ class Config(msgspec.Struct):
     @property
     def is_live(self) -> bool:
         """Whether the source goes on for ever."""
-        return isinstance(self.source, FileSection) and self.source.follow
+        source = self.source
+        if isinstance(source, KafkaSection | NatsSection | RedisSection):
+            return not source.stop_at_end
+        return isinstance(source, FileSection) and source.follow
 
     @property
     def every_seconds(self) -> float | None:

@@ -1,4 +1,4 @@
-"""The dead-letter file: one NDJSON line for each record that was refused.
+"""Dead letters: one NDJSON line for each record that was refused.
 
 ``{"position": {"source": ..., "offset": ...}, "reason": ..., "raw": ...}``; raw bytes that are not UTF-8
 stand under ``raw_base64`` instead.
@@ -6,13 +6,14 @@ stand under ``raw_base64`` instead.
 
 import base64
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
 from streammix.errors import ConfigError
 from streammix.pipeline.flow import Refusal
 from streammix.pipeline.sinks.ndjson import GrowingFile
+from streammix.pipeline.sinks.outbox import Posted
 
 __all__ = ["DeadLetters"]
 
@@ -20,38 +21,54 @@ _encoder = msgspec.json.Encoder()
 
 
 class DeadLetters:
-    """Appends refused records to a file, exactly once each.
+    """Writes refused records, exactly once each.
 
     Parameters
     ----------
-    path
-        The file; made with the first refused record.
-    recorded
-        What `flush` returned for the last checkpoint.
-
-    Raises
-    ------
-    ConfigError
-        If the path is a directory, or there is no record of the file, but there are bytes in it.
+    out
+        Where their lines go.
     """
 
-    def __init__(self, path: Path, recorded: dict[str, Any] | None) -> None:
+    def __init__(self, out: GrowingFile | Posted) -> None:
+        self._out = out
+
+    @classmethod
+    def in_file(cls, path: Path, recorded: dict[str, Any] | None) -> Self:
+        """Append to a file, which is made with the first refused record.
+
+        Parameters
+        ----------
+        path
+            The file.
+        recorded
+            What `flush` returned for the last checkpoint.
+
+        Raises
+        ------
+        ConfigError
+            If the path is a directory, or there is no record of the file, but there are bytes in it.
+        """
         if path.is_dir():
             raise ConfigError(f"{path} is a directory; refused records go to one file")
-        self._file = GrowingFile(path, recorded, may_shrink=True)
+        return cls(GrowingFile(path, recorded, may_shrink=True))
 
     def write(self, refused: list[Refusal]) -> None:
         """Append one line a record."""
         if refused:
-            self._file.write(_encoder.encode_lines([_line(refusal) for refusal in refused]))
+            self._out.write(_encoder.encode_lines([_line(refusal) for refusal in refused]))
 
     def flush(self) -> dict[str, Any]:
-        """Make the lines durable; return the file's length."""
-        return self._file.flush()
+        """Make the lines durable; return where they stand."""
+        return self._out.flush()
+
+    def publish(self) -> None:
+        """Send what waits for a checkpoint."""
+        if isinstance(self._out, Posted):
+            self._out.publish()
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Let go of them."""
+        self._out.close()
 
 
 def _line(refusal: Refusal) -> dict[str, Any]:

@@ -44,6 +44,7 @@ import pyarrow as pa
 from streammix.core.structs import Structs
 from streammix.errors import RecordError
 from streammix.pipeline.flow import Batch, Lines, Refusal
+from streammix.pipeline.no_json import what_is_wrong
 
 __all__ = ["BOM", "Decoder", "JsonDecoder", "cell_value", "cell_value_as", "decode_json", "is_unfinished", "without"]
 
@@ -248,7 +249,7 @@ def _again(lines: Lines, row: int) -> dict[str, Any]:
     try:
         return _OBJECT.decode(lines[row])
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise RecordError(_reason(error)) from None
+        raise RecordError(what_is_wrong(error, lines[row])) from None
 
 
 def _decode_each(batch: Batch, texts: Sequence[bytes]) -> Batch:
@@ -262,16 +263,5 @@ def _decode_each(batch: Batch, texts: Sequence[bytes]) -> Batch:
             records.append(_OBJECT.decode(text.removeprefix(BOM) if batch.offsets[i] == 0 else text))
             kept.append(i)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            refused.append(Refusal(batch.source, int(batch.offsets[i]), _reason(error), text))
+            refused.append(Refusal(batch.source, int(batch.offsets[i]), what_is_wrong(error, text), text))
     return Batch(batch.source, batch.offsets[kept], records, [texts[i] for i in kept], refused)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return f"not UTF-8: {error.reason} 0x{error.object[error.start]:02x}"
-    if isinstance(error, RecursionError):
-        return "JSON is nested too deeply"
-    if "out of range" in str(error):
-        return "a number out of range: a double goes to about 1.8e308"
-    words = str(error).replace("`", "").replace("Expected object", "expected a JSON object")
-    return words.replace("Input data was truncated", "JSON is cut short").replace(" - at $", " at $")

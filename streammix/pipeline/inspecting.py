@@ -7,12 +7,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from streammix.auto.automixture import AutoMixture
 from streammix.pipeline.report import components_table
 from streammix.pipeline.saved import newest
 from streammix.pipeline.talk import naming, result_console
 from streammix.store import Checkpoint, CheckpointStore
 
 __all__ = ["inspect"]
+
+EVENTS_SHOWN = 10
 
 
 def inspect(state: Path) -> None:
@@ -53,8 +56,25 @@ def _facts(found: Checkpoint) -> dict[str, Any]:
         "records learnt": f"{model.n_seen:,}" + ("" if model.is_warm else " (still warming up)"),
         "model": model._get_params(),
         **({"inferred fields": inferred} if inferred else {}),
+        **(_supervision(model) if isinstance(model, AutoMixture) else {}),
         "positions": found.positions,
         "outputs": found.outputs,
+    }
+
+
+def _supervision(model: AutoMixture) -> dict[str, Any]:
+    """What a supervised model has to say of itself."""
+    told = [
+        f"after {event['n_seen']:,} records: {event['kind']} "
+        + ", ".join(f"{name} {value}" for name, value in event.items() if name not in ("n_seen", "kind"))
+        for event in model.events[-EVENTS_SHOWN:]
+    ]
+    return {
+        "labels": model.labels,
+        "background weight": f"{model.background_weight:.4f}",
+        "warnings": {doubt["sign"]: doubt["text"] for doubt in model.warnings} or "none",
+        "events": model.event_counts or "none",
+        **({"last events": dict(enumerate(told, 1))} if told else {}),
     }
 
 

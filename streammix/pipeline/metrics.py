@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from streammix.auto.automixture import AutoMixture
 from streammix.mixture import Mixture
 from streammix.pipeline.flow import Source
 from streammix.pipeline.progress import Tally
@@ -38,6 +39,9 @@ class _Numbers:
     lag: int | None = None
     weights: NDArray[np.float64] | None = None
     sample_sizes: NDArray[np.float64] | None = None
+    events: dict[str, int] | None = None
+    doubts: list[str] | None = None
+    background: float | None = None
 
 
 class Metrics(Collector):
@@ -84,7 +88,11 @@ class Metrics(Collector):
         n_scored = tally.scored - scored
         lag = getattr(source, "lag", None)
         running = model._learner.running
+        supervised = model if isinstance(model, AutoMixture) else None
         self._numbers = _Numbers(
+            events=None if supervised is None else supervised.event_counts,
+            doubts=None if supervised is None else [doubt["sign"] for doubt in supervised.warnings],
+            background=None if supervised is None else supervised.background_weight,
             records=tally.records,
             reasons=dict(tally.reasons),
             scored=tally.scored,
@@ -93,7 +101,7 @@ class Metrics(Collector):
             mean_log_density=(tally.log_density - log_density) / n_scored if n_scored else None,
             lag=None if lag is None else lag(),
             weights=None if running is None else model.weights.copy(),
-            sample_sizes=None if running is None else running.state.counts[0, : model.n_components].copy(),
+            sample_sizes=None if running is None else running.published_state.counts[0, : len(model.weights)].copy(),
         )
 
     def checkpointed(self, seconds: float, size: int) -> None:
@@ -128,6 +136,18 @@ class Metrics(Collector):
         yield _by_component(
             "component_effective_sample_size", "How many records stand behind a component.", now.sample_sizes
         )
+        if now.events is not None:
+            events = CounterMetricFamily("streammix_events", "What a supervised model did.", labels=["kind"])
+            for kind, n in now.events.items():
+                events.add_metric([kind], n)
+            yield events
+        if now.doubts is not None:
+            doubts = GaugeMetricFamily("streammix_doubt", "Signs that the model may be wrong.", labels=["sign"])
+            for sign in sorted(set(now.doubts)):
+                doubts.add_metric([sign], 1)
+            yield doubts
+        if now.background is not None:
+            yield _gauge("background_weight", "The share of records that no component explains.", now.background)
         yield _counter("checkpoints", "Checkpoints that this run has written.", self._checkpoints)
         if self._checkpoint is not None:
             when, seconds, size = self._checkpoint

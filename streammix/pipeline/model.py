@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from streammix.auto.automixture import AutoMixture
 from streammix.errors import ConfigError
 from streammix.families import Categorical, Family, Fixed, from_json
 from streammix.mixture import Mixture
@@ -9,6 +10,9 @@ from streammix.pipeline.sections import ModelSection
 from streammix.stepsize import step_size_from_json
 
 __all__ = ["build_model", "check_same", "declared_fields", "text_fields"]
+
+PLAIN_ONLY = ("components", "weights", "step_size", "batch_size", "averaging")
+AUTO_ONLY = ("drift", "background")
 
 Fields = dict[str | tuple[str, ...], Family]
 
@@ -30,10 +34,11 @@ def build_model(section: ModelSection) -> Mixture:
         step_size = step_size_from_json(section.step_size)
     except ConfigError as error:
         raise ConfigError(f"[model] step_size: {error}") from None
-    arguments = {name: getattr(section, name) for name in section.__struct_fields__}
-    arguments.update(step_size=step_size, fields=_fields(section), components=_components(section))
+    arguments = _arguments(section)
     try:
-        return Mixture(**arguments)
+        if section.kind == "auto":
+            return AutoMixture(**arguments | {"drift": _drift(section.drift)})
+        return Mixture(**arguments | {"step_size": step_size, "components": _components(section)})
     except ConfigError as error:
         raise ConfigError(f"[model] {error}") from None
 
@@ -74,13 +79,41 @@ def check_same(declared: Mixture, section: ModelSection, known: Mixture) -> None
     ConfigError
         If an argument differs; the error names it with both values.
     """
-    for name in section.__struct_fields__:
+    if type(declared) is not type(known):
+        raise ConfigError(
+            f"[model] declares {type(declared).__name__}, but the checkpoint's model is {type(known).__name__}; "
+            "take that, or start anew with another checkpoint directory"
+        )
+    for name in _arguments(section):
         ours, theirs = _argument(declared, name), _argument(known, name)
         if ours != theirs:
             raise ConfigError(
                 f"[model] {name} is {ours!r}, but the checkpoint's model was declared with {theirs!r}; "
                 "take that, or start anew with another checkpoint directory"
             )
+
+
+def _arguments(section: ModelSection) -> dict[str, Any]:
+    """The section's keys that are the model's arguments; others may not be given."""
+    is_auto = section.kind == "auto"
+    other = PLAIN_ONLY if is_auto else AUTO_ONLY
+    fresh = ModelSection()
+    for name in other:
+        if getattr(section, name) != getattr(fresh, name):
+            raise ConfigError(f"[model] {name} does not go with kind = {section.kind!r}")
+    if not is_auto and not isinstance(section.n_components, int):
+        raise ConfigError(f"[model] n_components must be a whole number, not {section.n_components!r}")
+    names = [name for name in section.__struct_fields__ if name not in (*other, "kind")]
+    found = {name: getattr(section, name) for name in names} | {"fields": _fields(section)}
+    if isinstance(section.n_components, list):
+        found["n_components"] = tuple(section.n_components)
+    return found
+
+
+def _drift(declared: str | dict[str, Any] | None) -> Any:
+    if isinstance(declared, dict):
+        return step_size_from_json({"step_size": "HalfLife"} | declared)
+    return "auto" if declared is None else declared
 
 
 def _argument(model: Mixture, name: str) -> Any:

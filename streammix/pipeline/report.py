@@ -20,7 +20,7 @@ LONGEST_LEVEL = 40
 
 def components_table(model: Mixture) -> Table:
     """Return the components of a model that has warmed up: weights and current parameters."""
-    table = Table(title=f"{model.n_components} components after {model.n_seen:,} records", title_justify="left")
+    table = Table(title=f"{len(model.weights)} components after {model.n_seen:,} records", title_justify="left")
     for column in ("component", "weight"):
         table.add_column(column, justify="right")
     for column in ("field", "family", "parameters"):

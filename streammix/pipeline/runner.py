@@ -146,6 +146,8 @@ class Pipeline:
             if isinstance(sink, Outbox):
                 with _naming(f"sink {sink.name}"):
                     sink.publish()
+        with _naming("the dead-letter topic"):
+            self.dead_letters.publish()
         self.source.acknowledge()
         self.on_checkpoint()
 

@@ -2,8 +2,8 @@
 
 ``python crashing.py TEMPLATE CASES``: CASES is a JSON list of lists of numbers. For each list the directory
 TEMPLATE is copied to TEMPLATE-0, TEMPLATE-1, ...; in the copy ``streammix run pipeline.toml`` is killed at
-step n for each n in turn, and then run to its end. Prints the exit statuses, and how many steps the last run
-of each list took, as JSON.
+step n (or after n seconds, where n has a decimal point) for each n in turn, and then run to its end. Prints
+the exit statuses, and how many steps the last run of each list took, as JSON.
 """
 
 import json
@@ -11,6 +11,8 @@ import os
 import shutil
 import signal
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 STEPS = 0
@@ -45,25 +47,45 @@ def run(directory, kill_at):
         os.dup2(log, 2)
         os._exit(in_child(directory, kill_at, write))
     os.close(write)
+    if isinstance(kill_at, float):  # seconds from now
+        time.sleep(kill_at)
+        os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     steps = os.read(read, 100)
     os.close(read)
     return os.waitstatus_to_exitcode(status), int(steps or 0)
 
 
+def brokers():
+    """Return what counts in sources and sinks on brokers, where their clients are installed."""
+    found = []
+    with suppress(ModuleNotFoundError):
+        from streammix.pipeline.sinks.kafka import KafkaChannel
+        from streammix.pipeline.sources.kafka import KafkaSource
+
+        found += [(KafkaChannel, ("send",)), (KafkaSource, ("acknowledge",))]
+    with suppress(ModuleNotFoundError):
+        from streammix.pipeline.sinks.redis import RedisChannel
+
+        found += [(RedisChannel, ("send",))]
+    return found
+
+
 def in_child(directory, kill_at, write):
     """Run the command line with every step counted."""
     from streammix.cli import app
     from streammix.pipeline import runner
-    from streammix.pipeline.sinks import ndjson, parquet
+    from streammix.pipeline.sinks import ndjson, outbox, parquet
     from streammix.pipeline.sources import file
 
     for owner, names in (
         (os, ("fsync", "rename", "replace", "truncate", "unlink")),
-        (runner.Pipeline, ("_take", "checkpoint")),
+        (runner.Pipeline, ("_read", "_take", "checkpoint")),
+        (outbox.Posted, ("flush", "publish")),
         (ndjson.GrowingFile, ("write", "flush")),
         (parquet.ParquetSink, ("write", "flush")),
         (file.FileSource, ("read",)),
+        *brokers(),
     ):
         for name in names:
             setattr(owner, name, step(getattr(owner, name), kill_at))
@@ -84,6 +106,8 @@ def main():
     for i, kills in enumerate(json.loads(sys.argv[2])):
         directory = template.with_name(f"{template.name}-{i}")
         shutil.copytree(template, directory)
+        config = directory / "pipeline.toml"
+        config.write_text(config.read_text(encoding="utf-8").replace("DIRECTORY", directory.name), encoding="utf-8")
         runs = [run(directory, kill_at) for kill_at in [*kills, 0]]
         results.append({"statuses": [status for status, _ in runs], "steps": runs[-1][1]})
     print(json.dumps(results))

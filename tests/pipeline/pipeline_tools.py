@@ -96,3 +96,11 @@ def run(place):
     result = CliRunner().invoke(app, ["run", str(place / "pipeline.toml")])
     assert "Traceback" not in result.output
     return result.exit_code, result.stdout, result.stderr
+
+
+def crash(template, cases, timeout=500):
+    """Run the cases of `crashing`; return what it prints."""
+    command = [sys.executable, Path(__file__).with_name("crashing.py"), template, json.dumps(cases)]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=timeout)
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)

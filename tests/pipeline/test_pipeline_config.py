@@ -18,11 +18,27 @@ WRONG = {
     "not TOML": (None, "pipeline.toml is not TOML: "),
     "an unknown section": ("[sorce]\n", "unknown section [sorce]; did you mean source?"),
     "no source": ("[model]\n", "there is no section [source]"),
-    "no kind": ("[source]\n", "[source] kind is missing: one of file, stdin, river, own"),
+    "no kind": ("[source]\n", "[source] kind is missing: one of file, stdin, river, kafka, nats, redis, own"),
     "an unknown kind": ('[source]\nkind = "fil"\n', "[source] kind: unknown kind 'fil'; did you mean file?"),
     "a kind of a later version": (
-        '[source]\nkind = "kafka"\n',
-        "[source] kind: unknown kind 'kafka'; expected one of file, stdin, river, own",
+        '[source]\nkind = "mqtt"\n',
+        "[source] kind: unknown kind 'mqtt'; expected one of file, stdin, river, kafka, nats, redis, own",
+    ),
+    "a secret in the file": (
+        '[source]\nkind = "redis"\nurl = "redis://localhost"\nstream = "s"\npassword = "hush"\n',
+        "[source] password: a secret stands in no configuration file",
+    ),
+    "a secret in an address": (
+        '[source]\nkind = "redis"\nurl = "redis://:hush@localhost"\nstream = "s"\n',
+        "[source] url: a password stands in no configuration file",
+    ),
+    "a secret in the settings": (
+        '[source]\nkind = "kafka"\nbrokers = "b"\ntopic = "t"\nsettings = { "sasl.password" = "hush" }\n',
+        "[source] settings.sasl.password: a secret stands in no configuration file",
+    ),
+    "a secret that is nowhere": (
+        '[source]\nkind = "nats"\nservers = "s"\nstream = "t"\ntoken = { env = "NOT_SET_ANYWHERE" }\n',
+        "[source] token: there is no variable NOT_SET_ANYWHERE in the environment",
     ),
     "a kind that is a list": ('[source]\nkind = ["file"]\n', "[source] kind: unknown kind ['file']"),
     "a section that is no table": ("source = 3\n", "[source] must be a table, not 3"),
@@ -33,7 +49,7 @@ WRONG = {
     ),
     "a wrong type": (
         f'[source]\n{GOOD}\n[model]\nn_components = "3"\n',
-        "[model] n_components: expected int, got str",
+        "[model] n_components: expected int | array, got str",
     ),
     "a number too small": (
         f"[source]\n{GOOD}\n[checkpoint]\nevery_records = 0\n",

@@ -1,11 +1,9 @@
 """Effectively once: killed with SIGKILL anywhere, then run again, a run ends as if nothing had happened."""
 
 import csv
-import json
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from pipeline_tools import (
     PROGRAM,
+    crash,
     events,
     lines_of,
     scored_parquet,
@@ -60,16 +59,6 @@ def check_rows(directory: Path, n: int) -> None:
     assert len(set(positions)) == n
     assert rows.to_pylist() == lines_of(directory / "out" / "scored.ndjson")
     assert len(lines_of(directory / "state" / "_dead-letter.ndjson")) == 4
-
-
-def crash(template: Path, cases):
-    """Run the cases of `crashing`."""
-    script = Path(__file__).with_name("crashing.py")
-    done = subprocess.run(
-        [sys.executable, script, template, json.dumps(cases)], capture_output=True, check=False, timeout=500
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return json.loads(done.stdout)
 
 
 def test_killed_at_every_kind_of_step(tmp_path):

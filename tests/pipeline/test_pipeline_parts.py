@@ -61,7 +61,9 @@ def test_a_source_and_a_sink_of_ones_own(tmp_path, place):
     source, sink = Counting(), Counting()
     model = commands.build_model(commands.load_config(place / "pipeline.toml").model)
     with CheckpointStore(tmp_path / "own") as store:
-        pipeline = Pipeline(model, source, [sink], DeadLetters(tmp_path / "dead", None), store, every_records=100)
+        pipeline = Pipeline(
+            model, source, [sink], DeadLetters.in_file(tmp_path / "dead", None), store, every_records=100
+        )
         pipeline.run(LogProgress(100), StopRequest())
         pipeline.close()
         found = store.latest()
@@ -104,7 +106,7 @@ def test_what_is_refused_of_growing_files(tmp_path):
 
 
 def test_dead_letters_that_are_not_text(tmp_path):
-    letters = DeadLetters(tmp_path / "dead", None)
+    letters = DeadLetters.in_file(tmp_path / "dead", None)
     letters.write([Refusal("s", 3, "bad", b"\xff")])
     letters.close()
     assert lines_of(tmp_path / "dead") == [

@@ -132,7 +132,7 @@ def test_a_record_is_a_dict_to_whoever_asks():
     assert batch.records[-2] == batch.records[1:][0] == {"a": 3}
     assert len(batch.records[1:]) == 2
     assert batch.raw(1) == b'{"a": 3}'
-    with pytest.raises(RecordError, match="malformed"):
+    with pytest.raises(RecordError, match="expected JSON"):
         batch.records[2]
     with pytest.raises(IndexError):
         batch.records[3]

@@ -1,0 +1,1 @@
+"""A mixture that supervises itself: champion, experts, challengers, drift, K, outliers, warnings."""

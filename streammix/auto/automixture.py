@@ -1,0 +1,264 @@
+"""AutoMixture: the face of a mixture that supervises itself."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streammix import frames
+from streammix.auto.background import AWAY, Box, takes_background
+from streammix.auto.line import Line, Settings
+from streammix.auto.reservoir import Reservoir
+from streammix.auto.supervisor import BEAT, Supervisor, reservoir_size
+from streammix.core.table import table_of
+from streammix.declaration import Declaration, checked, from_json
+from streammix.errors import CheckpointError, ConfigError
+from streammix.families import Family
+from streammix.learner import Learner
+from streammix.mixture import Mixture
+from streammix.running import Running
+from streammix.schema import Schema
+from streammix.state import Snapshot
+from streammix.stepsize import HalfLife, PowerDecay, RunningMean, StepSize, step_size_to_json
+from streammix.warmup import free_parameters, warm_state
+
+__all__ = ["AutoMixture"]
+
+MOST = 10  # components that are tried where nobody says how many
+LARGEST_RANGE = 50
+
+FloatArray = NDArray[np.float64]
+
+
+class AutoLearner(Learner):
+    """A learner whose mixture is supervised."""
+
+    def __init__(
+        self,
+        declaration: Declaration,
+        settings: Settings,
+        sizes: Sequence[int],
+        has_background: bool | None,
+        arguments: Mapping[str, Any],
+        rng: np.random.Generator,
+    ) -> None:
+        self.settings = settings
+        self.arguments = arguments
+        self.sizes = sizes
+        self.has_background = has_background
+        super().__init__(declaration, rng)
+
+    def _parameters(self, schema: Schema, n_components: int) -> int:
+        assert self.chosen is not None
+        levels = {name: len(codes) for name, codes in schema.codes.items()}
+        return free_parameters(self.chosen, n_components, levels)
+
+    def _begin(self, schema: Schema, columns: Sequence[FloatArray], weights: FloatArray | None) -> Running:
+        n, layout = len(columns[0]), schema.layout()
+        rows, w = np.stack(columns, axis=1), np.ones(n) if weights is None else weights
+        box, settings = None, self.settings
+        if self.has_background if self.has_background is not None else takes_background(layout):
+            box = Box(len(columns))
+            box.add(rows, layout)
+            settings = replace(settings, spread=box.spread)
+        lines = []
+        for k in self.sizes:
+            state = warm_state(schema, columns, weights, k, self.rng)
+            if box is not None:
+                state.masses *= 1 - AWAY
+            lines.append(Line(schema, state, self._parameters(schema, k), n, settings, n))
+        reservoir = Reservoir(reservoir_size(lines[-1].n_parameters), len(columns))
+        reservoir.add(rows, w)
+        rng = np.random.default_rng(self.rng.integers(2**63))
+        made = Supervisor(self.declaration, schema, lines, settings, reservoir, rng)
+        made.box = box
+        return made
+
+    def snapshot(self, n_seen: int, seed: int | None) -> Snapshot:
+        """Everything that the mixture is."""
+        found = super().snapshot(n_seen, seed)
+        found.declaration = {**found.declaration, **self.arguments}
+        if isinstance(self.running, Supervisor):
+            found.supervision = self.running.supervision()
+        return found
+
+    def _resume(self, schema: Schema, snapshot: Snapshot) -> Running:
+        if snapshot.supervision is None:
+            raise CheckpointError("the checkpoint's model is supervised, but what supervises it is missing")
+        return Supervisor.resumed(self.declaration, schema, self.settings, snapshot.supervision)
+
+
+class AutoMixture(Mixture):
+    """Finite mixture that learns unattended: a `Mixture` that supervises itself.
+
+    A champion learns as `Mixture` does. Beside it run its average, experts that forget fast, and challengers, which
+    come from other places for its components, tried out on a reservoir of the last records. Who predicts, who takes
+    over and when the stream has changed is decided by how well each predicted the records before it learnt them.
+
+    Statistics move every 50 records, judgement is passed every 500: all by the number of records, so that neither the
+    cuts of the stream nor saving and loading make a difference to a single bit.
+
+    Parameters
+    ----------
+    n_components
+        K, the number of components; or a pair, the fewest and the most, or None for 1 to 10: candidates of each K learn
+        side by side, and the one leads that predicts best for its size.
+    fields, infer
+        As in `Mixture`.
+    drift
+        "auto": the stream may change at any time. "none": it doesn't, however long it dwells in one component; all
+        records weigh the same, and nothing chases the present. `HalfLife`: forget at this rate.
+    background
+        Whether there is a component beside the K whose density is one over the volume of everything seen so far, for
+        records that none of them explains. Where it is left out: if there are `Normal`, `LogNormal` or
+        `MultivariateNormal` fields.
+    warm_up
+        How many records the warm-up takes, as in `Mixture`.
+    seed
+        Makes the starts, the challenges and `sample` reproducible.
+
+    Raises
+    ------
+    ConfigError
+        If arguments contradict each other or a family does not fit its fields.
+
+    Examples
+    --------
+    >>> import random
+    >>> import streammix as sm
+    >>> rng = random.Random(1)
+    >>> model = sm.AutoMixture(n_components=2, fields={"seconds": sm.Normal()}, seed=7)
+    >>> for _ in range(4_000):
+    ...     model.learn_one({"seconds": rng.gauss(10, 1) if rng.random() < 0.25 else rng.gauss(30, 2)})
+    >>> sorted(round(c["seconds"].mean) for c in model.parameters)
+    [10, 30]
+    """
+
+    def __init__(
+        self,
+        n_components: int | tuple[int, int] | None = 3,
+        fields: Mapping[Any, Family | None] | None = None,
+        drift: str | HalfLife = "auto",
+        background: bool | None = None,
+        warm_up: int | None = None,
+        seed: int | None = None,
+        infer: bool = False,
+    ) -> None:
+        step: StepSize = PowerDecay(0.6)
+        if isinstance(drift, HalfLife):
+            step = drift
+        elif drift == "none":
+            step = RunningMean()
+        elif drift != "auto":
+            raise ConfigError(f'drift must be "auto", "none" or a HalfLife, not {drift!r}')
+        if background is not None and not isinstance(background, bool):
+            raise ConfigError(f"background must be True, False or None, not {background!r}")
+        sizes = _sizes(n_components)
+        declared = checked(sizes[-1], fields, None, None, step, BEAT, warm_up, False, seed, infer)
+        is_auto = drift == "auto"
+        settings = Settings(step.core, is_auto, drift != "none", not isinstance(drift, HalfLife))
+        self.n_components = n_components  # type: ignore[assignment]
+        self.fields = fields
+        self.drift = drift
+        self.background = background
+        self.warm_up = warm_up
+        self.seed = seed
+        self.infer = infer
+        arguments = {
+            "model": "AutoMixture",
+            "n_components": list(n_components) if isinstance(n_components, tuple) else n_components,
+            "drift": drift if isinstance(drift, str) else step_size_to_json(drift),
+            "background": background,
+        }
+        rng = np.random.default_rng(seed)
+        self._learner: AutoLearner = AutoLearner(declared, settings, sizes, background, arguments, rng)
+        self._sync()
+
+    def _new_learner(self) -> AutoLearner:
+        own = self._learner
+        rng = np.random.default_rng()
+        return AutoLearner(own.declaration, own.settings, own.sizes, own.has_background, own.arguments, rng)
+
+    @classmethod
+    def _restore(cls, snapshot: Snapshot, fixed: Mapping[Any, Any] | None = None) -> Self:
+        given = from_json(snapshot.declaration, fixed)
+        drift: Any = given["drift"]
+        sizes: Any = given["n_components"]
+        model = cls(
+            tuple(sizes) if isinstance(sizes, list) else sizes,
+            given["fields"],
+            drift if isinstance(drift, str) else HalfLife(drift["records"]),
+            given["background"],
+            given["warm_up"],
+            given["seed"],
+            given["infer"],
+        )
+        model._adopt(snapshot)
+        return model
+
+    @property
+    def _supervisor(self) -> Supervisor | None:
+        running = self._learner.running
+        return running if isinstance(running, Supervisor) else None
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What happened, the last 200 events: each with `n_seen`, `kind` and its evidence."""
+        return [] if self._supervisor is None else [dict(event) for event in self._supervisor.events.kept]
+
+    @property
+    def event_counts(self) -> dict[str, int]:
+        """How many events of each kind there were."""
+        return {} if self._supervisor is None else dict(self._supervisor.events.counts)
+
+    @property
+    def warnings(self) -> list[dict[str, Any]]:
+        """The signs that the model may be wrong, each with `sign`, `text` and its evidence: none where all is well."""
+        if self._supervisor is None:
+            text = f"{self.n_seen} records are not enough to start from"
+            return [{"sign": "warming up", "text": text, "records": self.n_seen}]
+        return self._supervisor.doubts
+
+    @property
+    def labels(self) -> list[int]:
+        """For each component, a number that is its own for ever: it follows it through take-overs and changes of K."""
+        return list(range(len(self.weights))) if self._supervisor is None else list(self._supervisor.line.labels)
+
+    @property
+    def background_weight(self) -> float:
+        """The share of records that the background is thought to have made; 0.0 where there is none."""
+        return 0.0 if self._supervisor is None else self._supervisor.published.background
+
+    def outlier_one(self, x: Mapping[str, Any]) -> float:
+        """Return the probability that the background made a record, and no component; 0.0 while warming up."""
+        return float(self._outliers([dict(x)])[0])
+
+    def outlier_many(self, X: Any) -> Any:
+        """Return the probability that the background made each row: a column of X's kind."""
+        return frames.column_like(X, self._outliers(self._frame(X)), "outlier")
+
+    def _outliers(self, records: Any) -> FloatArray:
+        running = self._supervisor
+        if running is None:
+            return np.zeros(len(records))
+        if isinstance(records, list):
+            rows = np.stack([running.schema.reader.row(record)[0] for record in records])
+            return running.outliers(table_of(rows))
+        return running.outliers(running.schema.encode(records).table)
+
+
+def _sizes(n_components: Any) -> list[int]:
+    """The numbers of components that compete."""
+    if n_components is None:
+        return list(range(1, MOST + 1))
+    if isinstance(n_components, tuple):
+        is_range = len(n_components) == 2 and all(type(k) is int for k in n_components)
+        if not is_range or not 1 <= n_components[0] <= n_components[1] <= LARGEST_RANGE:
+            raise ConfigError(
+                "n_components must be a whole number, None, or a pair of the fewest and the most, "
+                f"up to {LARGEST_RANGE}, not {n_components!r}"
+            )
+        return list(range(n_components[0], n_components[1] + 1))
+    return [n_components]

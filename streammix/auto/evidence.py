@@ -1,0 +1,94 @@
+"""Paired comparisons of prequential scores, tick by tick."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Paired", "z_of"]
+
+FloatArray = NDArray[np.float64]
+Sums = tuple[int, float, float]
+
+KEPT = 16  # ticks
+FIRST = 2  # ticks that do not count for the long run: a new member's statistics still settle
+LARGEST = 100.0  # nats: what one record can say
+
+
+def z_of(sums: Sums) -> tuple[float, float]:
+    """Return (mean, z) of a difference's (records, sum, sum of squares).
+
+    Examples
+    --------
+    >>> z_of((4, 8.0, 20.0))
+    (2.0, 4.0)
+    """
+    n, total, squares = sums
+    if n < 2:
+        return 0.0, 0.0
+    mean = total / n
+    variance = max(squares / n - mean * mean, 1e-24)
+    return mean, mean / math.sqrt(variance / n)
+
+
+class Paired:
+    """How much more a member gave the records than the champion did: log density differences, summed up by ticks."""
+
+    def __init__(self) -> None:
+        self.ticks: list[Sums] = []
+        self.n_ticks = 0
+        self._open: Sums = (0, 0.0, 0.0)
+        self._total: Sums = (0, 0.0, 0.0)
+
+    def add(self, differences: FloatArray) -> None:
+        """Take in the differences of some records."""
+        clipped = np.clip(differences, -LARGEST, LARGEST)
+        self._open = _plus(self._open, (len(clipped), float(clipped.sum()), float(clipped @ clipped)))
+
+    def close(self) -> None:
+        """End a tick."""
+        self.ticks = [*self.ticks, self._open][-KEPT:]
+        self.n_ticks += 1
+        if self.n_ticks > FIRST:
+            self._total = _plus(self._total, self._open)
+        self._open = (0, 0.0, 0.0)
+
+    def last(self, ticks: int) -> tuple[float, float]:
+        """Return (mean, z) over the last ticks; (0, 0) where there are not as many yet."""
+        return z_of(_sum(self.ticks[-ticks:])) if len(self.ticks) >= ticks else (0.0, 0.0)
+
+    def long_run(self) -> tuple[float, float]:
+        """Return (mean, z) over all ticks but the first two."""
+        return z_of(self._total)
+
+    def to_json(self) -> list[Any]:
+        """Return everything as JSON can hold it."""
+        return [self.n_ticks, list(self._open), list(self._total), [list(tick) for tick in self.ticks]]
+
+    @classmethod
+    def from_json(cls, document: Sequence[Any]) -> "Paired":
+        """Return what `to_json` was called of."""
+        made = cls()
+        n_ticks, now, total, ticks = document
+        made.n_ticks = int(n_ticks)
+        made._open, made._total = _sums(now), _sums(total)
+        made.ticks = [_sums(tick) for tick in ticks]
+        return made
+
+
+def _plus(a: Sums, b: Sums) -> Sums:
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2]
+
+
+def _sum(ticks: Sequence[Sums]) -> Sums:
+    total: Sums = (0, 0.0, 0.0)
+    for tick in ticks:
+        total = _plus(total, tick)
+    return total
+
+
+def _sums(document: Sequence[Any]) -> Sums:
+    n, total, squares = document
+    return int(n), float(total), float(squares)

@@ -1,0 +1,337 @@
+"""One number of components: a champion, its average, experts, challengers, and the challenge that is being prepared."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streammix import average
+from streammix.auto.alarm import Alarm
+from streammix.auto.challenge import Challenge
+from streammix.auto.events import Events
+from streammix.auto.evidence import Paired
+from streammix.auto.matching import arranged, matched
+from streammix.auto.member import Member, densities
+from streammix.auto.reservoir import Reservoir
+from streammix.core.engine import Engine
+from streammix.core.table import Table, table_of
+from streammix.schema import Schema
+from streammix.state import State
+
+__all__ = ["Line", "Settings"]
+
+FloatArray = NDArray[np.float64]
+
+EXPERTS = (0.02, 0.1)  # steps of the experts, times the number of parameters
+FASTEST = 0.01  # step of an expert
+RECENT = 6  # ticks over which experts are judged
+LEADS, TRAILS, MATTERS = 2.5, -3.0, 0.0005  # an expert takes over at z and nats a record, or starts again at z
+SHOWN = 1.0  # z at which the average or an expert is published
+BACK = 1_000  # records before an alarm at which the new epoch begins
+SOON = 500  # records after it until the challenge
+CHALLENGERS = 2
+WINS = 2.0  # z at which a challenger becomes champion
+EARLY = ((1, 5.0), (2, 3.5))  # (ticks, z) that are enough before
+YOUNG = 4_000  # records up to which four ticks say it
+OLD = 20_000  # records after which a challenger goes
+HOPELESS = -4.0  # z
+ALIKE = 2e-4  # nats a record: as good as at the same optimum
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """What holds for all lines.
+
+    Parameters
+    ----------
+    step
+        The champion's step.
+    experts, alarms
+        Whether there are any.
+    averages
+        Whether the champion's average is taken.
+    spread
+        Of the background's density, where there is one.
+    """
+
+    step: tuple[int, float]
+    experts: bool
+    alarms: bool
+    averages: bool
+    spread: FloatArray | None = None
+
+
+class Line:
+    """What runs for one number of components."""
+
+    def __init__(
+        self, schema: Schema, champion: State, n_parameters: int, first: int, settings: Settings, n_seen: int
+    ) -> None:
+        self.schema = schema
+        self.settings = settings
+        self.n_parameters = n_parameters
+        self.champion = Member(schema, champion, settings.step, settings.spread)
+        self.average = Member(schema, champion.copy(), settings.step, settings.spread)
+        self.times = 0
+        steps = [min(e / n_parameters, FASTEST) for e in EXPERTS] if settings.experts else []
+        self.experts = [Member(schema, champion.copy(), (1, step), settings.spread) for step in steps]
+        self.challengers: list[Member] = []
+        self.challenge: Challenge | None = None
+        self.alarm = Alarm()
+        self.first = first  # records from an epoch's beginning to its first challenge
+        self.epoch = 0
+        self.next_challenge = n_seen
+        self.shown = 0  # 0: the champion, 1: the average, 2 and 3: experts
+        self.audit = (0.0, 0.0)  # gain and z of the best proposal of the last challenge
+        self.lag = (0.0, 0.0)  # of polishing what is published
+        self.labels = list(range(champion.n_components))
+        self.next_label = champion.n_components
+
+    @property
+    def n_components(self) -> int:
+        """K."""
+        return self.champion.state.n_components
+
+    @property
+    def members(self) -> list[Member]:
+        """All of them."""
+        return [self.champion, self.average, *self.experts, *self.challengers]
+
+    @property
+    def published(self) -> Member:
+        """The member that predicts."""
+        return self.members[self.shown]
+
+    def states(self) -> list[State]:
+        """Return all statistics."""
+        prepared = [] if self.challenge is None else list(self.challenge.states().values())
+        return [member.state for member in self.members] + prepared
+
+    def bind(self) -> None:
+        """Bind all engines anew, after arrays were replaced."""
+        for member in self.members:
+            member.bind()
+        if self.challenge is not None:
+            self.challenge.bind()
+
+    def step(self, table: Table, n: int, weights: FloatArray, averages: bool) -> FloatArray:
+        """Learn the first n rows; return the log densities that the published member gave them."""
+        champion = self.champion.learn(table, n, weights)
+        self.alarm.add(champion)
+        scores = [champion, densities(self.average.engine, table, 0, n)]
+        scores += [member.learn(table, n, weights) for member in [*self.experts, *self.challengers]]
+        for member, score in zip(self.members[1:], scores[1:], strict=True):
+            member.scores.add(score - champion)
+        if averages:
+            self._average()
+        return scores[self.shown]
+
+    def _average(self) -> None:
+        self.times += 1
+        own, layout = self.average, self.schema.layout()
+        if not self.settings.averages or own.state.mass_units != self.champion.state.mass_units:
+            own.state = self.champion.state.copy()
+            own.bind()
+        else:
+            average.take_in(own.engine, layout, own.state, self.champion.state, self.times)
+
+    def judge(self, n_seen: int, tick: int, events: Events, reservoir: Reservoir) -> None:
+        """End a tick: experts, alarm, challengers, and who is published."""
+        for member in self.members[1:]:
+            member.scores.close()
+        z = self.alarm.close(n_seen, tick)
+        self._judge_experts(n_seen, events)
+        if z and self.settings.alarms:
+            self.epoch = max(n_seen - BACK, 0)
+            self.next_challenge = n_seen + SOON
+            self.challenge = None
+            events.note(n_seen, "alarm", z=z)
+        self._judge_challengers(n_seen, events, reservoir)
+        self._publish()
+
+    def effective_records(self, n_seen: int) -> float:
+        """How many records the champion rests on: those of the epoch, or what its step remembers of them."""
+        kind, step = self.settings.step
+        n = float(n_seen - self.epoch)
+        return min(n, 2 / step - 1) if kind == 1 else n
+
+    def _judge_experts(self, n_seen: int, events: Events) -> None:
+        for number, expert in enumerate(self.experts):
+            mean, z = expert.scores.last(RECENT)
+            if z > LEADS and mean > MATTERS:
+                state = expert.state.copy()
+                state.clocks[:] = 0.0
+                state.starts[:] = 1.0 / expert.step[1]
+                self._crown(state)
+                events.note(n_seen, "restart", expert=number, z=z, gain=mean)
+                return
+            if z < TRAILS:
+                expert.become(self.champion.state)
+
+    def _judge_challengers(self, n_seen: int, events: Events, reservoir: Reservoir) -> None:
+        for challenger in list(self.challengers):
+            age = n_seen - challenger.born
+            recent, z = challenger.scores.last(4 if age <= YOUNG else 8)
+            long_mean, long_z = challenger.scores.long_run()
+            for ticks, least in EARLY:
+                early = challenger.scores.last(ticks)[1]
+                z = early if early > max(least, z) else z
+            if z > WINS or (long_z > WINS and challenger.scores.n_ticks >= 4):
+                self._take_over(challenger, n_seen, max(z, long_z), recent, events, reservoir)
+                return
+            is_alike = challenger.scores.n_ticks >= 10 and abs(long_z) < 1.0 and abs(long_mean) < ALIKE
+            if age > OLD or is_alike or min(z, long_z) < HOPELESS:
+                self.challengers.remove(challenger)
+
+    def _take_over(
+        self, challenger: Member, n_seen: int, z: float, gain: float, events: Events, reservoir: Reservoir
+    ) -> None:
+        """Let a challenger be the champion, its components in the places of those that they go on from."""
+        order, old = self.match(self.champion.engine, challenger.engine, reservoir)
+        self.challengers.remove(challenger)
+        events.note(n_seen, "take-over", by=challenger.about, z=z, gain=gain)
+        self.inherit(self.labels, self.next_label, old, n_seen, events)
+        self._crown(arranged(challenger.state, order))
+
+    def inherit(self, labels: list[int], free: int, old: list[int], n_seen: int, events: Events) -> None:
+        """Take over the labels of the components that go on; the others get new ones, from `free` on."""
+        for label in [label for k, label in enumerate(labels) if k not in old]:
+            events.note(n_seen, "death", label=label)
+        self.labels, self.next_label = [], free
+        for k in old:
+            self.labels.append(labels[k] if k >= 0 else self.next_label)
+            if k < 0:
+                events.note(n_seen, "birth", label=self.next_label)
+                self.next_label += 1
+
+    def arrange(self, order: list[int]) -> None:
+        """Put the components of the champion, and of those that come from it, in another order."""
+        for member in [self.champion, self.average, *self.experts]:
+            member.state = arranged(member.state, order)
+            member.bind()
+
+    def match(self, old: Engine, new: Engine, reservoir: Reservoir) -> tuple[list[int], list[int]]:
+        """Match components by their responsibilities for the last records."""
+        rows, _ = reservoir.last(2_000)
+        table, found = table_of(np.ascontiguousarray(rows)), []
+        for engine in (old, new):
+            responsibilities = np.empty((len(rows), engine.n_components))
+            engine.accumulate(table, 0, len(rows), out_r=responsibilities, out_lp=np.empty(len(rows)))
+            found.append(responsibilities)
+        return matched(*found)
+
+    def _crown(self, state: State) -> None:
+        """Make a state the champion's; all others are judged anew."""
+        self.champion.become(state)
+        self.average.become(state)
+        self.times = 0
+        for expert in self.experts:
+            expert.become(state)
+        for challenger in self.challengers:
+            challenger.scores = Paired()
+        self.alarm.forget()
+        self.shown = 0
+        self.audit = self.lag = (0.0, 0.0)
+
+    def _publish(self) -> None:
+        best, self.shown = 0.0, 0
+        for i, member in enumerate([self.average, *self.experts], 1):
+            mean, z = member.scores.last(RECENT)
+            if z > SHOWN and mean > best:
+                best, self.shown = mean, i
+
+    def prepare(self, n_seen: int, reservoir: Reservoir, rng: np.random.Generator, budget: int | None = None) -> None:
+        """Do a slice of the work on a challenge, where there is one or it is time for one."""
+        if self.challenge is None:
+            if n_seen < self.next_challenge:
+                return
+            self._schedule(n_seen)
+            rows, weights = reservoir.last(n_seen - self.epoch)
+            if len(rows) < 2 * self.n_components + 20:
+                return
+            self.challenge = Challenge(
+                self.schema,
+                self.published.state,
+                rows,
+                weights,
+                self.n_parameters,
+                self.settings.spread,
+                int(rng.integers(2**31)),
+            )
+        is_over = self.challenge.work() if budget is None else self.challenge.work(budget)
+        if is_over:
+            made = self.challenge
+            self.challenge = None
+            gain, z, move = made.chosen
+            self.audit, self.lag = (gain, z), made.lag
+            about = {"move": "refresh" if move is None else move[0], "gain": round(gain, 6), "z": round(z, 3)}
+            if len(self.challengers) == CHALLENGERS:
+                self.challengers.pop(0)
+            self.challengers.append(
+                Member(self.schema, made.state, self.settings.step, self.settings.spread, n_seen, about)
+            )
+
+    def _schedule(self, n_seen: int) -> None:
+        """Set the next challenge: an epoch's are at `first`, twice, four times, … as many records."""
+        distance = self.first
+        while self.epoch + distance <= n_seen:
+            distance *= 2
+        self.next_challenge = self.epoch + distance
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but states and arrays, as JSON can hold it."""
+        return {
+            "n_parameters": self.n_parameters,
+            "times": self.times,
+            "first": self.first,
+            "epoch": self.epoch,
+            "next_challenge": self.next_challenge,
+            "shown": self.shown,
+            "audit": list(self.audit),
+            "lag": list(self.lag),
+            "labels": list(self.labels),
+            "next_label": self.next_label,
+            "alarm": self.alarm.to_json(),
+            "scores": [member.scores.to_json() for member in self.members],
+            "challengers": [[member.born, member.about] for member in self.challengers],
+            "challenge": None if self.challenge is None else self.challenge.to_json(),
+        }
+
+    def named_states(self) -> dict[str, State]:
+        """Return all statistics by name."""
+        found = {f"member{i}": member.state for i, member in enumerate(self.members)}
+        if self.challenge is not None:
+            found |= {f"challenge {name}": state for name, state in self.challenge.states().items()}
+        return found
+
+    @classmethod
+    def resumed(
+        cls,
+        schema: Schema,
+        settings: Settings,
+        document: dict[str, Any],
+        states: dict[str, State],
+        arrays: dict[str, FloatArray],
+    ) -> "Line":
+        """Return the line that `to_json`, `named_states` and the challenge's `arrays` were called of."""
+        made = cls(schema, states["member0"], int(document["n_parameters"]), int(document["first"]), settings, 0)
+        made.average.become(states["member1"])
+        for i, expert in enumerate(made.experts, 2):
+            expert.become(states[f"member{i}"])
+        for i, (born, about) in enumerate(document["challengers"], 2 + len(made.experts)):
+            made.challengers.append(
+                Member(schema, states[f"member{i}"], settings.step, settings.spread, int(born), about)
+            )
+        for member, scores in zip(made.members, document["scores"], strict=True):
+            member.scores = Paired.from_json(scores)
+        (gain, z), (lag, lag_z) = document["audit"], document["lag"]
+        made.audit, made.lag = (float(gain), float(z)), (float(lag), float(lag_z))
+        made.times, made.epoch = int(document["times"]), int(document["epoch"])
+        made.next_challenge, made.shown = int(document["next_challenge"]), int(document["shown"])
+        made.labels, made.next_label = [int(label) for label in document["labels"]], int(document["next_label"])
+        made.alarm = Alarm.from_json(document["alarm"])
+        if document["challenge"] is not None:
+            work = {name.removeprefix("challenge "): s for name, s in states.items() if name.startswith("challenge ")}
+            made.challenge = Challenge.resumed(schema, document["challenge"], work, arrays)
+        return made

@@ -1,0 +1,62 @@
+"""Which component is which: labels follow components through take-overs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from streammix.state import State
+
+__all__ = ["arranged", "matched"]
+
+FloatArray = NDArray[np.float64]
+
+SAME = 0.2  # the overlap, from 0 to 1, from which on two components are one and the same
+
+
+def matched(old: FloatArray, new: FloatArray) -> tuple[list[int], list[int]]:
+    """Match new components with old ones by their responsibilities for the same rows.
+
+    Parameters
+    ----------
+    old, new
+        Responsibilities, (n, K) and (n, K').
+
+    Returns
+    -------
+    tuple[list[int], list[int]]
+        For each place of the new model, which of its components goes there, and which old one goes on in it; -1 where
+        it is born. An old component's place is kept, unless others before it have gone.
+
+    Examples
+    --------
+    >>> matched(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 1.0, 0.0], [0.9, 0.0, 0.1]]))
+    ([1, 0, 2], [0, 1, -1])
+    """
+    common = old.T @ new
+    size = np.add.outer(old.sum(axis=0), new.sum(axis=0)) - common
+    overlap = common / np.maximum(size, 1e-300)
+    rows, columns = linear_sum_assignment(-overlap)
+    k = new.shape[1]
+    places: list[int] = [-1] * max(k, old.shape[1])
+    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+        places[row] = column
+    spare = [j for j in range(k) if j not in places]
+    found = []
+    for i, place in enumerate(places):
+        goes_on = place >= 0 and bool(overlap[i, place] >= SAME)
+        if place >= 0 or spare:
+            found.append((place if place >= 0 else spare.pop(0), i if goes_on else -1))
+    return [place for place, _ in found], [old_one for _, old_one in found]
+
+
+def arranged(state: State, order: Sequence[int]) -> State:
+    """Return a copy of a state with its components in another order."""
+    made, k = state.copy(), state.n_components
+    for array in made.arrays():
+        if array.ndim > 1:
+            array[..., :k] = array[..., list(order)]
+    for array in (made.counts, *made.statistics, *made.priors):
+        array[..., k:] = array[..., :1]
+    return made

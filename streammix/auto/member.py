@@ -1,0 +1,67 @@
+"""A member: statistics that stream along, and how they compare with the champion's."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streammix.auto.background import engine_of
+from streammix.auto.evidence import Paired
+from streammix.core.engine import Engine
+from streammix.core.table import Table
+from streammix.schema import Schema
+from streammix.state import State
+
+__all__ = ["Member", "densities"]
+
+FloatArray = NDArray[np.float64]
+Step = tuple[int, float]
+
+
+class Member:
+    """A state, its engine, the step by which it moves, and its evidence."""
+
+    def __init__(
+        self,
+        schema: Schema,
+        state: State,
+        step: Step,
+        spread: FloatArray | None,
+        born: int = 0,
+        about: Any = None,
+    ) -> None:
+        self.schema = schema
+        self.spread = spread
+        self.state = state
+        self.step = step
+        self.born = born
+        self.about = about
+        self.scores = Paired()
+        self.bind()
+
+    def bind(self) -> None:
+        """Bind an engine to the state anew."""
+        self.engine = engine_of(self.schema, self.state, self.step, self.spread)
+
+    def become(self, state: State) -> None:
+        """Start again from a copy of other statistics, without evidence."""
+        self.state = state.copy()
+        self.scores = Paired()
+        self.bind()
+
+    def learn(self, table: Table, n: int, weights: FloatArray) -> FloatArray:
+        """Learn the first n rows as one mini-batch; return the log densities that they had before."""
+        log_density = np.empty(n)
+        responsibilities = np.empty((n, self.state.n_components))
+        while not self.engine.learn_batches(table, 0, n, n, weights, responsibilities, log_density)[0]:
+            for block, unit in self.engine.forks_needed(table, 0, n):
+                self.state.fork(block, unit)
+            self.bind()
+        return log_density
+
+
+def densities(engine: Engine, table: Table, begin: int, end: int) -> FloatArray:
+    """Return the log densities of some rows."""
+    log_density = np.empty(end)
+    engine.accumulate(table, begin, end, out_lp=log_density)
+    return log_density[begin:]

@@ -1,0 +1,132 @@
+"""Proposals: other places for components, as states after one M-step.
+
+A proposal is a fresh start, or takes one component away and puts it elsewhere: half of a heavy one, split along the
+principal axis of its records in the warm-up's standardised space (numbers over their standard deviation, levels as
+indicators, angles on the circle, gaps at the mean), so that each family and any gaps are served by one rule; or the
+records that the model explains worst.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streammix.auto.background import AWAY
+from streammix.core.engine import Engine
+from streammix.core.table import Table
+from streammix.em import blank, iterate
+from streammix.given import fill_given
+from streammix.kmeans import kmeans
+from streammix.scales import PRIOR_WEIGHT, fill_scales, settle, shrink_scales, standardised
+from streammix.schema import Schema
+from streammix.state import State
+
+__all__ = ["Move", "fresh", "moved", "moves"]
+
+FloatArray = NDArray[np.float64]
+Move = tuple[str, int, int]  # what, the component that goes, the one that is split; or ("fresh", number, 0)
+
+FRESH = 3
+HEAVIEST = 4  # that may be split
+WORST = 0.04  # of the records, which a component is put on
+ALL = 3  # components up to which each may go
+CHEAPEST = 2  # of more: those whose loss is the least
+START_ROWS = 1_000  # that a fresh start looks at
+
+
+def moves(responsibilities: FloatArray) -> list[Move]:
+    """Return the proposals for a model whose responsibilities for some rows, (n, K), are given."""
+    k = responsibilities.shape[1]
+    found: list[Move] = [("fresh", number, 0) for number in range(FRESH)]
+    if k == 1:
+        return found[:1]
+    shares = responsibilities / np.maximum(responsibilities.sum(axis=1, keepdims=True), 1e-300)
+    loss = -np.log1p(-np.minimum(shares, 1 - 1e-12)).sum(axis=0)
+    heaviest = np.argsort(-shares.sum(axis=0), kind="stable").tolist()
+    goes = range(k) if k <= ALL else np.argsort(loss, kind="stable")[:CHEAPEST].tolist()
+    for j in goes:
+        found += [("split", j, split) for split in [h for h in heaviest if h != j][:HEAVIEST]]
+        found.append(("seed", j, 0))
+    return found
+
+
+def fresh(
+    schema: Schema,
+    n_components: int,
+    columns: Sequence[FloatArray],
+    weights: FloatArray | None,
+    lloyd_steps: int,
+    has_background: bool,
+    rng: np.random.Generator,
+) -> State:
+    """Return the state that a k-means++ partition of some of the rows leads to."""
+    layout, n = schema.layout(), len(columns[0])
+    every = -(-n // START_ROWS)
+    some = [np.ascontiguousarray(column[::every]) for column in columns]
+    w = None if weights is None else np.ascontiguousarray(weights[::every])
+    table = Table(some)
+    state = blank(layout, n_components, PRIOR_WEIGHT)
+    fill_given(schema, state)
+    fill_scales(layout, state, some, w)
+    for block, unit in Engine(layout, state, (0, 1.0)).forks_needed(Table(list(columns)), 0, n):
+        state.fork(block, unit)
+    settle(state)
+    labels = kmeans(standardised(layout, some), n_components, lloyd_steps, rng)
+    shrink_scales(layout, state, some, labels)
+    given = np.eye(n_components)[labels] * (1 - AWAY if has_background else 1.0)
+    return _stepped(layout, state, table, 0, table.n_rows, w, given)
+
+
+def moved(
+    layout: Any,
+    state: State,
+    move: Move,
+    table: Table,
+    columns: Sequence[FloatArray],
+    n: int,
+    weights: FloatArray | None,
+    responsibilities: FloatArray,
+    log_density: FloatArray,
+) -> State:
+    """Return a copy of a state after a move, by the first n rows; their responsibilities are given."""
+    what, goes, split = move
+    given = responsibilities.copy()
+    share = given[:, goes].copy()
+    given[:, goes] = 0.0
+    left = given.sum(axis=1, keepdims=True)
+    total = left + share[:, None]
+    others = given / np.maximum(left, 1e-300)
+    given = np.where(left > 1e-12 * total, others, 1.0 / (given.shape[1] - 1)) * total
+    given[:, goes] = 0.0
+    if what == "split":
+        own = given[:, split]
+        points = standardised(layout, [column[:n] for column in columns])
+        above = _side(points, own if weights is None else own * weights)
+        given[:, goes] = np.where(above, own, 0.0)
+        given[:, split] = np.where(above, 0.0, own)
+    else:
+        worst = np.argsort(log_density, kind="stable")[: max(int(WORST * n), 1)]
+        given[worst] = 0.0
+        given[worst, goes] = 1.0
+    return _stepped(layout, state.copy(), table, 0, n, weights, given)
+
+
+def _side(points: FloatArray, weights: FloatArray) -> NDArray[np.bool_]:
+    """On which side of the mean of weighted points each lies, along their principal axis."""
+    total = max(float(weights.sum()), 1e-300)
+    centred = points - weights @ points / total
+    spread = (centred * weights[:, None]).T @ centred / total
+    return np.asarray(centred @ np.linalg.eigh(spread)[1][:, -1] > 0.0)
+
+
+def _stepped(
+    layout: Any, state: State, table: Table, begin: int, end: int, weights: FloatArray | None, given: FloatArray
+) -> State:
+    """One M-step of given responsibilities."""
+    engine = Engine(layout, state, (0, 1.0))
+    totals = engine.compounded(table, begin, end, weights)[1]
+    acc = engine.accumulator()
+    engine.accumulate(table, begin, end, weights, np.ascontiguousarray(given), acc)
+    iterate(engine, state, acc, totals)
+    return state

@@ -1,0 +1,167 @@
+"""Sources and sinks on brokers, from their sections of the configuration.
+
+Their clients are loaded only where a configuration asks for them. Secrets come from the environment or from files.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from streammix.errors import ConfigError
+from streammix.pipeline.config import Config
+from streammix.pipeline.flow import Sink, Source
+from streammix.pipeline.model import declared_fields, text_fields
+from streammix.pipeline.sections import (
+    KafkaSection,
+    KafkaSinkSection,
+    NatsSection,
+    RedisSection,
+    RedisSinkSection,
+    SecretSection,
+)
+from streammix.pipeline.talk import keep_secret
+
+if TYPE_CHECKING:
+    from streammix.pipeline.kafka_link import KafkaLink
+
+__all__ = ["broker_sink", "broker_source", "kafka_channel"]
+
+Position = dict[str, Any] | None
+
+SECRETS = re.compile(r"password|secret|token|\.key\.pem|oauthbearer\.config|userinfo")
+
+
+def broker_source(config: Config, section: KafkaSection | NatsSection | RedisSection) -> Callable[[Position], Source]:
+    """Return what opens a source at a recorded position.
+
+    Raises
+    ------
+    ConfigError
+        If the client's package is missing, or a secret.
+    """
+    if isinstance(section, KafkaSection):
+        with _extra("kafka"):
+            from streammix.pipeline.sources.kafka import KafkaSource
+        topics = [section.topic] if isinstance(section.topic, str) else section.topic
+        link = _kafka_link(config, section.brokers, section.settings)
+        return lambda position: KafkaSource(
+            link(),
+            topics,
+            position,
+            section.group,
+            section.start,
+            section.when_lost,
+            section.stop_at_end,
+            section.max_record_bytes,
+        )
+    if isinstance(section, NatsSection):
+        with _extra("nats"):
+            from streammix.pipeline.sources.nats import NatsPlace, NatsSource
+        servers = [section.servers] if isinstance(section.servers, str) else section.servers
+        options = {
+            "user": section.user,
+            "password": _secret(config, "password", section.password),
+            "token": _secret(config, "token", section.token),
+            "user_credentials": None if section.credentials is None else str(config.resolve(section.credentials)),
+        }
+        known = {name: value for name, value in options.items() if value is not None}
+        place = NatsPlace(servers, section.stream, section.subject, known)
+        return lambda position: NatsSource(
+            place, position, section.start, section.stop_at_end, section.max_record_bytes
+        )
+    client = _redis_client(config, section)
+    from streammix.pipeline.sources.redis import RedisSource
+
+    return lambda position: RedisSource(
+        client(),
+        section.stream,
+        position,
+        section.field,
+        section.start,
+        section.stop_at_end,
+        text_fields(config.model),
+        section.max_record_bytes,
+        infers=declared_fields(config.model) is None,
+    )
+
+
+def broker_sink(config: Config, section: KafkaSinkSection | RedisSinkSection, recorded: Mapping[str, Any]) -> Sink:
+    """Return a sink, as it stood at the last checkpoint that recorded it under its name."""
+    from streammix.pipeline.sinks.outbox import OutboxSink
+
+    if isinstance(section, KafkaSinkSection):
+        name = f"kafka:{section.topic}"
+        channel = kafka_channel(config, section.brokers, section.topic, section.settings)
+        return OutboxSink(name, channel, recorded.get(name))
+    client = _redis_client(config, section)
+    from streammix.pipeline.sinks.redis import RedisChannel
+
+    name = f"redis:{section.stream}"
+    return OutboxSink(
+        name, lambda run: RedisChannel(client(), section.stream, section.max_length, run), recorded.get(name)
+    )
+
+
+def kafka_channel(config: Config, brokers: str, topic: str, settings: Mapping[str, Any]) -> "Callable[[str], Any]":
+    """Return what opens the way to a topic for a run's own name."""
+    with _extra("kafka"):
+        from streammix.pipeline.sinks.kafka import KafkaChannel
+    link = _kafka_link(config, brokers, settings)
+    return lambda run: KafkaChannel(link(), topic, run)
+
+
+def _kafka_link(config: Config, brokers: str, settings: Mapping[str, Any]) -> "Callable[[], KafkaLink]":
+    from streammix.pipeline.kafka_link import KafkaLink
+
+    known: dict[str, Any] = {}
+    for name, value in settings.items():
+        if SECRETS.search(name) or isinstance(value, SecretSection):
+            value = _secret(config, f"settings.{name}", value if isinstance(value, SecretSection) else str(value))
+        elif name.endswith(".location"):
+            value = str(config.resolve(str(value)))
+        known[name] = value
+    return partial(KafkaLink, brokers, known)
+
+
+def _redis_client(config: Config, section: RedisSection | RedisSinkSection) -> Callable[[], Any]:
+    with _extra("redis"):
+        from streammix.pipeline.redis_link import connect
+    connecting = partial(connect, section.url, section.username, _secret(config, "password", section.password))
+    connecting().close()  # nothing is sent yet, but the address is looked at
+    return connecting
+
+
+def _secret(config: Config, key: str, secret: str | SecretSection | None) -> str | None:
+    """Return a secret from where the configuration says that it is."""
+    if secret is None:
+        return None
+    if isinstance(secret, str) or (secret.env is None) == (secret.file is None):
+        raise ConfigError(
+            f'{key}: a secret stands in no configuration file; say {{ env = "NAME" }} or {{ file = "path" }}'
+        )
+    found = _read_secret(config, key, secret)
+    keep_secret(found)
+    return found
+
+
+def _read_secret(config: Config, key: str, secret: SecretSection) -> str:
+    if secret.env is not None:
+        if (found := os.environ.get(secret.env)) is None:
+            raise ConfigError(f"{key}: there is no variable {secret.env} in the environment")
+        return found
+    try:
+        return config.resolve(secret.file or "").read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigError(f"{key}: the file {secret.file} can't be read: {reason}") from None
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"kind = {name!r} needs {error.name}: pip install 'streammix[{name}]'") from None

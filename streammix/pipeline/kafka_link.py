@@ -1,0 +1,104 @@
+"""What Kafka's clients have in common: their settings, and what their errors mean."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
+
+from streammix.errors import ConfigError, StreammixError, UnavailableError
+
+__all__ = ["TIMEOUT", "KafkaLink"]
+
+TIMEOUT = 1.5  # seconds for an answer: a request to stop waits no longer
+REFUSALS = {
+    KafkaError._AUTHENTICATION,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+}
+AWAY = {
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TRANSPORT,
+    KafkaError._RESOLVE,
+    KafkaError._SSL,
+    KafkaError._TIMED_OUT,
+}
+
+T = TypeVar("T")
+
+log = logging.getLogger("streammix")
+
+
+class KafkaLink:
+    """The link to a cluster: how a client gets there, and whether it is up.
+
+    Parameters
+    ----------
+    brokers
+        Addresses such as ``127.0.0.1:9092``, with commas between them.
+    settings
+        Further settings of librdkafka, such as ``security.protocol``.
+    """
+
+    def __init__(self, brokers: str, settings: Mapping[str, Any]) -> None:
+        self.brokers = brokers
+        self._settings = settings
+        self._refusal: KafkaError | None = None
+        self._is_away = False
+
+    def options(self, **ours: Any) -> dict[str, Any]:
+        """Return a client's settings: the user's, and ours, with underscores for dots, which come before them."""
+        return {
+            "bootstrap.servers": self.brokers,
+            "reconnect.backoff.max.ms": 5000,
+            "log_level": 0,  # what matters comes as an error
+            **self._settings,
+            **{name.replace("_", "."): value for name, value in ours.items()},
+            "error_cb": self._note,
+        }
+
+    def client(self, kind: Callable[[dict[str, Any]], T], options: dict[str, Any]) -> T:
+        """Make a client.
+
+        Raises
+        ------
+        ConfigError
+            If librdkafka doesn't know a setting or its value.
+        """
+        try:
+            return kind(options)
+        except KafkaException as error:
+            raise ConfigError(f"settings: {error.args[0].str()}") from None
+
+    def check(self) -> None:
+        """Raise the error with which the cluster refuses us, if it does."""
+        if self._refusal is not None:
+            raise self.error(self._refusal)
+
+    def is_back(self) -> None:
+        """Note that the cluster has answered."""
+        if self._is_away:
+            log.info("Kafka at %s answers again", self.brokers)
+        self._is_away = False
+
+    def error(self, error: KafkaError | KafkaException) -> StreammixError:
+        """Return an error in our words: whether trying again may help."""
+        cause = error.args[0] if isinstance(error, KafkaException) else error
+        if self._refusal is not None or cause.code() in REFUSALS:
+            return StreammixError(f"Kafka at {self.brokers} refuses us: {(self._refusal or cause).str()}")
+        if cause.code() in AWAY:
+            return UnavailableError(f"Kafka at {self.brokers} does not answer: {cause.str()}")
+        return UnavailableError(f"Kafka: {cause.str()}")
+
+    def _note(self, error: KafkaError) -> None:
+        """Take an error that belongs to no call."""
+        if error.code() in REFUSALS:
+            self._refusal = error
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN and not self._is_away:
+            self._is_away = True
+            log.warning("Kafka at %s does not answer; waiting for it", self.brokers)
+        else:
+            log.debug("Kafka: %s", error.str())

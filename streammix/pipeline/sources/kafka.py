@@ -1,0 +1,404 @@
+"""Kafka: the records of one or more topics, partition by partition in rotation.
+
+The position is, for each partition, the offset of the next record; it is kept in the checkpoint and sought when a run
+begins, so each record is learnt exactly once, whatever the group's committed offsets say. They are committed after each
+checkpoint, for tools that show lag; in a group, they are also where a
+partition is taken over from another member.
+
+The order of one partition is the log's. Partitions take turns: each is read up to its next offset that is a multiple of
+1,000, and passed over only where the broker has said that its end is reached. So the order of what already lies in the
+topics is a function of their contents alone, and a run that is killed and resumed sees the same one. Records of
+transactions that are not committed are not read.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from streammix.errors import ConfigError, StreammixError, UnavailableError
+from streammix.pipeline.flow import Batch
+from streammix.pipeline.kafka_link import TIMEOUT, KafkaLink
+from streammix.pipeline.sources.messages import message_batch
+
+__all__ = ["KafkaSource", "Partition"]
+
+TURN = 1000  # offsets
+AT_ONCE = 2000
+PATIENCE = 0.2  # seconds to wait for messages
+FULL, ROOMY = 16 << 20, 4 << 20  # bytes of a partition that wait for its turn: it is paused, it is resumed
+NEW_PARTITIONS_SECONDS = 30.0
+POLL_SECONDS = 0.5
+
+Rebalance = Callable[[Consumer, list[TopicPartition]], None]
+
+log = logging.getLogger("streammix")
+
+
+class Partition:
+    """A partition that is read, and what was fetched of it ahead of its turn.
+
+    Parameters
+    ----------
+    name
+        Topic and number, as ``events/0``.
+    next_offset
+        Where the next read begins.
+    end
+        The offset at which to end; None to go on for ever.
+    """
+
+    def __init__(self, name: str, next_offset: int, end: int | None) -> None:
+        self.name, self.next, self.end = name, next_offset, end
+        self.offsets: list[int] = []
+        self.values: list[bytes | None] = []
+        self.bytes = 0
+        self.is_paused = False
+        self._ahead = next_offset  # of what is to be fetched
+        self._said_end = False  # the broker did, after the last message
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is nothing more, as far as the broker has said."""
+        return not self.offsets and (self._said_end or (self.end is not None and self.next >= self.end))
+
+    def add(self, message: Message) -> None:
+        """Keep a message, or note that the end is reached."""
+        offset = message.offset() or 0
+        if message.error() is not None or (self.end is not None and offset >= self.end):
+            self._said_end = True
+        elif offset >= self._ahead:  # else it came twice
+            self._ahead = offset + 1
+            value = message.value()
+            self.offsets.append(offset)
+            self.values.append(value)
+            self.bytes += len(value or b"")
+            self._said_end = False
+
+    def take(self, limit: int, turn: int) -> tuple[list[int], list[bytes | None]]:
+        """Take the messages of a turn, at most `limit`."""
+        n = min(limit, len(self.offsets))
+        while self.offsets[n - 1] // TURN != turn:
+            n -= 1
+        offsets, values = self.offsets[:n], self.values[:n]
+        del self.offsets[:n], self.values[:n]
+        self.bytes -= sum(map(len, filter(None, values)))
+        self.next = offsets[-1] + 1
+        return offsets, values
+
+
+class KafkaSource:
+    """Reads all partitions of topics.
+
+    Parameters
+    ----------
+    link
+        The cluster.
+    topics
+        Their names.
+    position
+        Where an earlier run stood.
+    group
+        The consumer group under which offsets are committed; None commits none.
+    start
+        Where a partition that was never read begins: ``"earliest"`` or ``"latest"``.
+    when_lost
+        What to do where records were removed before they were read: ``"fail"``, or ``"skip"`` them with a warning.
+    stop_at_end
+        Whether to end where the topics end when the run begins.
+    longest
+        A message of more bytes is refused.
+
+    Raises
+    ------
+    ConfigError
+        If a topic doesn't exist.
+    StreammixError
+        If the cluster refuses the credentials, or records that were not read yet are gone.
+    UnavailableError
+        If no broker answers.
+    """
+
+    def __init__(
+        self,
+        link: KafkaLink,
+        topics: list[str],
+        position: dict[str, Any] | None = None,
+        group: str | None = None,
+        start: str = "earliest",
+        when_lost: str = "fail",
+        stop_at_end: bool = False,
+        longest: int = 1 << 20,
+    ) -> None:
+        self._link, self._topics, self._group = link, topics, group
+        self._start, self._when_lost, self._stop_at_end, self._longest = start, when_lost, stop_at_end, longest
+        recorded = position or {}
+        self._known: dict[str, int] = dict(recorded.get("offsets", {}))
+        self._turn: str = recorded.get("turn", "")  # whose it is
+        self._block: int | None = recorded.get("block")  # which offsets are read in this turn; None: it has not begun
+        self._partitions: dict[str, Partition] = {}
+        self._released: set[str] = set(recorded.get("released", ()))  # what others of the group may have read on
+        self._is_assigned = group is None
+        self.before_leaving: Callable[[], None] = _nothing
+        self._failure: Exception | None = None  # of a rebalance
+        self._look_again = time.monotonic() + NEW_PARTITIONS_SECONDS
+        self._fetch_again = 0.0
+        options = link.options(
+            group_id=group or "streammix",
+            enable_auto_commit=False,
+            enable_auto_offset_store=False,
+            enable_partition_eof=True,
+            auto_offset_reset="error",
+            partition_assignment_strategy="cooperative-sticky",
+            fetch_wait_max_ms=100,
+        )
+        self._consumer = link.client(Consumer, options)
+        try:
+            self._begin()
+        except BaseException:
+            self._consumer.close()
+            raise
+
+    def read(self, limit: int) -> Batch | None:
+        """Return the next records of the partition whose turn it is; none if none came for a while."""
+        now = time.monotonic()
+        if now >= self._look_again:
+            self._look_for_partitions()
+        if now >= self._fetch_again:  # for what a group has to hear of, however much is at hand
+            self._fetch(0.0)
+        while True:
+            partition = self._whose_turn()
+            if partition is not None and self._block is not None:
+                offsets, values = partition.take(limit, self._block)
+                self._known[partition.name] = partition.next
+                if partition.is_paused and partition.bytes < ROOMY:
+                    self._consumer.resume([_place(partition.name)])
+                    partition.is_paused = False
+                return message_batch(partition.name, offsets, values, self._longest)
+            if self._stop_at_end and self._is_assigned and all(each.has_ended for each in self._partitions.values()):
+                return None
+            if not self._fetch():
+                return Batch("", np.zeros(0, np.int64), [])
+
+    def position(self) -> dict[str, Any]:
+        """Return the next offset of each partition, and whose turn it is."""
+        released = {"released": sorted(self._released)} if self._released else {}
+        return {"kind": "kafka", "offsets": dict(self._known), "turn": self._turn, "block": self._block, **released}
+
+    def acknowledge(self) -> None:
+        """Commit the offsets, for those who look at the group's lag."""
+        if self._group is not None and self._partitions:
+            try:
+                self._consumer.commit(offsets=self._places(), asynchronous=True)
+            except KafkaException as error:
+                log.debug("offsets are not committed: %s", error)
+
+    def lag(self) -> int:
+        """Return the number of offsets between what was read and the partitions' ends, as last heard of."""
+        lag = 0
+        for partition in self._partitions.values():
+            _, high = self._consumer.get_watermark_offsets(_place(partition.name), cached=True)
+            lag += max(high - partition.next, 0)
+        return lag
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        self.before_leaving = _nothing
+        self._consumer.close()
+
+    def _whose_turn(self) -> Partition | None:
+        """Return the partition whose records are next; None if that is not known yet, or all have ended."""
+        names = sorted(self._partitions, key=_place_key)
+        if not names:
+            return None
+        first = names.index(self._turn) if self._turn in names else 0
+        block = self._block if self._turn in names else None
+        for name in [*names[first:], *names[: first + 1]]:
+            partition = self._partitions[name]
+            if partition.offsets:
+                head = partition.offsets[0] // TURN
+                if block is None or head == block:
+                    self._turn, self._block = name, head
+                    return partition
+            elif not partition.has_ended:
+                return None
+            block = None
+        return None
+
+    def _fetch(self, patience: float = PATIENCE) -> bool:
+        """Wait for messages; tell whether there were any."""
+        self._fetch_again = time.monotonic() + POLL_SECONDS
+        try:
+            messages = self._consumer.consume(AT_ONCE, patience)
+        except KafkaException as error:
+            raise self._link.error(error) from None
+        self._link.check()
+        if self._failure is not None:
+            raise self._failure
+        partition, topic, number = None, "", -1
+        for message in messages:
+            fault = message.error()
+            if fault is not None and fault.code() != KafkaError._PARTITION_EOF:
+                self._meet(message, fault)
+                continue
+            if partition is None or message.partition() != number or message.topic() != topic:
+                topic, number = message.topic() or "", message.partition() or 0
+                partition = self._partitions.get(f"{topic}/{number}")
+            if partition is not None:  # else revoked meanwhile
+                partition.add(message)
+        if messages:
+            self._link.is_back()
+        for partition in self._partitions.values():
+            if partition.bytes > FULL and not partition.is_paused:
+                self._consumer.pause([_place(partition.name)])
+                partition.is_paused = True
+        return bool(messages)
+
+    def _meet(self, message: Message, error: KafkaError) -> None:
+        """Take an error that stands for a partition."""
+        name = f"{message.topic()}/{message.partition()}"
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            partition = self._partitions.pop(name, None)
+            if partition is not None:  # built again where it can go on, if it may
+                self._consumer.incremental_unassign([_place(name)])
+                self._add([name])
+        elif error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):
+            raise UnavailableError(f"Kafka at {self._link.brokers} has {name} no more")
+        elif not error.retriable():
+            raise self._link.error(error)
+
+    def _begin(self) -> None:
+        names = self._listed()
+        if self._group is None:
+            self._add(names)
+        else:
+            on_assign, on_revoke = self._guarded(self._on_assign), self._guarded(self._on_revoke)
+            self._consumer.subscribe(self._topics, on_assign=on_assign, on_revoke=on_revoke, on_lost=self._on_lost)
+
+    def _listed(self) -> list[str]:
+        """Return the topics' partitions."""
+        names = []
+        for topic in self._topics:
+            try:
+                found = self._consumer.list_topics(topic, TIMEOUT).topics[topic]
+            except KafkaException as error:
+                self._consumer.poll(0)  # lets a refusal be told
+                raise self._link.error(error) from None
+            if found.error is not None:
+                if found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise ConfigError(f"topic: Kafka at {self._link.brokers} has no topic {topic!r}")
+                raise self._link.error(found.error)
+            names += [f"{topic}/{number}" for number in sorted(found.partitions)]
+        return names
+
+    def _look_for_partitions(self) -> None:
+        """Take partitions that were added to a topic; in a group, Kafka does."""
+        self._look_again = time.monotonic() + NEW_PARTITIONS_SECONDS
+        if self._group is None and not self._stop_at_end:
+            try:
+                new = [name for name in self._listed() if name not in self._partitions]
+            except UnavailableError:
+                return
+            if new:
+                log.info("new partitions: %s", ", ".join(new))
+                self._start = "earliest"  # what was written since they came belongs to the stream
+                self._add(new)
+
+    def _add(self, names: list[str]) -> None:
+        """Read partitions, each from where it stands."""
+        places = []
+        for name in names:
+            try:
+                low, high = self._consumer.get_watermark_offsets(_place(name), timeout=TIMEOUT)
+            except KafkaException as error:
+                raise self._link.error(error) from None
+            self._known[name] = at = self._where(name, low, high)
+            self._partitions[name] = Partition(name, at, high if self._stop_at_end else None)
+            places.append(_place(name, at))
+        self._consumer.incremental_assign(places)
+
+    def _where(self, name: str, low: int, high: int) -> int:
+        """Return where to begin in a partition whose offsets go from `low` to `high`."""
+        at = self._known.get(name)
+        if at is None:
+            return low if self._start == "earliest" else high
+        if low <= at <= high:
+            return at
+        what = (
+            f"{name} begins at {low}, but it was read up to {at}: what was between is gone"
+            if at < low
+            else f"{name} ends at {high}, but it was read up to {at}: it was made anew or cut"
+        )
+        if self._when_lost == "skip":
+            log.warning("%s; going on at %d", what, low)
+            return low
+        raise StreammixError(f'{what}; [source] when_lost = "skip" goes on at {low}')
+
+    def _places(self) -> list[TopicPartition]:
+        return [_place(name, partition.next) for name, partition in self._partitions.items()]
+
+    def _guarded(self, work: Rebalance) -> Rebalance:
+        """Return what keeps an error until the client has returned: it can't be raised through it."""
+
+        def guarded(consumer: Consumer, places: list[TopicPartition]) -> None:
+            try:
+                work(consumer, places)
+            except Exception as error:
+                self._failure = error
+
+        return guarded
+
+    def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        names = sorted((_name(place) for place in assigned), key=_place_key)
+        log.info("reading %s", ", ".join(names) or "no partition: the group has more members than there are partitions")
+        others = [name for name in names if name not in self._known or name in self._released]
+        if others:
+            try:
+                committed = consumer.committed([_place(name) for name in others], timeout=TIMEOUT)
+            except KafkaException as error:
+                raise self._link.error(error) from None
+            for place in committed:
+                if place.offset >= 0:
+                    self._known[_name(place)] = max(place.offset, self._known.get(_name(place), 0))
+        self._released -= set(names)
+        self._is_assigned = True
+        self._add(names)
+
+    def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
+        names = [_name(place) for place in revoked if _name(place) in self._partitions]
+        self.before_leaving()
+        log.info("%s goes to another member of the group", ", ".join(names))
+        try:
+            consumer.commit(offsets=[_place(name, self._known[name]) for name in names], asynchronous=False)
+            self._released |= set(names)
+        except KafkaException as error:
+            log.debug("offsets are not committed: %s", error)
+        self._drop(names)
+
+    def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:
+        self._drop([_name(place) for place in lost])
+
+    def _drop(self, names: list[str]) -> None:
+        for name in names:
+            self._partitions.pop(name, None)
+
+
+def _place(name: str, offset: int = OFFSET_INVALID) -> TopicPartition:
+    topic, _, number = name.rpartition("/")
+    return TopicPartition(topic, int(number), offset)
+
+
+def _name(place: TopicPartition) -> str:
+    return f"{place.topic}/{place.partition}"
+
+
+def _place_key(name: str) -> tuple[str, int]:
+    topic, _, number = name.rpartition("/")
+    return topic, int(number)
+
+
+def _nothing() -> None:
+    """Do nothing."""

@@ -1,0 +1,122 @@
+"""Passes of executors over a DataFrame, and what the driver makes of their answers."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial as bound
+from typing import Any
+
+import pyarrow as pa
+
+import streammix
+from streammix import partial, shipping
+from streammix.errors import ConfigError, RecordError
+from streammix.inference import MOST_RECORDS
+from streammix.mixture import Mixture
+from streammix.partial import LONGEST_RECORD, Partial, Refused
+from streammix.spark import tasks
+
+__all__ = ["PARTIAL", "check_mixture", "columns_in_use", "expect_all", "learn_first", "statistics"]
+
+DataFrame = Any
+
+#: The columns of `streammix.shipping.SCHEMA` as Spark spells them.
+PARTIAL = (
+    "format int, version string, fingerprint string, place int, n bigint, log_likelihood double, "
+    "masses array<double>, sums array<double>, "
+    "own array<struct<block:int,unit:int,n:double,masses:array<double>>>, levels string, n_refused bigint, "
+    "refused array<struct<place:int,row:bigint,reason:string,record:string>>"
+)
+
+
+def check_mixture(model: Any, fan_in: int | None = None) -> None:
+    """Refuse what is no mixture, and a fan-in that isn't one."""
+    if not isinstance(model, Mixture):
+        raise ConfigError(f"model must be a Mixture, not {type(model).__name__}")
+    if fan_in is not None and (isinstance(fan_in, bool) or not isinstance(fan_in, int) or fan_in < 2):
+        raise ConfigError(f"fan_in must be a whole number, 2 or more, or None, not {fan_in!r}")
+
+
+def columns_in_use(df: DataFrame, model: Mixture, keep: Sequence[str] = ()) -> DataFrame:
+    """Return a DataFrame without the columns that neither the model reads nor anybody wants to keep."""
+    declaration, schema = model._learner.declaration, model._learner.schema
+    if schema is None or (declaration.infers and not model.is_warm):
+        return df
+    wanted = {*schema.names, *keep}
+    names = [name for name in df.columns if name in wanted]
+    if not set(names) & set(schema.names):
+        return df  # no row can be read: each is refused as it is
+    return df.select(*("`" + name.replace("`", "``") + "`" for name in names))
+
+
+def expect_all(
+    run: Callable[[tuple[str, bytes], bool], DataFrame], model: Mixture, fan_in: int | None = None
+) -> Partial:
+    """Return the statistics of all rows; where there are new levels, the model gets to know them first.
+
+    Parameters
+    ----------
+    run
+        From a packed model, and whether levels that are still unknown count as "(other)", to the DataFrame of partial
+        statistics.
+    model
+        The model; it learns levels, and nothing else.
+    fan_in
+        How many partitions' statistics an executor merges before the driver does.
+    """
+    found = statistics(run(shipping.packed_model(model), False), model, fan_in)
+    if partial.admit(model, found):
+        found = statistics(run(shipping.packed_model(model), True), model, fan_in)
+    return found
+
+
+def statistics(rows: DataFrame, model: Mixture, fan_in: int | None) -> Partial:
+    """Return the merged statistics that executors have taken; of nothing, where they have none."""
+    if fan_in is not None:
+        from pyspark.sql import functions
+
+        groups = max(-(-int(rows.sparkSession.conf.get("spark.sql.shuffle.partitions")) // fan_in), 1)
+        rows = rows.repartition(groups, functions.expr(f"place div {fan_in}"))
+        rows = rows.mapInArrow(bound(tasks.merge_rows, version=streammix.__version__), PARTIAL)
+    found = shipping.from_arrow(rows.toArrow())
+    return partial.merge(found) if found else partial.expect(model, [])
+
+
+def learn_first(df: DataFrame, model: Mixture) -> tuple[dict[int, int], list[Refused]]:
+    """Let a model gather the records of its warm-up, in the order of partitions.
+
+    Returns
+    -------
+    tuple
+        How many rows of each partition were taken; those that were refused.
+    """
+    taken: dict[int, int] = {}
+    refused: list[Refused] = []
+    limit = model._learner.declaration.warm_up or MOST_RECORDS
+    is_cut = True
+    while is_cut and not model.is_warm:
+        run = bound(tasks.first_rows, version=streammix.__version__, taken=dict(taken), limit=limit)
+        is_cut = False
+        for row in df.mapInArrow(run, tasks.FIRST).toLocalIterator():
+            table, first = pa.ipc.open_stream(row["rows"]).read_all(), taken.get(row["place"], 0)
+            learnt, own = _gather(model, table, row["place"], first)
+            taken[row["place"]] = first + learnt
+            refused += own
+            is_cut = row["is_cut"]
+            if model.is_warm or is_cut:  # the next partition's turn comes after the rest of this one
+                break
+    return taken, refused
+
+
+def _gather(model: Mixture, table: pa.Table, place: int, first: int) -> tuple[int, list[Refused]]:
+    """Let records wait until the model starts; (how many rows were looked at, those that were refused)."""
+    at, refused = 0, []
+    while at < table.num_rows and not model.is_warm:
+        some = table.slice(at, model._learner.missing_records())
+        for row, error in model.ingest(some).rejected:
+            refused.append(_refusal(place, first + at + row, error, some.slice(row, 1).to_pylist()[0]))
+        at += some.num_rows
+    return at, refused
+
+
+def _refusal(place: int, row: int, error: RecordError, record: Mapping[str, Any]) -> Refused:
+    return Refused(place, row, str(error), json.dumps(record, default=str)[:LONGEST_RECORD])

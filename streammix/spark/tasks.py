@@ -1,0 +1,162 @@
+"""What runs on executors: each task reads a model's bytes, and answers in Arrow.
+
+Functions are found by their names in the executor's own streammix, which refuses a model of another version.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from streammix import shipping
+from streammix.partial import Partial, expect, merge
+
+__all__ = [
+    "FIRST", "PACKED", "SCORES", "expect_packed", "expect_rows", "first_rows", "merge_rows", "pack_rows", "pick_rows",
+    "score_rows",
+]  # fmt: skip
+
+Batches = Iterator[pa.RecordBatch]
+
+BLOCK = 1 << 16  # rows whose statistics are taken at a time
+
+#: The first rows of a partition: how many, whether there may be more, and the rows as Arrow's bytes.
+FIRST = "place int, n bigint, is_cut boolean, rows binary"
+#: Rows as Arrow's bytes: where they stand, and how many they are.
+PACKED = "place int, first_row bigint, n bigint, rows binary"
+SCORES = [("component", pa.int32()), ("responsibilities", pa.list_(pa.float64())), ("score", pa.float64())]
+
+
+def expect_rows(
+    batches: Batches, version: str, model: bytes, taken: Mapping[int, int], closed: bool
+) -> Iterator[pa.RecordBatch]:
+    """Yield one row: the partial statistics of a partition but for its first rows, of which so many are taken."""
+    mixture, place = shipping.unpacked_model(version, model), _partition()
+    row, total = taken.get(place, 0), None
+    for table in _blocks(_without_first(batches, row), BLOCK):
+        total = _added(total, expect(mixture, table, place, row, closed))
+        row += table.num_rows
+    if total is not None:
+        yield shipping.to_arrow(total)
+
+
+def expect_packed(batches: Batches, version: str, model: bytes, closed: bool) -> Iterator[pa.RecordBatch]:
+    """Yield one row: the partial statistics of a partition of packed rows."""
+    mixture, total = shipping.unpacked_model(version, model), None
+    for batch in batches:
+        for row in batch.to_pylist():
+            total = _added(total, expect(mixture, _unpacked(row["rows"]), row["place"], row["first_row"], closed))
+    if total is not None:
+        yield shipping.to_arrow(total)
+
+
+def merge_rows(batches: Batches, version: str) -> Iterator[pa.RecordBatch]:
+    """Yield one row: the merged statistics of a partition of partial statistics."""
+    shipping.check_version(version)
+    found = [partial for batch in batches for partial in shipping.from_arrow(batch)]
+    if found:
+        yield shipping.to_arrow(merge(found))
+
+
+def first_rows(batches: Batches, version: str, taken: Mapping[int, int], limit: int) -> Iterator[pa.RecordBatch]:
+    """Yield one row: a partition's first rows after those that are taken, `limit` at most."""
+    shipping.check_version(version)
+    place = _partition()
+    for table in _blocks(_without_first(batches, taken.get(place, 0)), limit + 1):
+        some = table.slice(0, limit)
+        columns = {"place": place, "n": some.num_rows, "is_cut": table.num_rows > limit, "rows": _packed(some)}
+        yield _row(FIRST, columns)
+        return
+
+
+def pack_rows(batches: Batches, version: str) -> Iterator[pa.RecordBatch]:
+    """Yield a partition's rows in blocks, as Arrow's bytes: they are read again and again without a conversion."""
+    shipping.check_version(version)
+    place, row = _partition(), 0
+    for table in _blocks(batches, BLOCK):
+        yield _row(PACKED, {"place": place, "first_row": row, "n": table.num_rows, "rows": _packed(table)})
+        row += table.num_rows
+
+
+def pick_rows(batches: Batches, version: str, wanted: Mapping[int, Sequence[int]]) -> Iterator[pa.RecordBatch]:
+    """Yield some rows of each partition of packed rows, packed."""
+    shipping.check_version(version)
+    for batch in batches:
+        for row in batch.to_pylist():
+            place, first = row["place"], row["first_row"]
+            own = [i - first for i in wanted.get(place, ()) if first <= i < first + row["n"]]
+            if own:
+                some = _unpacked(row["rows"]).take(own)
+                yield _row(PACKED, {"place": place, "first_row": first, "n": len(own), "rows": _packed(some)})
+
+
+def score_rows(batches: Batches, version: str, model: bytes) -> Iterator[pa.RecordBatch]:
+    """Yield batches with what the model says of each row; nulls where a row is refused."""
+    mixture = shipping.unpacked_model(version, model)
+    learner = mixture._learner
+    assert learner.running is not None
+    for batch in batches:
+        n, k = batch.num_rows, mixture.n_components
+        encoded, kept, _ = learner.encode(mixture._frame(batch))
+        responsibilities, log_density = learner.running.evaluate(encoded.table)
+        places = np.full(n, -1)
+        places[list(kept)] = np.arange(len(kept))
+        take = pa.array(places, mask=places < 0)
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(responsibilities.ravel()), k).cast(SCORES[1][1])
+        found = [pa.array(responsibilities.argmax(axis=1).astype(np.int32)), lists, pa.array(0.0 - log_density)]
+        columns = [*batch.columns, *(column.take(take) for column in found)]
+        yield pa.RecordBatch.from_arrays(columns, names=[*batch.schema.names, *(name for name, _ in SCORES)])
+
+
+def _partition() -> int:
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    return 0 if context is None else int(context.partitionId())
+
+
+def _added(total: Partial | None, more: Partial) -> Partial:
+    return more if total is None else merge([total, more])
+
+
+def _without_first(batches: Batches, n: int) -> Batches:
+    for batch in batches:
+        if n < batch.num_rows:
+            yield batch.slice(n)
+        n = max(n - batch.num_rows, 0)
+
+
+def _blocks(batches: Batches, size: int) -> Iterator[pa.Table]:
+    """Batches in tables of at least so many rows, but for the last; batches of a partition stay in order."""
+    waiting: list[pa.RecordBatch] = []
+    n = 0
+    for batch in batches:
+        waiting.append(batch)
+        n += batch.num_rows
+        if n >= size:
+            yield pa.Table.from_batches(waiting)
+            waiting, n = [], 0
+    if n:
+        yield pa.Table.from_batches(waiting)
+
+
+def _packed(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def _unpacked(data: bytes) -> pa.Table:
+    return pa.ipc.open_stream(data).read_all()
+
+
+_TYPES = {"int": pa.int32(), "bigint": pa.int64(), "boolean": pa.bool_(), "binary": pa.binary()}
+
+
+def _row(columns: str, values: Mapping[str, object]) -> pa.RecordBatch:
+    pairs = [column.split() for column in columns.split(", ")]
+    return pa.RecordBatch.from_arrays(
+        [pa.array([values[name]], _TYPES[kind]) for name, kind in pairs], names=[name for name, _ in pairs]
+    )
