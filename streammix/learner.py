@@ -18,7 +18,7 @@ from streammix.families import Family
 from streammix.frames import Frame, check_names, first_seen
 from streammix.inference import TIMES, Inferred, infer, tell
 from streammix.newcomers import MOST_FIELDS, Newcomers
-from streammix.packing import check_layout
+from streammix.packing import check_fields, check_layout
 from streammix.plain import kind_of, number, plain_value, present
 from streammix.running import Running
 from streammix.schema import LARGEST_JOINT, Names, Schema
@@ -48,6 +48,7 @@ class Learner:
         self.buffer: list[dict[str, Any]] = []
         self.buffer_weights: list[float] = []
         self._types: dict[str, str] = {}
+        self.n_witnesses = declaration.n_components  # of a new field's values
         self._needed: int | None = declaration.warm_up
         if declaration.components is not None:
             assert declaration.weights is not None
@@ -98,7 +99,7 @@ class Learner:
         expected = running.engine.expect(row) if news or running.schema.may_refuse else (0.0, row)
         if expected is None:
             raise RecordError(f"{IMPOSSIBLE}: {short(record)}")
-        responsibilities = expected[1].copy()
+        responsibilities = np.ones(1) if self.n_witnesses == 1 else expected[1].copy()
         encoded = Encoded.of_rows(row[None, :], [(0, column, key) for column, key in unseen])
         running.absorb(encoded, np.array([weight]), out_r, out_lp)
         if news:
@@ -127,17 +128,17 @@ class Learner:
             for families_of_it in [inferred.fields] if inferred.fields else []:
                 alone, rows = self._read_first(families_of_it, records)
                 columns = [np.ascontiguousarray(rows[:, j]) for j in range(rows.shape[1])]
-                weights, responsibilities = np.array(own.weights), np.array(own.responsibilities)
-                state = newcomer_state(alone, columns, weights, responsibilities)
+                state = newcomer_state(alone, columns, np.array(own.weights), np.array(own.responsibilities))
                 assert self.chosen is not None
                 self.chosen = self.chosen | families_of_it
                 self.schema = self._schema_of(self.chosen)
                 for field, codes in (self.running.schema.codes | alone.codes).items():
                     self.schema.set_levels(field, list(codes))
                 self.running.join(self.schema, state)
-        self._look_out()
+        self.look_out()
 
-    def _look_out(self) -> None:
+    def look_out(self) -> None:
+        """Let the reader notice fields that may join."""
         assert self.running is not None
         self.running.schema.reader.look_out(self.ignored if self.is_open else None, self.newcomers.constant)
 
@@ -290,7 +291,7 @@ class Learner:
         self.running = self._begin(schema, columns, None if (given == 1.0).all() else given)
         self.running.n_seen = len(records)
         self.buffer, self.buffer_weights = [], []
-        self._look_out()
+        self.look_out()
         return self.running
 
     def _begin(self, schema: Schema, columns: Sequence[FloatArray], weights: FloatArray | None) -> Running:
@@ -330,7 +331,7 @@ class Learner:
         self.rng.bit_generator.state = snapshot.random_state
         self.buffer = [dict(record) for record in snapshot.buffer]
         self.buffer_weights = list(snapshot.buffer_weights)
-        self.newcomers = Newcomers.from_json(snapshot.new_fields, self.declaration.n_components)
+        self.newcomers = Newcomers.from_json(snapshot.new_fields, self.n_witnesses)
         self._types = {name: "time" for name, why in self.newcomers.left_out.items() if why == TIMES}
         for record in self.buffer:
             self._note_types(record)
@@ -339,6 +340,7 @@ class Learner:
         if snapshot.fields is not None and self.chosen is None:
             self.chosen = {tuple(names): families.from_json(form) for names, form in snapshot.fields}
         if self.chosen is not None:
+            check_fields(self.chosen, snapshot.state)
             self.schema = self._schema_of(self.chosen)
         assert self.schema is not None
         for name, keys in snapshot.levels.items():
@@ -348,7 +350,7 @@ class Learner:
         self.running.n_seen = snapshot.n_seen
         if self.running.waiting is not None:
             self.running.waiting.add(snapshot.pending, snapshot.pending_weights)
-        self._look_out()
+        self.look_out()
 
     def _resume(self, schema: Schema, snapshot: Snapshot) -> Running:
         """What runs on from a snapshot."""

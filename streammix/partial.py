@@ -20,6 +20,7 @@ one; and a field that is missing somewhere has masses of its own from there on.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,8 @@ from numpy.typing import NDArray
 
 from streammix.columns import Encoded
 from streammix.core.engine import Engine, rows_of, width_of
-from streammix.errors import StreammixError
+from streammix.core.structs import Structs
+from streammix.errors import RecordError, StreammixError
 from streammix.frames import Frame
 from streammix.learner import IMPOSSIBLE
 from streammix.mixture import Mixture
@@ -168,15 +170,24 @@ def expect(model: Mixture, X: Any, place: int = 0, first_row: int = 0, closed: b
 def expect_scored(
     model: Mixture, X: Any, place: int = 0, first_row: int = 0, closed: bool = False
 ) -> tuple[Partial, FloatArray, FloatArray]:
-    """Return what `expect` does, and the responsibilities (n, K) and log densities (n,) of the records taken."""
+    """Return what `expect` does, and the responsibilities (n, K) and log densities (n,) of the records taken.
+
+    Where new fields may join the model, records from the first one on that has one are not taken.
+    """
     return _expect(model, X, place, first_row, closed, True)
 
 
 def _expect(
     model: Mixture, X: Any, place: int, first_row: int, closed: bool, is_scored: bool
 ) -> tuple[Partial, FloatArray, FloatArray]:
-    running, records = _running(model), X if isinstance(X, list) else model._frame(X)
-    encoded, kept, errors = model._learner.encode(records)
+    running, records = _running(model), X if isinstance(X, list | Structs) else model._frame(X)
+    learner = model._learner
+    if not is_scored:
+        running.schema.reader.look_out(None, {})  # fields that the model doesn't know are passed over
+    try:
+        encoded, kept, errors = learner.encode(records)
+    finally:
+        learner.look_out()
     refused = [_refused(place, first_row, records, row, str(error)) for row, error in errors[:KEPT]]
     n_refused = len(errors)
     if running.schema.may_refuse and len(kept):
@@ -401,7 +412,9 @@ def _without_impossible(
     return Encoded.of_rows(rows, unknown), [kept[row] for row in places.tolist()], bad
 
 
-def _refused(place: int, first_row: int, records: list[Any] | Frame, row: int, reason: str) -> Refused:
-    record = records[row] if isinstance(records, list) else records.slice(row, 1).to_pylist()[0]
+def _refused(place: int, first_row: int, records: list[Any] | Structs | Frame, row: int, reason: str) -> Refused:
+    record = None
+    with suppress(RecordError):  # text that is no record
+        record = records[row] if isinstance(records, list | Structs) else records.slice(row, 1).to_pylist()[0]
     text = json.dumps(record, default=str)
     return Refused(place, first_row + row, reason, text[:LONGEST_RECORD])

@@ -27,6 +27,7 @@ FloatArray = NDArray[np.float64]
 
 POLISH, SHORT, LONG, WHOLE = 30, 5, 30, 20  # iterations of EM
 FINALISTS = 3
+LLOYD = 3  # steps of every other fresh start
 GAIN = 1e-4  # nats a record that a proposal has to be better than the polished champion
 CONVERGED = 1e-7  # nats a record
 
@@ -67,8 +68,8 @@ class Challenge:
     ) -> None:
         self.schema = schema
         toss = np.random.default_rng([seed, 1 << 20]).integers(2, size=len(rows) // 2)
-        training = 2 * np.arange(len(toss)) + toss  # one of each pair: a stream may have a rhythm of its own
-        order = np.concatenate([training, np.setdiff1d(np.arange(len(rows)), training)])
+        pairs = 2 * np.arange(len(toss))  # a stream may have a rhythm of its own: which one of a pair trains is tossed
+        order = np.concatenate([pairs + toss, pairs + 1 - toss])
         self.rows = np.ascontiguousarray(rows[order].T)
         self.weights = weights[order]
         self.n_parameters = n_parameters
@@ -122,7 +123,10 @@ class Challenge:
 
     def work(self, budget: int = SLICE) -> bool:
         """Do a slice; tell whether the challenge is over."""
+        given = budget
         while budget > 0 and self.stage != "over":
+            if not self.left and self.stage != "whole" and budget < given:
+                break  # scores and proposals have a slice of their own
             budget -= self._iterate(budget) if self.left else self._go_on()
         return self.stage == "over"
 
@@ -155,10 +159,11 @@ class Challenge:
             self.start = self.polished
             self.plan = moves(self._training()[0])
             self.stage, self.at = "propose", 0
-        elif self.stage == "propose":
+        elif self.stage == "tried":
             self._keep(self.kept, self.plan[self.at])
             self.kept = sorted(self.kept, key=lambda one: -one[1])[:FINALISTS]
-            self.at += 1
+            self.stage, self.at = "propose", self.at + 1
+            return self.n * each + CALL
         elif self.stage == "final":
             self._keep(self.done, self.kept[self.at][3])
             self.at += 1
@@ -170,7 +175,10 @@ class Challenge:
             self.stage, self.at = "final", 0
         if self.stage == "propose":
             self._begin(self._proposed(self.plan[self.at]), SHORT, self.n_training)
-            return self.n * each + self.n_training * 20 * (len(self.columns) + self.state.n_components) + 4 * CALL
+            self.stage = "tried"
+            return (
+                self.n_training * each + self.n_training * 20 * (len(self.columns) + self.state.n_components) + 4 * CALL
+            )
         if self.at < len(self.kept):
             self._begin(self.kept[self.at][0].copy(), LONG, self.n_training)
             return self.n * each + CALL
@@ -210,7 +218,7 @@ class Challenge:
         if what == "fresh":
             rng = np.random.default_rng([self.seed, number])
             columns = [column[:n] for column in self.columns]
-            steps = 1 if number % 2 else 10
+            steps = 1 if number % 2 else LLOYD
             k = self.polished.n_components
             return fresh(self.schema, k, columns, weights, steps, self.spread is not None, rng)
         r, log_density = self._training()

@@ -32,7 +32,7 @@ HEAVIEST = 4  # that may be split
 WORST = 0.04  # of the records, which a component is put on
 ALL = 3  # components up to which each may go
 CHEAPEST = 2  # of more: those whose loss is the least
-START_ROWS = 1_000  # that a fresh start looks at
+START_ROWS = 500  # that a fresh start looks at
 
 
 def moves(responsibilities: FloatArray) -> list[Move]:

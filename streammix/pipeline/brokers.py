@@ -22,7 +22,7 @@ from streammix.pipeline.sections import (
     RedisSinkSection,
     SecretSection,
 )
-from streammix.pipeline.talk import keep_secret
+from streammix.pipeline.talk import SHORTEST, keep_secret
 
 if TYPE_CHECKING:
     from streammix.pipeline.kafka_link import KafkaLink
@@ -143,7 +143,8 @@ def _secret(config: Config, key: str, secret: str | SecretSection | None) -> str
             f'{key}: a secret stands in no configuration file; say {{ env = "NAME" }} or {{ file = "path" }}'
         )
     found = _read_secret(config, key, secret)
-    keep_secret(found)
+    if len(found) >= SHORTEST:
+        keep_secret(found)
     return found
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from streammix.errors import ConfigError, StreammixError, UnavailableError
+from streammix.errors import ConfigError, StreammixError, SupersededError, UnavailableError
 from streammix.mixture import Mixture
 from streammix.pipeline.assemble import (
     OpenSink,
@@ -22,6 +22,7 @@ from streammix.pipeline.assemble import (
     prepare_source,
 )
 from streammix.pipeline.config import Config, load_config
+from streammix.pipeline.crew import Crew
 from streammix.pipeline.decode import Decoder, JsonDecoder, without
 from streammix.pipeline.faults import Patience, keep_going
 from streammix.pipeline.model import build_model, check_same
@@ -80,13 +81,14 @@ def run(
         If the source, a sink or a checkpoint is damaged, or every record is refused.
     """
     config = load_config(path)
+    if config.workers > 1 and decode is not None:
+        raise ConfigError(f"{path}: workers decode JSON themselves: a decoder of one's own goes without them")
     try:
         declared = build_model(config.model)
         open_source = prepare_source(config, source)
-        directory = config.resolve(config.checkpoint.directory)
         with (
             watching(config) as watch,
-            CheckpointStore(directory, keep=config.checkpoint.keep) as store,
+            CheckpointStore(config.checkpoints, keep=config.checkpoint.keep) as store,
             stop_on_signals() as stop,
         ):
             progress = LiveProgress(terminal) if terminal else LogProgress(config.checkpoint.every_records)
@@ -137,7 +139,7 @@ class _Attempts:
             try:
                 self.pipeline = self._assemble(opened)
             except (StreammixError, OSError) as error:
-                if is_first or isinstance(error, UnavailableError):
+                if is_first or isinstance(error, UnavailableError | SupersededError):
                     raise
                 raise UnavailableError(str(error)) from error  # it was all right before
             opened.pop_all()
@@ -145,7 +147,7 @@ class _Attempts:
             self._note_checkpoint()
             self.pipeline.on_checkpoint = self._note_progress
             if self._watch is not None:
-                self._watch.took(self.pipeline.tally, self.pipeline.model, self.pipeline.source)
+                self._watch.took(self.pipeline.tally, self.pipeline.model)
                 self._watch.is_ready = True
             self.pipeline.run(self._progress, self._stop)
 
@@ -158,7 +160,7 @@ class _Attempts:
             check_same(self._declared, config.model, found.model)
             log.info("resuming after %s records", f"{found.positions['records']:,}")
             if self._watch is not None:
-                self._watch.restored((datetime.now(UTC) - found.written_at).total_seconds(), self._store.size)
+                self._watch.restored((datetime.now(UTC) - found.written_at).total_seconds(), self._store.sizes[-1])
         positions, outputs = (found.positions, found.outputs) if found is not None else ({}, {})
         source = self._open_source(positions.get("source"))
         opened.callback(source.close)
@@ -166,6 +168,9 @@ class _Attempts:
         for sink in sinks:
             opened.callback(sink.close)
         tally = deepcopy(self._tally) or Tally(**{name: positions[name] for name in TALLIED if name in positions})
+        crew = Crew(config.workers, config.source.ignore) if config.workers > 1 else None
+        if crew is not None:
+            opened.callback(crew.close)
         pipeline = Pipeline(
             model=found.model if found is not None else self._declared.clone(),
             source=source,
@@ -177,6 +182,7 @@ class _Attempts:
             decode=without(set(config.source.ignore), self._decode),
             tally=tally,
             watch=self._watch,
+            crew=crew,
         )
         opened.callback(pipeline.dead_letters.close)
         if found is None or set(outputs["sinks"]) != {sink.name for sink in sinks}:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from streammix.bucket import is_url
 from streammix.errors import ConfigError
 from streammix.pipeline.sections import (
     SECTIONS,
@@ -46,6 +47,8 @@ class Config(msgspec.Struct):
         The file that it was read from.
     source, model, checkpoint, sinks, dead_letter, faults, metrics
         Its sections; there may be several sinks or none, and no metrics.
+    workers
+        How many processes share the mini-batches; 1: the run alone.
     """
 
     path: Path
@@ -56,6 +59,13 @@ class Config(msgspec.Struct):
     dead_letter: DeadLetterSection
     faults: FaultsSection
     metrics: MetricsSection | None = None
+    workers: int = 1
+
+    @property
+    def checkpoints(self) -> Path | str:
+        """Where checkpoints are written: a directory, or a URL."""
+        directory = self.checkpoint.directory
+        return directory if is_url(directory) else self.resolve(directory)
 
     def resolve(self, path: str) -> Path:
         """Return a path of the configuration as it is meant: relative to the file's directory."""
@@ -107,6 +117,9 @@ def load_config(path: Path) -> Config:
 
 
 def _config(path: Path, table: dict[str, Any]) -> Config:
+    workers = table.pop("workers", 1)
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise ConfigError(f"workers must be a whole number, 1 or more, not {workers!r}")
     for name in table:
         if name not in SECTIONS:
             raise ConfigError(f"unknown section [{name}]; {_hint(name, SECTIONS)}")
@@ -126,6 +139,7 @@ def _config(path: Path, table: dict[str, Any]) -> Config:
         dead_letter=_read("[dead_letter]", table.get("dead_letter", {}), DeadLetterSection),
         faults=_read("[faults]", table.get("faults", {}), FaultsSection),
         metrics=_read("[metrics]", table["metrics"], MetricsSection) if "metrics" in table else None,
+        workers=workers,
     )
 
 

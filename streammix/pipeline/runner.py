@@ -4,7 +4,7 @@ A checkpoint holds the model's state, the source's position and the sinks' outpu
 sinks have made their rows durable and before the source hears of it. So a run that is killed at any instant
 and started again goes on from the last checkpoint, with the outputs cut back to it, and ends with the same
 state and the same rows. Checkpoints fall on multiples of `every_records` records of the stream, however the
-reading was cut.
+reading was cut, or, where workers share the mini-batches, on the end of the mini-batch in which one lies.
 """
 
 import logging
@@ -22,8 +22,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from streammix.errors import CheckpointError, UnavailableError
+from streammix.answers import Ingested
+from streammix.errors import CheckpointError, SupersededError, UnavailableError
 from streammix.mixture import Mixture
+from streammix.pipeline.crew import Crew
 from streammix.pipeline.dead_letter import DeadLetters
 from streammix.pipeline.decode import Decoder, JsonDecoder
 from streammix.pipeline.flow import Batch, Leaves, Outbox, Refusal, Scored, Sink, Source, TellsLag
@@ -69,6 +71,8 @@ class Pipeline:
         Who looks on.
     on_checkpoint
         Called when a checkpoint has been written.
+    crew
+        Worker processes that share the mini-batches.
     """
 
     model: Mixture
@@ -82,6 +86,9 @@ class Pipeline:
     tally: Tally = field(default_factory=Tally)
     watch: Watch | None = None
     on_checkpoint: Callable[[], None] = lambda: None
+    crew: Crew | None = None
+    _parts: list[Batch] = field(default_factory=list, init=False)  # what is read, and not learnt yet
+    _marked: int = field(default=0, init=False)  # records of the stream at the last checkpoint
     _due: float = field(default=math.inf, init=False)  # when the next checkpoint is, by a clock that never jumps
     _saved: dict[str, Any] = field(default_factory=dict, init=False)  # the source's position at the last checkpoint
 
@@ -95,21 +102,19 @@ class Pipeline:
         """
         self._note_checkpoint()
         if isinstance(self.source, Leaves):
-            self.source.before_leaving = self._checkpoint_if_new
+            self.source.before_leaving = self._leave
         while stop.signal is None:
             room = self.every_records - self.tally.records % self.every_records
-            batch = self._read(min(room, RECORDS_AT_ONCE))
-            if batch is None:
+            left = self.crew.left(self.model) if self.crew is not None else 0
+            if not self._read(left or min(room, RECORDS_AT_ONCE), left > 0):
                 break
-            if len(batch):
-                batch = self.decode(batch)
-                self._take(batch)
+            self._learn()
             if isinstance(self.source, TellsLag):
                 self.tally.lag = self.source.lag()
             if self.watch is not None:
-                self.watch.took(self.tally, self.model, self.source)
+                self.watch.took(self.tally, self.model)
             progress.show(self.tally, self._weights)
-            if len(batch) and self.tally.records % self.every_records == 0:
+            if self.tally.records // self.every_records > self._marked // self.every_records:
                 self.checkpoint()
             elif time.monotonic() >= self._due:
                 self._checkpoint_if_new()
@@ -137,10 +142,12 @@ class Pipeline:
         }
         try:
             self.store.write(self.model, positions=positions, outputs=outputs)
+        except SupersededError:
+            raise
         except CheckpointError as error:
             raise UnavailableError(str(error)) from error
         if self.watch is not None:
-            self.watch.checkpointed(time.monotonic() - begin, self.store.size)
+            self.watch.checkpointed(time.monotonic() - begin, self.store.sizes[-1])
         self._note_checkpoint()
         for sink in self.sinks:
             if isinstance(sink, Outbox):
@@ -158,14 +165,45 @@ class Pipeline:
             for sink in self.sinks:
                 stack.callback(sink.close)
             stack.callback(self.dead_letters.close)
+            if self.crew is not None:
+                stack.callback(self.crew.close)
 
-    def _read(self, limit: int) -> Batch | None:
-        try:
-            return self.source.read(limit)
-        except OSError as error:
-            raise UnavailableError(f"the source can't be read: {error}") from error
+    def _read(self, limit: int, is_whole: bool) -> bool:
+        """Read records, where it is to be a whole mini-batch in several parts if need be; False at the end."""
+        left = limit
+        while True:
+            try:
+                batch = self.source.read(left)
+            except OSError as error:
+                raise UnavailableError(f"the source can't be read: {error}") from error
+            if batch is None:
+                return bool(self._parts)
+            if len(batch):
+                self._parts.append(batch)
+                left -= len(batch)
+            if not left or not len(batch) or not is_whole:
+                return True
+
+    def _learn(self) -> None:
+        """Learn what is read: by the crew, where it is a whole mini-batch to share."""
+        parts, self._parts = self._parts, []
+        done = self.crew.learn(self.model, parts) if self.crew is not None else None
+        if done is not None:
+            for part, own in zip(parts, done, strict=True):
+                self._give(part, own)
+            return
+        for part in parts:
+            batch = self.decode(part)
+            assert batch.records is not None  # for the type checker: it is decoded
+            self._give(batch, self.model.ingest(batch.records))
+
+    def _leave(self) -> None:
+        """Write a checkpoint of everything that is read."""
+        self._learn()
+        self._checkpoint_if_new()
 
     def _note_checkpoint(self) -> None:
+        self._marked = self.tally.records
         self._saved = self.source.position()
         self._due = math.inf if self.every_seconds is None else time.monotonic() + self.every_seconds
 
@@ -175,9 +213,8 @@ class Pipeline:
         else:
             self._note_checkpoint()
 
-    def _take(self, batch: Batch) -> None:
-        assert batch.records is not None  # for the type checker: it is decoded
-        done = self.model.ingest(batch.records)
+    def _give(self, batch: Batch, done: Ingested) -> None:
+        """Hand on what became of a batch."""
         refused = batch.refused + [
             Refusal(
                 batch.source,

@@ -10,8 +10,8 @@ from pipeline_tools import lines_of, run, write_config
 
 def test_killed_at_every_kind_of_step(broker, tmp_path):
     rng = random.Random(5)
-    cases = [[rng.randrange(1, 80) for _ in range(5)] for _ in range(3)]
-    assert kill(broker, tmp_path, 600, cases, every=150) >= 8
+    cases = [[rng.randrange(1, 80) for _ in range(5)] for _ in range(2)]
+    assert kill(broker, tmp_path, 500, cases, every=125) >= 6
 
 
 def test_what_holds_no_record_goes_to_the_dead_letters(broker, tmp_path):
@@ -23,6 +23,6 @@ def test_what_holds_no_record_goes_to_the_dead_letters(broker, tmp_path):
     assert len(letters) == len(BAD)
     assert len({json.dumps(letter["position"]) for letter in letters}) == len(BAD)
     reasons = " | ".join(letter["reason"] for letter in letters)
-    for words in ("cut short", "field 'x'", "longest allowed is 2000", "out of range", "not UTF-8", "blank"):
+    for words in ("cut short", "field 'x'", "longest allowed is 2000", "1e999", "not UTF-8", "blank"):
         assert words in reasons
     assert "tombstone" in reasons or "without the field 'data'" in reasons

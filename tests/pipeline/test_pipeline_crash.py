@@ -21,6 +21,7 @@ from pipeline_tools import (
     write_config,
     write_ndjson,
 )
+from repeating import text_of
 
 SINKS = '[[sink]]\nkind = "parquet"\npath = "scored"\n[[sink]]\nkind = "ndjson"\npath = "out/scored.ndjson"\n'
 
@@ -88,6 +89,32 @@ def test_killed_at_every_kind_of_step(tmp_path):
         assert outcome(directory) == expected, kills
     killed = [status for result in results for status in result["statuses"]].count(-signal.SIGKILL)
     assert killed >= 30
+
+
+def test_killed_while_a_source_repeats(tmp_path):
+    template = tmp_path / "run"
+    template.mkdir()
+    (template / "events.ndjson").write_text(text_of(events(400)), encoding="utf-8")
+    write_config(template, 'kind = "own"', SINKS, every=100)
+    whole = tmp_path / "whole"
+    write_ndjson(whole / "events.ndjson", events(400))
+    write_config(whole, 'kind = "file"\npath = "events.ndjson"', SINKS, every=100)
+    assert streammix("run", whole / "pipeline.toml").returncode == 0
+    rng = random.Random(7)
+    results = crash(template, [[], *([rng.randrange(1, 120) for _ in range(4)] for _ in range(2))])
+    assert sum(result["statuses"].count(-signal.SIGKILL) for result in results) >= 4
+    expected = scored_parquet(whole / "scored").drop_columns("position")
+    before = state_of(whole / "state")
+    for i, result in enumerate(results):
+        directory = tmp_path / f"run-{i}"
+        said = (directory / "log.txt").read_text()
+        assert result["statuses"][-1] == 0, said
+        assert "came again or late" in said
+        rows = scored_parquet(directory / "scored")
+        assert [position["offset"] for position in rows["position"].to_pylist()] == list(range(400))
+        assert rows.drop_columns("position") == expected
+        after = state_of(directory / "state")
+        assert {name for name in after if after[name] != before[name]} <= {"positions", "outputs"}
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import json
 import uuid
 
 import pytest
-from pipeline_tools import run, write_config
+from pipeline_tools import events, run, write_config, write_ndjson
 
 from streammix.errors import ConfigError, StreammixError
 from streammix.pipeline.decode import decode_json
@@ -115,7 +115,7 @@ def test_the_lag(topic, reading):
     while not len(source.read(1000)):
         pass
     assert 0 <= source.lag() <= 3000  # as far as the broker has said
-    for _ in range(40):
+    for _ in range(12):
         source.read(1000)
     assert source.lag() == 0
 
@@ -163,7 +163,8 @@ def test_a_topic_that_does_not_exist(kafka_server, tmp_path):
     status, _, said = run(tmp_path)
     assert status == 2
     assert f"[source] topic: Kafka at {kafka_server.brokers} has no topic 'nowhere'" in said
-    write_config(tmp_path, 'kind = "river"\ndataset = "Phishing"\nlimit = 200', kafka_server.sink("nowhere"))
+    write_ndjson(tmp_path / "a.ndjson", events(10))
+    write_config(tmp_path, 'kind = "file"\npath = "a.ndjson"', kafka_server.sink("nowhere"))
     status, _, said = run(tmp_path)
     assert status == 2
     assert "[sink] topic: Kafka at" in said

@@ -14,6 +14,8 @@ transactions that are not committed are not read.
 import logging
 import time
 from collections.abc import Callable
+from itertools import groupby
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,9 @@ PATIENCE = 0.2  # seconds to wait for messages
 FULL, ROOMY = 16 << 20, 4 << 20  # bytes of a partition that wait for its turn: it is paused, it is resumed
 NEW_PARTITIONS_SECONDS = 30.0
 POLL_SECONDS = 0.5
+
+# of a message, without a Python frame for each
+_FAULT, _OFFSET, _VALUE, _NUMBER = map(methodcaller, ("error", "offset", "value", "partition"))
 
 Rebalance = Callable[[Consumer, list[TopicPartition]], None]
 
@@ -77,6 +82,20 @@ class Partition:
             self.values.append(value)
             self.bytes += len(value or b"")
             self._said_end = False
+
+    def extend(self, messages: list[Message]) -> None:
+        """Keep messages, none of which is an error."""
+        offsets: list[int] = list(map(_OFFSET, messages))
+        if offsets[0] < self._ahead or (self.end is not None and offsets[-1] >= self.end):
+            for message in messages:
+                self.add(message)
+            return
+        values: list[bytes | None] = list(map(_VALUE, messages))
+        self.offsets += offsets
+        self.values += values
+        self.bytes += sum(map(len, filter(None, values)))
+        self._ahead = offsets[-1] + 1
+        self._said_end = False
 
     def take(self, limit: int, turn: int) -> tuple[list[int], list[bytes | None]]:
         """Take the messages of a turn, at most `limit`."""
@@ -238,17 +257,8 @@ class KafkaSource:
         self._link.check()
         if self._failure is not None:
             raise self._failure
-        partition, topic, number = None, "", -1
-        for message in messages:
-            fault = message.error()
-            if fault is not None and fault.code() != KafkaError._PARTITION_EOF:
-                self._meet(message, fault)
-                continue
-            if partition is None or message.partition() != number or message.topic() != topic:
-                topic, number = message.topic() or "", message.partition() or 0
-                partition = self._partitions.get(f"{topic}/{number}")
-            if partition is not None:  # else revoked meanwhile
-                partition.add(message)
+        for _, run in groupby(messages, _name if len(self._topics) > 1 else _NUMBER):
+            self._keep(list(run))
         if messages:
             self._link.is_back()
         for partition in self._partitions.values():
@@ -256,6 +266,18 @@ class KafkaSource:
                 self._consumer.pause([_place(partition.name)])
                 partition.is_paused = True
         return bool(messages)
+
+    def _keep(self, run: list[Message]) -> None:
+        """Keep messages of one partition."""
+        if any(map(_FAULT, run)):
+            for message in run:
+                fault = message.error()
+                if fault is not None and fault.code() != KafkaError._PARTITION_EOF:
+                    self._meet(message, fault)
+                elif (partition := self._partitions.get(_name(message))) is not None:
+                    partition.add(message)
+        elif (partition := self._partitions.get(_name(run[0]))) is not None:  # else revoked meanwhile
+            partition.extend(run)
 
     def _meet(self, message: Message, error: KafkaError) -> None:
         """Take an error that stands for a partition."""
@@ -391,8 +413,10 @@ def _place(name: str, offset: int = OFFSET_INVALID) -> TopicPartition:
     return TopicPartition(topic, int(number), offset)
 
 
-def _name(place: TopicPartition) -> str:
-    return f"{place.topic}/{place.partition}"
+def _name(place: TopicPartition | Message) -> str:
+    if isinstance(place, TopicPartition):
+        return f"{place.topic}/{place.partition}"
+    return f"{place.topic()}/{place.partition()}"
 
 
 def _place_key(name: str) -> tuple[str, int]:

@@ -22,11 +22,14 @@ def message_batch(source: str, offsets: Sequence[int], values: Sequence[bytes | 
     ([b'{"a": 1}', b'{"a": 2}'], array([3, 6]), 'a message without a value (a tombstone)')
     """
     places = np.array(offsets, np.int64)
-    lengths = np.fromiter((-1 if value is None else len(value) for value in values), np.int64, len(values))
-    kept = (lengths > 0) & (lengths <= longest)
-    refused = [_refusal(source, offsets[i], values[i], longest) for i in np.flatnonzero(~kept).tolist()]
-    texts = [value for value, is_kept in zip(values, kept.tolist(), strict=True) if is_kept and value is not None]
-    lengths, places = lengths[kept], places[kept]
+    texts: list[bytes] = [value or b"" for value in values] if None in values else list(values)  # type: ignore[arg-type]
+    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+    refused = []
+    if len(texts) and not (lengths.min() > 0 and lengths.max() <= longest):
+        kept = (lengths > 0) & (lengths <= longest)
+        refused = [_refusal(source, offsets[i], values[i], longest) for i in np.flatnonzero(~kept).tolist()]
+        texts = [text for text, is_kept in zip(texts, kept.tolist(), strict=True) if is_kept]
+        lengths, places = lengths[kept], places[kept]
     ends = np.cumsum(lengths + 1) - 1
     lines = Lines(b"\n".join(texts), ends - lengths, ends)
     blank = [i for i in _may_be_blank(lines) if texts[i].isspace()]
