@@ -15,7 +15,7 @@ from streammix.core.values import as_record, is_sound_text, level_key, level_of,
 from streammix.declaration import Declaration, to_json
 from streammix.errors import RecordError
 from streammix.families import Family
-from streammix.frames import Frame, check_names, first_seen
+from streammix.frames import Frame, check_names, first_seen, part
 from streammix.inference import TIMES, Inferred, infer, tell
 from streammix.newcomers import MOST_FIELDS, Newcomers
 from streammix.packing import check_fields, check_layout
@@ -180,7 +180,7 @@ class Learner:
                     raise RecordError(f"row {taken}: {error}", field=error.field, row=taken) from None
                 taken += 1
                 continue
-            self._learn_rows(frame.slice(taken, stop - taken), None if weights is None else weights[taken:stop], taken)
+            self._learn_rows(part(frame, taken, stop), None if weights is None else weights[taken:stop], taken)
             taken = stop
 
     def _learn_rows(self, frame: Frame, weights: FloatArray | None, first: int) -> None:

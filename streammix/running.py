@@ -164,10 +164,11 @@ class Running:
         return places
 
     def evaluate(self, table: Table) -> tuple[FloatArray, FloatArray]:
-        """Return (responsibilities, log densities) of rows; nothing is learnt."""
+        """Return (responsibilities, log densities) of rows; nothing is learnt. Each component's lie together."""
         engine = self.published
-        responsibilities, log_density = np.empty((table.n_rows, engine.n_components)), np.empty(table.n_rows)
-        _, impossible = engine.accumulate(table, 0, table.n_rows, out_r=responsibilities, out_lp=log_density)
+        columns, log_density = np.empty((engine.n_components, table.n_rows)), np.empty(table.n_rows)
+        _, impossible = engine.accumulate(table, 0, table.n_rows, out_r=columns, out_lp=log_density, by_component=True)
+        responsibilities = columns.T
         if impossible >= 0:
             responsibilities[np.isneginf(log_density)] = engine.weights
         return responsibilities, log_density
@@ -304,7 +305,7 @@ class Running:
         if self.average is None or self.average_engine is None:
             return
         times = max(self.n_seen // average.EVERY, 1)
-        average.take_in(self.average_engine, self.schema.layout(), self.average, self.state, times)
+        average.take_in(self.average_engine, self.average, self.state, times)
 
 
 def joined(state: State, old: Schema, new: Schema, part: State) -> State:

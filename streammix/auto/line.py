@@ -167,12 +167,12 @@ class Line:
 
     def _average(self) -> None:
         self.times += 1
-        own, layout = self.average, self.schema.layout()
+        own = self.average
         if not self.settings.averages or own.state.mass_units != self.champion.state.mass_units:
             own.state = self.champion.state.copy()
             own.bind()
         else:
-            average.take_in(own.engine, layout, own.state, self.champion.state, self.times)
+            average.take_in(own.engine, own.state, self.champion.state, self.times)
 
     def judge(self, n_seen: int, tick: int, events: Events, reservoir: Reservoir) -> None:
         """End a tick: experts, alarm, challengers, and who is published."""

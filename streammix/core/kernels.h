@@ -16,13 +16,16 @@
 #include "expect.h"
 #include "record.h"
 #include "tile.h"
+#include "tile_load.h"
 #include "tile_gaussian.h"
 #include "tile_far.h"
+#include "tile_group.h"
 #include "tile_gamma.h"
 #include "tile_counts.h"
 #include "tile_circle.h"
 #include "tile_expect.h"
 #include "tile_sums.h"
 #include "blend.h"
+#include "approach.h"
 
-const kernels TABLE = {LEVEL, W, expect, learn, maximize, accumulate, blend, regress, gap_of};
+const kernels TABLE = {LEVEL, W, expect, learn, maximize, accumulate, blend, approach, regress, gap_of, work_doubles, step_of};
