@@ -16,14 +16,14 @@ from streammix.declaration import Declaration, to_json
 from streammix.errors import RecordError
 from streammix.families import Family
 from streammix.frames import Frame, check_names, first_seen, part
-from streammix.inference import TIMES, Inferred, infer, tell
+from streammix.inference import TIMES, Inferred, infer, tell, tell_absent
 from streammix.newcomers import MOST_FIELDS, Newcomers
 from streammix.packing import check_fields, check_layout
 from streammix.plain import kind_of, number, plain_value, present
 from streammix.running import Running
 from streammix.schema import LARGEST_JOINT, Names, Schema
 from streammix.state import Snapshot
-from streammix.warmup import given_state, needed_records, newcomer_state, warm_state
+from streammix.warmup import count_levels, given_state, needed_records, newcomer_state, warm_state
 
 __all__ = ["IMPOSSIBLE", "Learner", "check_weight"]
 
@@ -285,6 +285,7 @@ class Learner:
             chosen = {**(self.declaration.fields or {}), **inferred.fields}
             self.newcomers.left_out, self.newcomers.constant = inferred.left_out, inferred.constant
         schema, rows = self._read_first(chosen, records)
+        tell_absent(schema.names, records)
         given = np.array(weights, dtype=np.float64)
         columns = [np.ascontiguousarray(rows[:, j]) for j in range(rows.shape[1])]
         self.chosen, self.schema = chosen, schema
@@ -414,13 +415,7 @@ class Learner:
         if self._needed is None and len(self.buffer) >= FIRST_LOOK:
             records = self.buffer[:FIRST_LOOK]
             fields = self.chosen or {**(self.declaration.fields or {}), **self._infer(records).fields}
-            levels: dict[str, set[Any]] = {}
-            known = {} if self._declared is None else self._declared.codes
-            for record in records:
-                for name, value in record.items():
-                    if isinstance(value, str) or name in known:
-                        levels.setdefault(name, set()).add(level_key(value))
-            sizes = {name: len(values) for name, values in levels.items()}
+            sizes = count_levels(records, {} if self._declared is None else self._declared.codes)
             self._needed = needed_records(fields, self.declaration.n_components, sizes)
         return max((self._needed or FIRST_LOOK) - len(self.buffer), 0)
 
@@ -437,9 +432,8 @@ class Learner:
         for name, kind in kinds.items():
             known = self._types.get(name, kind)
             if known != kind:
-                raise RecordError(
-                    f"field {name!r}: expected a {known}, as before, got {short(record[name])}", field=name
-                )
+                text = f"field {name!r}: expected a {known}, as before, got {short(record[name])}"
+                raise RecordError(text, field=name)
         self._types |= kinds
         self.newcomers.left_out |= {name: TIMES for name, kind in kinds.items() if kind == "time"}
 
