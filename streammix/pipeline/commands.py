@@ -158,7 +158,8 @@ class _Attempts:
             raise UnavailableError(f"{self._store.directory}: the checkpoints are gone")
         if found is not None:
             check_same(self._declared, config.model, found.model)
-            log.info("resuming after %s records", f"{found.positions['records']:,}")
+            level = logging.INFO if self._tally is None else logging.DEBUG  # each attempt is no news
+            log.log(level, "resuming after %s records", f"{found.positions['records']:,}")
             if self._watch is not None:
                 self._watch.restored((datetime.now(UTC) - found.written_at).total_seconds(), self._store.sizes[-1])
         positions, outputs = (found.positions, found.outputs) if found is not None else ({}, {})
