@@ -48,7 +48,7 @@ class Learner:
         self.buffer: list[dict[str, Any]] = []
         self.buffer_weights: list[float] = []
         self._types: dict[str, str] = {}
-        self.n_witnesses = declaration.n_components  # of a new field's values
+        self.n_witnesses = self.inferred_for = declaration.n_components
         self._needed: int | None = declaration.warm_up
         if declaration.components is not None:
             assert declaration.weights is not None
@@ -121,7 +121,7 @@ class Learner:
         for name in names:
             own = self.newcomers.waiting.pop(name)
             records = [{name: value} for value in own.values]
-            inferred = infer(records, self.declaration.n_components, has_others=True)
+            inferred = infer(records, self.inferred_for, has_others=True)
             tell(inferred)
             self.newcomers.left_out |= inferred.left_out
             self.newcomers.constant |= inferred.constant
@@ -304,7 +304,7 @@ class Learner:
         """What becomes of the fields that nobody declared."""
         declared = self.declaration.declared_names
         others = [{name: value for name, value in x.items() if name not in declared} for x in records]
-        return infer(others, self.declaration.n_components, bool(self.declaration.fields))
+        return infer(others, self.inferred_for, bool(self.declaration.fields))
 
     def snapshot(self, n_seen: int, seed: int | None) -> Snapshot:
         """Everything that a mixture is, after so many records."""

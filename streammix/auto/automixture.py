@@ -28,6 +28,7 @@ from streammix.warmup import free_parameters
 __all__ = ["AutoMixture"]
 
 LLOYD = 3  # steps of the first partition
+USUAL = 3
 MOST = 10  # components that are tried where nobody says how many
 LARGEST_RANGE = 50
 
@@ -51,7 +52,9 @@ class AutoLearner(Learner):
         self.sizes = sizes
         self.has_background = has_background
         super().__init__(declaration, rng)
-        self.n_witnesses = 1  # all components alike, since there are several mixtures
+        self.n_witnesses = 1  # there are several mixtures, whose components differ
+        if len(sizes) > 1:
+            self.inferred_for = min(sizes[-1], USUAL)  # a joint family must not hang on the largest K
 
     def _parameters(self, schema: Schema, n_components: int) -> int:
         assert self.chosen is not None

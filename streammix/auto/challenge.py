@@ -33,6 +33,7 @@ CONVERGED = 1e-7  # nats a record
 
 # Work is counted in (rows x parameters); a slice is about a millisecond's
 SLICE = 2_000_000
+START = 1_500_000  # of a fresh start
 CALL = 100_000  # of a call, however few its rows
 ROW = 40  # parameters that a row costs in any case
 
@@ -125,8 +126,8 @@ class Challenge:
         """Do a slice; tell whether the challenge is over."""
         given = budget
         while budget > 0 and self.stage != "over":
-            if not self.left and self.stage != "whole" and budget < given:
-                break  # scores and proposals have a slice of their own
+            if not self.left and budget < min(self._price(), given):
+                break  # what can't be cut has room in the next slice
             budget -= self._iterate(budget) if self.left else self._go_on()
         return self.stage == "over"
 
@@ -150,9 +151,18 @@ class Challenge:
         self.before, self.row, self.sums, self.log_likelihood = self.log_likelihood, 0, None, 0.0
         return cost
 
-    def _go_on(self) -> int:
-        """What comes after the iterations: a score, a decision, the next state."""
+    def _price(self) -> int:
+        """What the next step beside the iterations costs: a score of the validating rows, or a proposal."""
         each = self.n_parameters + ROW
+        if self.stage == "propose" and self.at < len(self.plan):
+            if self.plan[self.at][0] == "fresh":
+                return START
+            return self.n_training * (each + 20 * (len(self.columns) + self.state.n_components)) + 4 * CALL
+        return CALL if self.stage == "whole" else self.n * each + 2 * CALL
+
+    def _go_on(self) -> int:
+        """What comes after the iterations: a score, a decision, the next state. Returns what it costs."""
+        price = self._price()
         if self.stage == "polish":
             self.polished = self.state
             self.lag = self._gain(self.engine, self.start)
@@ -163,25 +173,23 @@ class Challenge:
             self._keep(self.kept, self.plan[self.at])
             self.kept = sorted(self.kept, key=lambda one: -one[1])[:FINALISTS]
             self.stage, self.at = "propose", self.at + 1
-            return self.n * each + CALL
+            return price
         elif self.stage == "final":
             self._keep(self.done, self.kept[self.at][3])
             self.at += 1
         elif self.stage == "whole":
             reanchor(self.layout, self.state)
             self.stage = "over"
-            return 0
+            return price
         if self.stage == "propose" and self.at == len(self.plan):
             self.stage, self.at = "final", 0
         if self.stage == "propose":
             self._begin(self._proposed(self.plan[self.at]), SHORT, self.n_training)
             self.stage = "tried"
-            return (
-                self.n_training * each + self.n_training * 20 * (len(self.columns) + self.state.n_components) + 4 * CALL
-            )
+            return price
         if self.at < len(self.kept):
             self._begin(self.kept[self.at][0].copy(), LONG, self.n_training)
-            return self.n * each + CALL
+            return price
         best = max(self.done, key=lambda one: one[1], default=None)
         if best is None or best[1] <= GAIN:
             best = (self.polished, 0.0, 0.0, None)
@@ -189,7 +197,7 @@ class Challenge:
         self.kept, self.done = [], []
         self.stage = "whole"
         self._begin(best[0].copy(), WHOLE, self.n)
-        return CALL
+        return price
 
     def _keep(self, into: list[tuple[State, float, float, Move | None]], move: Move | None) -> None:
         """Take down a state with its gain over the polished champion."""

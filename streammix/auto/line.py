@@ -30,12 +30,15 @@ EXPERTS = (0.02, 0.1)  # steps of the experts, times the number of parameters
 FASTEST = 0.01  # step of an expert
 RECENT = 6  # ticks over which experts are judged
 LEADS, TRAILS, MATTERS = 2.5, -3.0, 0.0005  # an expert takes over at z and nats a record, or starts again at z
-CLEAR, LARGE = 5.0, 0.02  # z and nats a record over two ticks that leave no doubt
 LONG = 8  # ticks that a challenger has to run where nothing chases the present
 SHOWN = 1.0  # z at which the average or an expert is published
-SOON = 500  # records after it until the challenge
+STALE = 5_000  # records after which a challenge's doubts are settled: who was better has won by then
+SLEEPERS = 3
+SETTLED = 2_000  # records after which a champion is worth keeping
+SOON = 500  # records after an alarm until the challenge
 CHALLENGERS = 2
 WINS = 2.0  # z at which a challenger becomes champion
+SUDDEN = 0.02  # nats a record that matter at once
 EARLY = ((1, 5.0), (2, 3.5))  # (ticks, z) that are enough before
 YOUNG = 4_000  # records up to which four ticks say it
 OLD = 20_000  # records after which a challenger goes
@@ -83,15 +86,18 @@ class Line:
         self.dwell = Dwell()
         self.crowns = False  # whether what comes out of the next challenge is champion at once
         self.challengers: list[Member] = []
+        self.sleepers: list[Member] = []  # champions of the past: they learn nothing, in case it comes back
         self.challenge: Challenge | None = None
         self.alarm = Alarm()
         self.first = first  # records from an epoch's beginning to its first challenge
         self.epoch = 0
         self.next_challenge = n_seen
         self.shown = 0  # 0: the champion, 1: the average, 2 and 3: experts
+        self.crowned = n_seen  # when the champion came by its place
         self.has_started = False  # the first challenge makes the first champion, its labels and all
         self.audit = (0.0, 0.0)  # gain and z of the best proposal of the last challenge
         self.lag = (0.0, 0.0)  # of polishing what is published
+        self.doubted: int | None = None  # when that was
         self.labels = list(range(champion.n_components))
         self.next_label = champion.n_components
 
@@ -103,7 +109,7 @@ class Line:
     @property
     def members(self) -> list[Member]:
         """All of them."""
-        return [self.champion, self.average, *self.experts, *self.challengers]
+        return [self.champion, self.average, *self.experts, *self.challengers, *self.sleepers]
 
     @property
     def published(self) -> Member:
@@ -159,6 +165,7 @@ class Line:
         self.dwell.add(self.champion.responsibilities[:n])
         scores = [champion, densities(self.average.engine, table, 0, n)]
         scores += [member.learn(table, n, weights) for member in [*self.experts, *self.challengers]]
+        scores += [densities(sleeper.engine, table, 0, n) for sleeper in self.sleepers]
         for member, score in zip(self.members[1:], scores[1:], strict=True):
             member.scores.add(score - champion)
         if averages:
@@ -180,9 +187,13 @@ class Line:
             member.scores.close()
         z = self.alarm.close(n_seen, tick)
         self._look_for_dwelling(n_seen, events)
+        if self.doubted is not None and n_seen - self.doubted > STALE:
+            self.audit, self.lag, self.doubted = (0.0, 0.0), (0.0, 0.0), None
         if not self.is_long:
+            z = 0.0 if self._wake(n_seen, events) else z
             self._judge_experts(n_seen, events)
         if z and not self.is_long:
+            self._lay_down(n_seen)
             self._begin_epoch(n_seen, n_seen - self.alarm.since())
             events.note(n_seen, "alarm", z=z, since=self.epoch)
         self._judge_challengers(n_seen, events, reservoir)
@@ -201,19 +212,48 @@ class Line:
         self.challenge = None
 
     def _judge_experts(self, n_seen: int, events: Events) -> None:
-        for number, expert in enumerate(self.experts):
+        ranked = sorted(enumerate(self.experts), key=lambda one: -one[1].scores.last(1)[0])
+        for number, expert in ranked:
             mean, z = expert.scores.last(RECENT)
-            recent, recent_z = expert.scores.last(2)
-            is_clear = recent_z > CLEAR and recent > LARGE
-            if is_clear or (z > LEADS and mean > MATTERS):
+            leads = z > LEADS and mean > MATTERS
+            for ticks, least in EARLY:
+                early, early_z = expert.scores.last(ticks)
+                if not leads and early_z > least and early > SUDDEN:
+                    leads, mean, z = True, early, early_z
+            if leads:
                 state = expert.state.copy()
                 state.clocks[:] = 0.0
                 state.starts[:] = 1.0 / expert.step[1]
-                self._crown(state, expert.scores)
-                events.note(n_seen, "restart", expert=number, z=max(z, recent_z), gain=max(mean, recent))
+                self._lay_down(n_seen)
+                self._crown(state, expert.scores, n_seen)
+                events.note(n_seen, "restart", expert=number, z=z, gain=mean)
                 return
             if z < TRAILS:
                 expert.become(self.champion.state)
+
+    def _lay_down(self, n_seen: int) -> None:
+        """Keep what the champion was: its average, where it has had time to become one."""
+        if self.settings.averages and n_seen - self.crowned >= SETTLED:
+            self.sleepers = [*self.sleepers, self._member(self.average.state.copy(), n_seen)][-SLEEPERS:]
+
+    def _wake(self, n_seen: int, events: Events) -> bool:
+        """Let a champion of the past be the champion again where it predicts clearly better; tell whether one is."""
+        for sleeper in self.sleepers:
+            for ticks, least in EARLY:
+                mean, z = sleeper.scores.last(ticks)
+                if z > least and mean > SUDDEN:
+                    self.sleepers.remove(sleeper)
+                    self._lay_down(n_seen)
+                    self.challengers = []  # they are of what is over
+                    self._crown(sleeper.state, sleeper.scores, n_seen)
+                    self._begin_epoch(n_seen, n_seen - self.alarm.since())
+                    self.alarm.forget()
+                    events.note(n_seen, "recurrence", since=sleeper.born, z=z, gain=mean)
+                    return True
+        return False
+
+    def _member(self, state: State, n_seen: int, about: Any = None) -> Member:
+        return Member(self.schema, state, self.champion.step, self.settings.spread, n_seen, about)
 
     def _judge_challengers(self, n_seen: int, events: Events, reservoir: Reservoir) -> None:
         for challenger in list(self.challengers):
@@ -241,7 +281,7 @@ class Line:
         self.challengers.remove(challenger)
         events.note(n_seen, "take-over", by=challenger.about, z=z, gain=gain)
         self.inherit(self.labels, self.next_label, old, n_seen, events)
-        self._crown(arranged(challenger.state, order), challenger.scores)
+        self._crown(arranged(challenger.state, order), challenger.scores, n_seen)
         self.alarm.forget()
 
     def inherit(self, labels: list[int], free: int, old: list[int], n_seen: int, events: Events) -> None:
@@ -257,7 +297,7 @@ class Line:
 
     def arrange(self, order: list[int]) -> None:
         """Put the components of the champion, and of those that come from it, in another order."""
-        for member in [self.champion, self.average, *self.experts]:
+        for member in [self.champion, self.average, *self.experts, *self.sleepers]:
             member.state = arranged(member.state, order)
             member.bind()
 
@@ -271,15 +311,16 @@ class Line:
             found.append(responsibilities)
         return matched(*found)
 
-    def _crown(self, state: State, scores: Paired) -> None:
+    def _crown(self, state: State, scores: Paired, n_seen: int) -> None:
         """Make a state, which had these scores against the champion, the champion's; experts begin anew from it."""
         self.champion.become(state)
         self.average.become(state)
         self.times = 0
+        self.crowned = n_seen
         for expert in self.experts:
             expert.become(state)
-        for challenger in self.challengers:
-            challenger.scores = challenger.scores.against(scores)
+        for other in [*self.challengers, *self.sleepers]:
+            other.scores = other.scores.against(scores)
         self.shown = 0
         self.audit = self.lag = (0.0, 0.0)
 
@@ -318,20 +359,18 @@ class Line:
             made = self.challenge
             self.challenge = None
             gain, z, move = made.chosen
-            self.audit, self.lag = (gain, z), made.lag
+            self.audit, self.lag, self.doubted = (gain, z), made.lag, n_seen
             about = {"move": "refresh" if move is None else move[0], "gain": round(gain, 6), "z": round(z, 3)}
             if not self.has_started:
                 self.has_started = True
-                self._crown(made.state, Paired())
+                self._crown(made.state, Paired(), n_seen)
                 self.alarm.forget()
                 return
             if len(self.challengers) == CHALLENGERS:
                 self.challengers.pop(0)
             if self.is_long:
                 made.state.starts *= max(1.0, n_seen / made.n)
-            self.challengers.append(
-                Member(self.schema, made.state, self.champion.step, self.settings.spread, n_seen, about)
-            )
+            self.challengers.append(self._member(made.state, n_seen, about))
             if self.crowns:
                 self.crowns = False
                 self._take_over(self.challengers[-1], n_seen, z, gain, events, reservoir)
@@ -355,6 +394,9 @@ class Line:
             "has_started": self.has_started,
             "audit": list(self.audit),
             "lag": list(self.lag),
+            "doubted": self.doubted,
+            "crowned": self.crowned,
+            "sleepers": [sleeper.born for sleeper in self.sleepers],
             "labels": list(self.labels),
             "next_label": self.next_label,
             "alarm": self.alarm.to_json(),
@@ -389,14 +431,15 @@ class Line:
         for i, expert in enumerate(made.experts, 2):
             expert.become(states[f"member{i}"])
         for i, (born, about) in enumerate(document["challengers"], 2 + len(made.experts)):
-            made.challengers.append(
-                Member(schema, states[f"member{i}"], made.champion.step, settings.spread, int(born), about)
-            )
+            made.challengers.append(made._member(states[f"member{i}"], int(born), about))
+        for i, born in enumerate(document["sleepers"], len(made.members)):
+            made.sleepers.append(made._member(states[f"member{i}"], int(born)))
         for member, scores in zip(made.members, document["scores"], strict=True):
             member.scores = Paired.from_json(scores)
         (gain, z), (lag, lag_z) = document["audit"], document["lag"]
         made.audit, made.lag = (float(gain), float(z)), (float(lag), float(lag_z))
-        made.has_started = bool(document["has_started"])
+        made.doubted = None if document["doubted"] is None else int(document["doubted"])
+        made.has_started, made.crowned = bool(document["has_started"]), int(document["crowned"])
         made.times, made.epoch = int(document["times"]), int(document["epoch"])
         made.next_challenge, made.shown = int(document["next_challenge"]), int(document["shown"])
         made.labels, made.next_label = [int(label) for label in document["labels"]], int(document["next_label"])
