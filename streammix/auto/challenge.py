@@ -169,6 +169,7 @@ class Challenge:
             self.start = self.polished
             self.plan = moves(self._training()[0])
             self.stage, self.at = "propose", 0
+            return price
         elif self.stage == "tried":
             self._keep(self.kept, self.plan[self.at])
             self.kept = sorted(self.kept, key=lambda one: -one[1])[:FINALISTS]
