@@ -74,7 +74,8 @@ def statistics(rows: DataFrame, model: Mixture, fan_in: int | None) -> Partial:
     if fan_in is not None:
         from pyspark.sql import functions
 
-        rows = rows.repartition(functions.expr(f"place div {fan_in}"))
+        groups = max(-(-int(rows.sparkSession.conf.get("spark.sql.shuffle.partitions")) // fan_in), 1)
+        rows = rows.repartition(groups, functions.expr(f"place div {fan_in}"))
         rows = rows.mapInArrow(bound(tasks.merge_rows, version=streammix.__version__), PARTIAL)
     found = shipping.from_arrow(rows.toArrow())
     return partial.merge(found) if found else partial.expect(model, [])
