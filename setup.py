@@ -8,7 +8,7 @@ KERNELS = ["level_v1.c", "level_v3.c", "level_v4.c", "dispatch.c", "cells.c", "s
 
 def extension(name: str, sources: list[str]) -> Extension:
     paths = [f"streammix/core/{source}" for source in sources]
-    headers = [str(path) for path in Path("streammix/core").glob("*.[hp]*") if path.suffix in {".h", ".pxd"}]
+    headers = [str(path) for path in Path("streammix/core").glob("*.[hp]*") if path.suffix in {".h", ".pxd", ".pxi"}]
     return Extension(f"streammix.core.{name}", paths, extra_compile_args=FLAGS, libraries=["m"], depends=headers)
 
 

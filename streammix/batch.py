@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streammix import em
+from streammix.auto.automixture import AutoMixture
 from streammix.core.values import as_record
 from streammix.errors import ConfigError, RecordError
 from streammix.learner import IMPOSSIBLE, LARGEST_WEIGHT
@@ -83,6 +84,8 @@ def fit(
     algorithm. Journal of the Royal Statistical Society B 39(1), 1-38.
     """
     check_iterations(max_iter, tol)
+    if isinstance(model, AutoMixture):
+        raise ConfigError("batch EM fits a Mixture; an AutoMixture runs it itself, on its reservoir")
     records = X if isinstance(X, list) else model._frame(X)
     if isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1:
         raise ConfigError(f"n_threads must be a whole number, 1 or more, not {n_threads!r}")

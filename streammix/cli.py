@@ -22,6 +22,9 @@ WRONG_CONFIGURATION = 2
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, and show where an error comes from.")]
 
 
+State = Annotated[str, typer.Argument(help="A checkpoint, a directory of them, or s3://bucket/prefix.")]
+
+
 @app.command()
 def run(
     config: Annotated[Path, typer.Argument(help="The pipeline's TOML file.")],
@@ -44,7 +47,7 @@ def run(
 
 @app.command()
 def inspect(
-    state: Annotated[Path, typer.Argument(help="A checkpoint, or a directory of them.")],
+    state: State,
     verbose: Verbose = False,
 ) -> None:
     """Print what a checkpoint holds; for a directory of them, the newest one and the history."""
@@ -61,7 +64,7 @@ def inspect(
 
 @app.command()
 def score(
-    state: Annotated[Path, typer.Argument(help="A checkpoint, or a directory of them.")],
+    state: State,
     events: Annotated[Path, typer.Argument(help="A file of events.")],
     output: Annotated[
         Path | None,
@@ -77,6 +80,31 @@ def score(
         talk.set_up(verbose)
         scoring.score(state, events, output)
         return 0
+
+    _do(work)
+
+
+@app.command()
+def serve(
+    state: State,
+    listen: Annotated[
+        str, typer.Option(help="Address and port; this machine alone unless another address is given.")
+    ] = "127.0.0.1:8080",
+    name: Annotated[str, typer.Option(help="The model's name in the open inference protocol.")] = "streammix",
+    tls_certificate: Annotated[Path | None, typer.Option(help="A PEM file; with --tls-key, HTTPS alone.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="A PEM file.")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="A file with a bearer token; or it stands in STREAMMIX_TOKEN.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Answer scores over HTTP by the newest checkpoint, until Ctrl-C or SIGTERM (130, 143)."""
+
+    def work() -> int:
+        from streammix.pipeline import talk, watching
+
+        talk.set_up(verbose, as_json=True)
+        return 128 + watching.serve(state, listen, name, tls_certificate, tls_key, token_file)
 
     _do(work)
 

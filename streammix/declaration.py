@@ -14,6 +14,7 @@ __all__ = ["Declaration", "checked", "from_json", "to_json"]
 Names = tuple[str, ...]
 
 LARGEST_BATCH = 10_000_000
+LARGEST_MODEL = 2_000_000  # components times fields
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,11 @@ def checked(
         if warm_up is not None and warm_up < n_components:
             raise ConfigError(f"warm_up must be at least n_components = {n_components}, not {warm_up}")
         learnt, ignored = _learnt(fields, infer)
+        if n_components * len(learnt or ()) > LARGEST_MODEL:
+            raise ConfigError(
+                f"n_components times the number of fields must be at most {LARGEST_MODEL:,}, "
+                f"not {n_components:,} times {len(learnt or ()):,}"
+            )
         return Declaration(n_components, learnt, None, None, step_size, batch_size, warm_up, averaging, infer, ignored)
     given = [_by_names(component) for component in components]
     if not given:

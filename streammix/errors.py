@@ -1,6 +1,6 @@
 """The errors that streammix raises on purpose: each names what was wrong, where, and what was expected."""
 
-__all__ = ["CheckpointError", "ConfigError", "RecordError", "StreammixError", "UnavailableError"]
+__all__ = ["CheckpointError", "ConfigError", "RecordError", "StreammixError", "SupersededError", "UnavailableError"]
 
 
 class StreammixError(Exception):
@@ -32,6 +32,10 @@ class ConfigError(StreammixError, ValueError):
 
 class CheckpointError(StreammixError):
     """A checkpoint is damaged, foreign, of another model, or in use by another writer."""
+
+
+class SupersededError(CheckpointError):
+    """Another writer has gone on from a checkpoint: this one must not."""
 
 
 class UnavailableError(StreammixError):

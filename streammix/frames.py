@@ -22,6 +22,7 @@ __all__ = [
     "first_seen",
     "like",
     "missing_cells",
+    "part",
     "to_frame",
 ]
 
@@ -145,6 +146,11 @@ def first_seen(frame: Frame, names: Sequence[str], constant: Mapping[str, float]
             return at + int(found.argmax())
         at += SOME
     return n
+
+
+def part(frame: Frame, begin: int, end: int) -> Frame:
+    """Return some rows: the frame itself where that is all of them."""
+    return frame if end - begin == frame.num_rows else frame.slice(begin, end - begin)
 
 
 def like(X: Any, columns: NDArray[Any], names: Sequence[str] | None = None) -> Any:

@@ -1,7 +1,7 @@
 """Which family a field gets that nobody declared: conservative, and the same for the same records."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ from streammix.core.times import is_time
 from streammix.core.values import LONGEST_TEXT
 from streammix.families import Bernoulli, Categorical, Family, MultivariateNormal, Normal
 
-__all__ = ["MOST_RECORDS", "RECORDS_PER_PARAMETER", "Inferred", "infer", "tell"]
+__all__ = ["MOST_RECORDS", "RECORDS_PER_PARAMETER", "Inferred", "infer", "tell", "tell_absent"]
 
 Names = tuple[str, ...]
 
@@ -91,6 +91,14 @@ def tell(inferred: Inferred) -> None:
         log.info("field %r: left out (%s); declare it to have it learnt", name, why)
     for name, value in inferred.constant.items():
         log.info("field %r: always %r so far; it joins when it varies", name, value)
+
+
+def tell_absent(names: Iterable[str], records: Sequence[Mapping[str, Any]]) -> None:
+    """Warn in the log of declared fields that none of the first records has: they may be called something else."""
+    seen = {name for record in records for name, value in record.items() if value is not None}
+    for name in names:
+        if name not in seen:
+            log.warning("field %r: none of the first %d records has it", name, len(records))
 
 
 def _kind(values: Sequence[Any]) -> str:

@@ -15,15 +15,15 @@ from streammix.core.values import as_record, is_sound_text, level_key, level_of,
 from streammix.declaration import Declaration, to_json
 from streammix.errors import RecordError
 from streammix.families import Family
-from streammix.frames import Frame, check_names, first_seen
-from streammix.inference import TIMES, Inferred, infer, tell
+from streammix.frames import Frame, check_names, first_seen, part
+from streammix.inference import TIMES, Inferred, infer, tell, tell_absent
 from streammix.newcomers import MOST_FIELDS, Newcomers
-from streammix.packing import check_layout
+from streammix.packing import check_fields, check_layout
 from streammix.plain import kind_of, number, plain_value, present
 from streammix.running import Running
 from streammix.schema import LARGEST_JOINT, Names, Schema
 from streammix.state import Snapshot
-from streammix.warmup import given_state, needed_records, newcomer_state, warm_state
+from streammix.warmup import count_levels, given_state, needed_records, newcomer_state, warm_state
 
 __all__ = ["IMPOSSIBLE", "Learner", "check_weight"]
 
@@ -48,6 +48,7 @@ class Learner:
         self.buffer: list[dict[str, Any]] = []
         self.buffer_weights: list[float] = []
         self._types: dict[str, str] = {}
+        self.n_witnesses = self.inferred_for = declaration.n_components
         self._needed: int | None = declaration.warm_up
         if declaration.components is not None:
             assert declaration.weights is not None
@@ -98,7 +99,7 @@ class Learner:
         expected = running.engine.expect(row) if news or running.schema.may_refuse else (0.0, row)
         if expected is None:
             raise RecordError(f"{IMPOSSIBLE}: {short(record)}")
-        responsibilities = expected[1].copy()
+        responsibilities = np.ones(1) if self.n_witnesses == 1 else expected[1].copy()
         encoded = Encoded.of_rows(row[None, :], [(0, column, key) for column, key in unseen])
         running.absorb(encoded, np.array([weight]), out_r, out_lp)
         if news:
@@ -120,15 +121,14 @@ class Learner:
         for name in names:
             own = self.newcomers.waiting.pop(name)
             records = [{name: value} for value in own.values]
-            inferred = infer(records, self.declaration.n_components, has_others=True)
+            inferred = infer(records, self.inferred_for, has_others=True)
             tell(inferred)
             self.newcomers.left_out |= inferred.left_out
             self.newcomers.constant |= inferred.constant
             for families_of_it in [inferred.fields] if inferred.fields else []:
                 alone, rows = self._read_first(families_of_it, records)
                 columns = [np.ascontiguousarray(rows[:, j]) for j in range(rows.shape[1])]
-                weights, responsibilities = np.array(own.weights), np.array(own.responsibilities)
-                state = newcomer_state(alone, columns, weights, responsibilities)
+                state = newcomer_state(alone, columns, np.array(own.weights), np.array(own.responsibilities))
                 assert self.chosen is not None
                 self.chosen = self.chosen | families_of_it
                 self.schema = self._schema_of(self.chosen)
@@ -180,7 +180,7 @@ class Learner:
                     raise RecordError(f"row {taken}: {error}", field=error.field, row=taken) from None
                 taken += 1
                 continue
-            self._learn_rows(frame.slice(taken, stop - taken), None if weights is None else weights[taken:stop], taken)
+            self._learn_rows(part(frame, taken, stop), None if weights is None else weights[taken:stop], taken)
             taken = stop
 
     def _learn_rows(self, frame: Frame, weights: FloatArray | None, first: int) -> None:
@@ -285,6 +285,7 @@ class Learner:
             chosen = {**(self.declaration.fields or {}), **inferred.fields}
             self.newcomers.left_out, self.newcomers.constant = inferred.left_out, inferred.constant
         schema, rows = self._read_first(chosen, records)
+        tell_absent(schema.names, records)
         given = np.array(weights, dtype=np.float64)
         columns = [np.ascontiguousarray(rows[:, j]) for j in range(rows.shape[1])]
         self.chosen, self.schema = chosen, schema
@@ -303,7 +304,7 @@ class Learner:
         """What becomes of the fields that nobody declared."""
         declared = self.declaration.declared_names
         others = [{name: value for name, value in x.items() if name not in declared} for x in records]
-        return infer(others, self.declaration.n_components, bool(self.declaration.fields))
+        return infer(others, self.inferred_for, bool(self.declaration.fields))
 
     def snapshot(self, n_seen: int, seed: int | None) -> Snapshot:
         """Everything that a mixture is, after so many records."""
@@ -331,7 +332,7 @@ class Learner:
         self.rng.bit_generator.state = snapshot.random_state
         self.buffer = [dict(record) for record in snapshot.buffer]
         self.buffer_weights = list(snapshot.buffer_weights)
-        self.newcomers = Newcomers.from_json(snapshot.new_fields, self.declaration.n_components)
+        self.newcomers = Newcomers.from_json(snapshot.new_fields, self.n_witnesses)
         self._types = {name: "time" for name, why in self.newcomers.left_out.items() if why == TIMES}
         for record in self.buffer:
             self._note_types(record)
@@ -340,6 +341,7 @@ class Learner:
         if snapshot.fields is not None and self.chosen is None:
             self.chosen = {tuple(names): families.from_json(form) for names, form in snapshot.fields}
         if self.chosen is not None:
+            check_fields(self.chosen, snapshot.state)
             self.schema = self._schema_of(self.chosen)
         assert self.schema is not None
         for name, keys in snapshot.levels.items():
@@ -413,13 +415,7 @@ class Learner:
         if self._needed is None and len(self.buffer) >= FIRST_LOOK:
             records = self.buffer[:FIRST_LOOK]
             fields = self.chosen or {**(self.declaration.fields or {}), **self._infer(records).fields}
-            levels: dict[str, set[Any]] = {}
-            known = {} if self._declared is None else self._declared.codes
-            for record in records:
-                for name, value in record.items():
-                    if isinstance(value, str) or name in known:
-                        levels.setdefault(name, set()).add(level_key(value))
-            sizes = {name: len(values) for name, values in levels.items()}
+            sizes = count_levels(records, {} if self._declared is None else self._declared.codes)
             self._needed = needed_records(fields, self.declaration.n_components, sizes)
         return max((self._needed or FIRST_LOOK) - len(self.buffer), 0)
 
@@ -436,9 +432,8 @@ class Learner:
         for name, kind in kinds.items():
             known = self._types.get(name, kind)
             if known != kind:
-                raise RecordError(
-                    f"field {name!r}: expected a {known}, as before, got {short(record[name])}", field=name
-                )
+                text = f"field {name!r}: expected a {known}, as before, got {short(record[name])}"
+                raise RecordError(text, field=name)
         self._types |= kinds
         self.newcomers.left_out |= {name: TIMES for name, kind in kinds.items() if kind == "time"}
 

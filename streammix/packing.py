@@ -5,7 +5,7 @@ are the same for every model and at every moment: while warming up, with new lev
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +17,7 @@ from streammix.core.engine import INFLATING, aligned, rows_of, width_of
 from streammix.errors import CheckpointError
 from streammix.state import Snapshot, State, padded
 
-__all__ = ["STATE_FIELDS", "BlockLabel", "check_layout", "check_rows", "pack_state", "unpack_state"]
+__all__ = ["STATE_FIELDS", "BlockLabel", "check_fields", "check_layout", "check_rows", "pack_state", "unpack_state"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -118,6 +118,18 @@ def unpack_state(columns: Sequence[pa.Array]) -> State | None:
     )
     state.masses[:, k:] = 0.0
     return state
+
+
+def check_fields(fields: Collection[Any], state: State) -> None:
+    """Check that a state has a unit for each field, before anything is made for the fields.
+
+    Raises
+    ------
+    CheckpointError
+        If it has not.
+    """
+    if len(fields) != sum(map(len, state.mass_units)):
+        raise CheckpointError("its fields are not those of its statistics")
 
 
 def check_layout(snapshot: Snapshot, layout: Layout) -> None:

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streammix.auto.automixture import AutoMixture
 from streammix.columns import Encoded
 from streammix.core.engine import Engine, rows_of, width_of
 from streammix.core.structs import Structs
@@ -346,6 +347,8 @@ def settle(model: Mixture) -> None:
 
 
 def _running(model: Mixture) -> Running:
+    if isinstance(model, AutoMixture):
+        raise StreammixError("an AutoMixture learns in one place: parts of its statistics can't be taken elsewhere")
     running = model._learner.running
     if running is None:
         raise StreammixError("the model is still warming up: it has no parameters to take statistics at")

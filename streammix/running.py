@@ -17,7 +17,7 @@ from streammix.declaration import Declaration
 from streammix.schema import MAX_LEVELS, OTHER, Schema
 from streammix.state import State, stacked
 
-__all__ = ["Running"]
+__all__ = ["Running", "joined"]
 
 FloatArray = NDArray[np.float64]
 
@@ -92,10 +92,16 @@ class Running:
 
     def join(self, schema: Schema, part: State) -> None:
         """Take in a field that `schema` has last, with the statistics that it has by itself."""
-        old, waiting = self.schema, self.waiting
-        self.state = _joined(self.state, old, schema, part)
+        old = self.schema
+        self.state = joined(self.state, old, schema, part)
         if self.average is not None:
-            self.average = _joined(self.average, old, schema, part.copy())
+            self.average = joined(self.average, old, schema, part.copy())
+        self._read_by(schema)
+        self.rebind()
+
+    def _read_by(self, schema: Schema) -> None:
+        """Take a schema that has more columns; the rows that wait have gaps there."""
+        old, waiting = self.schema, self.waiting
         self.schema = schema
         if waiting is not None:
             at, more = len(old.reader.rules), schema.reader.n_columns - old.reader.n_columns
@@ -104,7 +110,6 @@ class Running:
             rows = waiting.rows[: waiting.n]
             self.waiting.add(np.hstack([rows[:, :at], gaps, rows[:, at:]]), waiting.weights[: waiting.n])
             self._full = table_of(self.waiting.rows)
-        self.rebind()
 
     def fork(self, units: Sequence[tuple[int, int]]) -> None:
         """Give units masses of their own."""
@@ -159,10 +164,11 @@ class Running:
         return places
 
     def evaluate(self, table: Table) -> tuple[FloatArray, FloatArray]:
-        """Return (responsibilities, log densities) of rows; nothing is learnt."""
+        """Return (responsibilities, log densities) of rows; nothing is learnt. Each component's lie together."""
         engine = self.published
-        responsibilities, log_density = np.empty((table.n_rows, engine.n_components)), np.empty(table.n_rows)
-        _, impossible = engine.accumulate(table, 0, table.n_rows, out_r=responsibilities, out_lp=log_density)
+        columns, log_density = np.empty((engine.n_components, table.n_rows)), np.empty(table.n_rows)
+        _, impossible = engine.accumulate(table, 0, table.n_rows, out_r=columns, out_lp=log_density, by_component=True)
+        responsibilities = columns.T
         if impossible >= 0:
             responsibilities[np.isneginf(log_density)] = engine.weights
         return responsibilities, log_density
@@ -299,11 +305,11 @@ class Running:
         if self.average is None or self.average_engine is None:
             return
         times = max(self.n_seen // average.EVERY, 1)
-        average.take_in(self.average_engine, self.schema.layout(), self.average, self.state, times)
+        average.take_in(self.average_engine, self.average, self.state, times)
 
 
-def _joined(state: State, old: Schema, new: Schema, part: State) -> State:
-    """A state with one more unit, which has a mass of its own."""
+def joined(state: State, old: Schema, new: Schema, part: State) -> State:
+    """Return a state with one more unit, which has a mass of its own."""
     places = {names: (i, u) for i, block in enumerate(old.blocks) for u, names in enumerate(block.names)}
     statistics, priors, units = [], [], []
     for block in new.blocks:

@@ -106,9 +106,10 @@ class Schema:
 
     def __init__(self, components: Sequence[Mapping[Names, Family]], of_text: Collection[str] = ()) -> None:
         self._of_text = of_text
-        self.components = [dict(component) for component in components]
+        copies = {id(component): dict(component) for component in components}  # most often one that all share
+        self.components = [copies[id(component)] for component in components]
         self.fields: list[Names] = list(self.components[0])
-        _check(self.components)
+        _check(list(copies.values()))
         self.blocks: list[Block] = []
         self._rules: list[Rule] = []
         self._whats: list[str] = []
@@ -359,30 +360,30 @@ def _check(components: list[dict[Names, Family]]) -> None:
             raise ConfigError(
                 f"component {k} must have the same fields as component 0; they differ in {', '.join(odd)}"
             )
-    for component in components:
-        for names, family in component.items():
+    for names in first:
+        families = [component[names] for component in components]
+        inner = [_inner_or_self(family) for family in families]
+        for family in families:
             if not isinstance(family, Family):
                 raise ConfigError(
                     f"field {field_name(names)!r}: expected a family such as Normal(), got {short(family)}"
                 )
             n_fields = family.n_fields
-            is_group = isinstance(_inner_or_self(family), GROUPS)
             if (n_fields is not None and n_fields != len(names)) or (len(names) > 1 and n_fields == 1):
                 raise ConfigError(f"{family!r} spans {n_fields} fields, but {field_name(names)!r} names {len(names)}")
             if len(names) == 1 and isinstance(_inner_or_self(family), Dirichlet | Multinomial):
                 raise ConfigError(f"{family!r} spans two fields or more, but {field_name(names)!r} names 1")
-            angles = [_inner_or_self(c[names]) for c in components]
-            periods = {angle.period: angle.turn for angle in angles if isinstance(angle, VonMises)}
-            if len(periods) > 1:
-                shown = sorted(periods, key=lambda period: periods[period])
-                text = ", ".join(period if isinstance(period, str) else f"{period:g}" for period in shown)
-                raise ConfigError(f"field {field_name(names)!r}: the angles of one field have one period, not {text}")
-            kinds = {isinstance(_inner_or_self(c[names]), Categorical) for c in components}
-            groups = {_group_of(c[names]) for c in components}
-            if len(kinds) > 1 or (
-                is_group and len(groups) > 1 and len(names) > 1 and not _all_foreign(components, names)
-            ):
-                raise ConfigError(f"field {field_name(names)!r}: these families can't stand side by side in one model")
+        periods = {angle.period: angle.turn for angle in inner if isinstance(angle, VonMises)}
+        if len(periods) > 1:
+            shown = sorted(periods, key=lambda period: periods[period])
+            text = ", ".join(period if isinstance(period, str) else f"{period:g}" for period in shown)
+            raise ConfigError(f"field {field_name(names)!r}: the angles of one field have one period, not {text}")
+        groups = {_group_of(family) for family in families}
+        has_groups = len(names) > 1 and any(isinstance(one, GROUPS) for one in inner)
+        if len({isinstance(one, Categorical) for one in inner}) > 1 or (
+            has_groups and len(groups) > 1 and not _all_foreign(components, names)
+        ):
+            raise ConfigError(f"field {field_name(names)!r}: these families can't stand side by side in one model")
 
 
 def _all_foreign(components: list[dict[Names, Family]], names: Names) -> bool:

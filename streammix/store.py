@@ -1,15 +1,11 @@
-"""Models on disk: single files, and a directory of checkpoints that a run goes on from after any crash.
+"""Models on disk: single files, and a place of checkpoints that a run goes on from after any crash.
 
-A file is written whole or not at all: bytes in memory → temporary file → fsync → rename → fsync of the directory.
+The place is a directory (`streammix.directory`) or a prefix on object storage (`streammix.bucket`).
 """
 
-import contextlib
-import fcntl
 import logging
 import os
 import re
-import secrets
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,18 +16,19 @@ from typing import Any, Self, TypeVar
 import pyarrow as pa
 
 from streammix.auto.automixture import AutoMixture
+from streammix.bucket import Bucket, is_url
 from streammix.checkpoint import MAGIC, SCHEMA, NewerFormatError, Unpacked, from_bytes, table_from_bytes, to_bytes
+from streammix.directory import Directory, read_file, reason_of, write_file
 from streammix.errors import CheckpointError, ConfigError
 from streammix.mixture import Mixture
 
-__all__ = ["Checkpoint", "CheckpointStore", "load", "read", "save", "write_bytes"]
+__all__ = ["Checkpoint", "CheckpointStore", "load", "read", "save"]
 
 log = logging.getLogger("streammix")
 
 T = TypeVar("T")
 
 _NAME = re.compile(r"checkpoint-(\d{10,})\.arrow")
-_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Checkpoint:
     outputs
         Where each sink stood.
     path
-        The file.
+        The file, or the object's URL.
     written_at
         When it was written, in UTC.
     declaration
@@ -57,7 +54,7 @@ class Checkpoint:
     model: Mixture
     positions: dict[str, Any]
     outputs: dict[str, Any]
-    path: Path
+    path: Path | str
     written_at: datetime
     declaration: dict[str, Any]
 
@@ -97,7 +94,7 @@ def save(
     >>> again.score_one({"x": 1.0}) == model.score_one({"x": 1.0})
     True
     """
-    write_bytes(Path(path), _packed(model, positions, outputs))
+    write_file(Path(path), _packed(model, positions, outputs))
 
 
 def load(path: str | os.PathLike[str], fixed: Mapping[Any, Any] | None = None) -> Mixture:
@@ -124,23 +121,24 @@ def read(path: str | os.PathLike[str], fixed: Mapping[Any, Any] | None = None) -
     """Return everything that a file holds; see `load`."""
     place = Path(path)
     try:
-        unpacked = from_bytes(_bytes_of(place))
+        unpacked = from_bytes(read_file(place, MAGIC))
     except CheckpointError as error:
         raise type(error)(f"{place}: {error}") from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{place}: can't be read: {_reason(error)}") from None
+        raise CheckpointError(f"{place}: can't be read: {reason_of(error)}") from None
     return _restored(place, unpacked, fixed)
 
 
 class CheckpointStore:
-    """A directory of checkpoints, one file each, that one writer at a time keeps.
+    """Checkpoints in a directory or on object storage, one file or object each, that one writer at a time keeps.
 
     Polars, DuckDB and pyarrow.dataset read the directory's ``*.arrow`` files as one table with a row a checkpoint.
 
     Parameters
     ----------
     directory
-        Made if it isn't there.
+        Made if it isn't there; or ``s3://bucket/prefix``, with credentials, region and endpoint from the environment
+        (``AWS_ACCESS_KEY_ID`` and so on).
     keep
         How many checkpoints to keep; older ones are removed after each write.
     readonly
@@ -149,14 +147,15 @@ class CheckpointStore:
     Raises
     ------
     CheckpointError
-        If another writer has the directory, or it can't be used.
+        If another writer has the place, or it can't be used. On object storage a writer that was killed, and so
+        has not let go, is looked at for 15 seconds first.
 
     Attributes
     ----------
     damaged
         (path, why) of each damaged checkpoint that the last call of `latest` or `history` passed over.
-    size
-        The bytes of the last checkpoint that was written or taken; 0 before that.
+    sizes
+        The bytes of each checkpoint that the last call of `latest`, `history` or `write` has read or written.
 
     Examples
     --------
@@ -176,20 +175,16 @@ class CheckpointStore:
     def __init__(self, directory: str | os.PathLike[str], keep: int = 5, readonly: bool = False) -> None:
         if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
             raise ConfigError(f"keep must be a whole number, 1 or more, not {keep!r}")
-        self.directory = Path(directory)
+        self.directory: Path | str = str(directory) if is_url(directory) else Path(directory)
         self.keep = keep
         self.readonly = readonly
-        self.damaged: list[tuple[Path, str]] = []
-        self.size = 0
-        if readonly:
-            if not self.directory.is_dir():
-                raise CheckpointError(f"{self.directory}: there is no such directory of checkpoints")
-            return
-        # without `with`, the lock goes when the store does
-        self._lock = _lock(self.directory)
-        self._release = weakref.finalize(self, os.close, self._lock)
-        for leftover in self.directory.glob(".checkpoint-*.tmp"):
-            leftover.unlink(missing_ok=True)
+        self.damaged: list[tuple[Path | str, str]] = []
+        self.sizes: list[int] = []
+        self._at: Directory | Bucket
+        if isinstance(self.directory, str):
+            self._at = Bucket(self.directory, _number, readonly)
+        else:
+            self._at = Directory(self.directory, MAGIC, ".checkpoint-*.tmp", readonly)
 
     def __enter__(self) -> Self:
         return self
@@ -201,15 +196,14 @@ class CheckpointStore:
 
     def close(self) -> None:
         """Let another writer in."""
-        if not self.readonly:
-            self._release()
+        self._at.close()
 
     def write(
         self,
         model: Mixture,
         positions: Mapping[str, Any] | None = None,
         outputs: Mapping[str, Any] | None = None,
-    ) -> Path:
+    ) -> Path | str:
         """Write a checkpoint, and remove those that are too many.
 
         Parameters
@@ -221,23 +215,24 @@ class CheckpointStore:
 
         Returns
         -------
-        Path
-            The file. Names are in the order of writing, whatever the clock says.
+        Path or str
+            The file, or the object's URL. Names are in the order of writing, whatever the clock says.
 
         Raises
         ------
         CheckpointError
             If it can't be written; the checkpoints before it stand.
         """
-        self._check_lock()
+        if not self._at.is_open:
+            raise CheckpointError(f"{self.directory}: this store is {'read-only' if self.readonly else 'closed'}")
         data = _packed(model, positions, outputs)
-        known = self._paths()
+        known = self._names()
         number = _number(known[-1]) + 1 if known else 1
-        path = self.directory / f"checkpoint-{number:010d}.arrow"
-        write_bytes(path, data)
-        self.size = len(data)
-        self._prune([*known, path])
-        return path
+        name = f"checkpoint-{number:010d}.arrow"
+        self._at.write(name, data)
+        self.sizes = [len(data)]
+        self._prune([*known, name])
+        return self._at.place(name)
 
     def latest(self, fixed: Mapping[Any, Any] | None = None) -> Checkpoint | None:
         """Return the newest sound checkpoint, or None where there is none at all.
@@ -254,21 +249,22 @@ class CheckpointStore:
         ConfigError
             If the model has a distribution that `fixed` lacks.
         """
-        paths = self._paths()
-        for path, data, unpacked in self._sound(reversed(paths), from_bytes):
-            self.size = len(data)
-            return _restored(path, unpacked, fixed)
+        names = self._names()
+        for place, unpacked in self._sound(reversed(names), from_bytes):
+            return _restored(place, unpacked, fixed)
         if self.damaged:
-            path, reason = self.damaged[0]
+            place, reason = self.damaged[0]
+            name = os.path.basename(place)
             raise CheckpointError(
-                f"{self.directory}: all {len(self.damaged)} checkpoints are damaged; the newest, {path.name}: {reason}"
+                f"{self.directory}: all {len(self.damaged)} checkpoints are damaged; the newest, {name}: {reason}"
             )
         # a reader that was overtaken by the writer's removals lists the directory anew
-        return self.latest(fixed) if paths else None
+        return self.latest(fixed) if names else None
 
-    def newest(self) -> Path | None:
-        """Return the newest checkpoint's path, sound or not; None where there is none."""
-        return next(reversed(self._paths()), None)
+    def newest(self) -> Path | str | None:
+        """Return where the newest checkpoint lies, sound or not; None where there is none."""
+        names = self._names()
+        return self._at.place(names[-1]) if names else None
 
     def history(self) -> pa.Table:
         """Return all sound checkpoints as one table, a row each, the oldest first.
@@ -278,53 +274,41 @@ class CheckpointStore:
         CheckpointError
             If one has a newer format.
         """
-        tables = [table.replace_schema_metadata() for _, _, table in self._sound(self._paths(), table_from_bytes)]
+        tables = [table.replace_schema_metadata() for _, table in self._sound(self._names(), table_from_bytes)]
         return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
 
-    def _paths(self) -> list[Path]:
+    def _names(self) -> list[str]:
         """The checkpoints, the oldest first."""
-        try:
-            names = os.listdir(self.directory)
-        except OSError as error:
-            raise CheckpointError(f"{self.directory}: can't be read: {_reason(error)}") from None
-        return [self.directory / name for name in sorted(filter(_NAME.fullmatch, names), key=_number)]
+        return sorted(filter(_number, self._at.names()), key=_number)
 
-    def _sound(self, paths: Iterable[Path], unpack: Callable[[bytes], T]) -> Iterator[tuple[Path, bytes, T]]:
-        """Each checkpoint and what `unpack` makes of it; those that are damaged are reported and passed over."""
-        self.damaged = []
-        for path in paths:
+    def _sound(self, names: Iterable[str], unpack: Callable[[bytes], T]) -> Iterator[tuple[Path | str, T]]:
+        """What `unpack` makes of each checkpoint; those that are damaged are reported and passed over."""
+        self.damaged, self.sizes = [], []
+        for name in names:
+            place = self._at.place(name)
             try:
-                unpacked = unpack(data := _bytes_of(path))
+                unpacked = unpack(data := self._at.read(name))
             except FileNotFoundError:  # removed by the writer since the directory was listed
                 continue
             except NewerFormatError as error:
-                raise NewerFormatError(f"{path}: {error}") from None
+                raise NewerFormatError(f"{place}: {error}") from None
             except (CheckpointError, OSError) as error:
-                reason = str(error) if isinstance(error, CheckpointError) else f"can't be read: {_reason(error)}"
-                log.warning("%s is passed over: %s", path, reason)
-                self.damaged.append((path, reason))
+                reason = str(error) if isinstance(error, CheckpointError) else f"can't be read: {reason_of(error)}"
+                log.warning("%s is passed over: %s", place, reason)
+                self.damaged.append((place, reason))
             else:
-                yield path, data, unpacked
+                self.sizes.append(len(data))
+                yield place, unpacked
 
-    def _check_lock(self) -> None:
-        if self.readonly or not self._release.alive:
-            raise CheckpointError(f"{self.directory}: this store is {'read-only' if self.readonly else 'closed'}")
-        try:
-            held = os.path.samestat(os.fstat(self._lock), os.stat(self.directory / _LOCK))
-        except OSError:
-            held = False
-        if not held:  # another writer may have made the directory anew, and have its lock
-            raise CheckpointError(f"{self.directory}: the directory was removed or replaced; nothing was written")
-
-    def _prune(self, paths: list[Path]) -> None:
+    def _prune(self, names: list[str]) -> None:
         """Remove what is older than the newest `keep` checkpoints; those known to be damaged don't count."""
-        damaged = {path for path, _ in self.damaged}
-        sound = [path for path in paths if path not in damaged]
-        for path in paths[: paths.index(sound[-self.keep :][0])]:
+        damaged = {os.path.basename(place) for place, _ in self.damaged}
+        sound = [name for name in names if name not in damaged]
+        for name in names[: names.index(sound[-self.keep :][0])]:
             try:
-                path.unlink(missing_ok=True)
-            except OSError as error:  # the checkpoint itself is safe
-                log.warning("%s can't be removed: %s", path, _reason(error))
+                self._at.remove(name)
+            except (OSError, CheckpointError) as error:  # the checkpoint itself is safe
+                log.warning("%s can't be removed: %s", self._at.place(name), reason_of(error))
 
 
 def _packed(model: Mixture, positions: Mapping[str, Any] | None, outputs: Mapping[str, Any] | None) -> bytes:
@@ -333,7 +317,7 @@ def _packed(model: Mixture, positions: Mapping[str, Any] | None, outputs: Mappin
     return to_bytes(snapshot, positions, outputs, weights=model.weights, blocks=blocks)
 
 
-def _restored(path: Path, unpacked: Unpacked, fixed: Mapping[Any, Any] | None) -> Checkpoint:
+def _restored(path: Path | str, unpacked: Unpacked, fixed: Mapping[Any, Any] | None) -> Checkpoint:
     snapshot, positions, outputs, written_at = unpacked
     try:
         kind = AutoMixture if snapshot.declaration.get("model") == "AutoMixture" else Mixture
@@ -347,57 +331,6 @@ def _restored(path: Path, unpacked: Unpacked, fixed: Mapping[Any, Any] | None) -
     return Checkpoint(model, positions, outputs, path, written_at, dict(snapshot.declaration))
 
 
-def _number(name: str | Path) -> int:
-    found = _NAME.fullmatch(os.path.basename(name))
+def _number(name: str) -> int:
+    found = _NAME.fullmatch(name)
     return int(found[1]) if found else 0
-
-
-def _bytes_of(path: Path) -> bytes:
-    """A file's bytes; no more than the first ones of a file of another kind."""
-    with open(path, "rb") as file:
-        first = file.read(len(MAGIC))
-        return first + file.read() if first == MAGIC else first
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace a file as a whole, durably, or leave it as it is."""
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
-    try:
-        try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: can't be written: {_reason(error)}") from None
-
-
-def _lock(directory: Path) -> int:
-    """Make a directory and take its lock; return the descriptor that holds it."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{directory}: can't hold checkpoints: {_reason(error)}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if isinstance(error, BlockingIOError):
-            raise CheckpointError(f"{directory}: another writer is using this directory of checkpoints") from None
-        raise CheckpointError(f"{directory}: can't be locked: {_reason(error)}") from None
-    return descriptor
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)

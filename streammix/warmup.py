@@ -4,13 +4,15 @@ Starts are k-means++ partitions in standardised space, with one or ten Lloyd ste
 the best few run to convergence, and the best of those by likelihood is the state that the stream goes on from.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streammix.core.engine import Engine
 from streammix.core.table import Table
+from streammix.core.values import level_key
 from streammix.em import blank, collect, iterate, reanchor
 from streammix.families import (
     Categorical,
@@ -28,7 +30,7 @@ from streammix.scales import PRIOR_WEIGHT, fill_scales, settle, shrink_scales, s
 from streammix.schema import Names, Schema
 from streammix.state import State
 
-__all__ = ["free_parameters", "given_state", "needed_records", "newcomer_state", "warm_state"]
+__all__ = ["count_levels", "free_parameters", "given_state", "needed_records", "newcomer_state", "warm_state"]
 
 FloatArray = NDArray[np.float64]
 
@@ -63,6 +65,16 @@ def needed_records(fields: Mapping[Names, Family], n_components: int, levels: Ma
     """Return how many records a warm-up takes by default: five a free parameter, from 1,000 to 4,000."""
     wanted = RECORDS_PER_PARAMETER * free_parameters(fields, n_components, levels)
     return min(max(wanted, LEAST_RECORDS), MOST_RECORDS)
+
+
+def count_levels(records: Iterable[Mapping[str, Any]], known: Collection[str]) -> dict[str, int]:
+    """Return how many levels the records have of each field that holds text or is known to hold levels."""
+    levels: dict[str, set[Any]] = {}
+    for record in records:
+        for name, value in record.items():
+            if isinstance(value, str) or name in known:
+                levels.setdefault(name, set()).add(level_key(value))
+    return {name: len(values) for name, values in levels.items()}
 
 
 def given_state(schema: Schema, weights: Sequence[float], start: float) -> State:

@@ -10,6 +10,7 @@ MODELS = [
     MIXTURE,
     sm.Mixture(n_components=2, warm_up=40, batch_size=16, seed=1),
     sm.Mixture(n_components=2, fields={f"f{i}": sm.Normal() for i in range(1, 10)}, warm_up=40, seed=1),
+    sm.AutoMixture(n_components=2, warm_up=60, seed=1),
     sm.AsDetector(MIXTURE),
     sm.AsFeatures(MIXTURE),
 ]

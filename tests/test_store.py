@@ -395,15 +395,15 @@ def test_a_reader_that_the_writer_overtakes(tmp_path: Path, monkeypatch: pytest.
     """What was listed is gone when it is to be read: the reader looks again."""
     with sm.CheckpointStore(tmp_path, keep=1) as kept, sm.CheckpointStore(tmp_path, readonly=True) as reader:
         kept.write(make(1))
-        listed = store.CheckpointStore._paths
+        listed = store.CheckpointStore._names
 
-        def overtaken(self: sm.CheckpointStore) -> list[Path]:
+        def overtaken(self: sm.CheckpointStore) -> list[str]:
             paths = listed(self)
             monkeypatch.undo()
             kept.write(make(2))
             return paths
 
-        monkeypatch.setattr(store.CheckpointStore, "_paths", overtaken)
+        monkeypatch.setattr(store.CheckpointStore, "_names", overtaken)
         found = reader.latest()
     assert found is not None
     assert found.model.n_seen == 2

@@ -121,3 +121,12 @@ def test_components_that_differ_in_fields_are_told_apart():
     for components in ([whole, part], [part, whole]):
         with pytest.raises(sm.ConfigError, match="same fields"):
             sm.Mixture(components=components)
+
+
+def test_a_declared_field_that_never_came_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    fields = {"amount": sm.Normal(), "amuont": sm.Normal(), ("lat", "lon"): sm.MultivariateNormal()}
+    model = sm.Mixture(n_components=2, fields=fields, warm_up=20, seed=1)
+    for i in range(20):
+        model.learn_one({"amount": float(i % 7), "lat": 1.0 + i, "lon": None, "amuont": float("nan")})
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [f"field {name!r}: none of the first 20 records has it" for name in ("amuont", "lon")]

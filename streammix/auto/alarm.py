@@ -17,6 +17,7 @@ BUCKET, REFILL = 4.0, 8_000  # so many alarms at once, and one more every so man
 SLOW = 40  # ticks that the slow mean goes back, at most
 FEWEST = 4  # ticks that it needs
 LOWEST = -1e4  # of a record's log density
+BEATS = 40  # among which the change is looked for
 
 
 class Alarm:
@@ -28,12 +29,14 @@ class Alarm:
         self._ticks: list[tuple[int, float, float]] = []  # of the last two ticks: records, sum, sum of squares
         self._slow = (0, 0.0, 0.0, 0.0)  # ticks, mean, variance of a record, variance of a tick's mean
         self._open = (0, 0.0, 0.0)
+        self._beats: list[tuple[int, float]] = []  # of the last beats: records, sum
 
     def add(self, log_density: FloatArray) -> None:
         """Take in the log densities of some records."""
         n, total, squares = self._open
         values = np.maximum(log_density, LOWEST)
         self._open = n + len(values), total + float(values.sum()), squares + float(values @ values)
+        self._beats = [*self._beats, (len(values), float(values.sum()))][-BEATS:]
 
     def close(self, now: int, records: int) -> float:
         """End a tick of so many records; return z where there is an alarm, else 0."""
@@ -41,7 +44,9 @@ class Alarm:
         self._ticks.append(self._open)
         self._open = (0, 0.0, 0.0)
         z = self._z()
-        if abs(z) > Z and self.tokens >= 1.0 and now - self.last >= APART:
+        if z > Z:
+            self.forget()
+        if z < -Z and self.tokens >= 1.0 and now - self.last >= APART:
             self.tokens -= 1.0
             self.last = now
             self.forget()
@@ -53,6 +58,14 @@ class Alarm:
     def forget(self) -> None:
         """Learn anew what is usual."""
         self._ticks, self._slow = [], (0, 0.0, 0.0, 0.0)
+
+    def since(self) -> int:
+        """Return how many records ago the scores most likely changed, among the last beats."""
+        n, total = np.array(self._beats).T
+        before, fell = np.cumsum(n)[:-1], np.cumsum(total)[:-1]
+        after = n.sum() - before
+        jump = fell / before - (total.sum() - fell) / after
+        return int(after[np.argmax(jump * np.abs(jump) * before * after)])
 
     def _z(self) -> float:
         ticks, mean, variance, between = self._slow
@@ -78,15 +91,23 @@ class Alarm:
 
     def to_json(self) -> list[Any]:
         """Return everything as JSON can hold it."""
-        return [self.tokens, self.last, list(self._open), list(self._slow), [list(tick) for tick in self._ticks]]
+        return [
+            self.tokens,
+            self.last,
+            list(self._open),
+            list(self._slow),
+            [list(tick) for tick in self._ticks],
+            [list(beat) for beat in self._beats],
+        ]
 
     @classmethod
     def from_json(cls, document: Sequence[Any]) -> "Alarm":
         """Return what `to_json` was called of."""
         made = cls()
-        tokens, last, now, slow, ticks = document
+        tokens, last, now, slow, ticks, beats = document
         made.tokens, made.last = float(tokens), int(last)
         made._open = int(now[0]), float(now[1]), float(now[2])
         made._slow = int(slow[0]), float(slow[1]), float(slow[2]), float(slow[3])
+        made._beats = [(int(n), float(total)) for n, total in beats]
         made._ticks = [(int(n), float(total), float(squares)) for n, total, squares in ticks]
         return made

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammix import frames
-from streammix.auto.background import AWAY, Box, takes_background
+from streammix.auto.background import Box, takes_background
 from streammix.auto.line import Line, Settings
+from streammix.auto.moves import fresh
 from streammix.auto.reservoir import Reservoir
 from streammix.auto.supervisor import BEAT, Supervisor, reservoir_size
 from streammix.core.table import table_of
@@ -22,10 +23,12 @@ from streammix.running import Running
 from streammix.schema import Schema
 from streammix.state import Snapshot
 from streammix.stepsize import HalfLife, PowerDecay, RunningMean, StepSize, step_size_to_json
-from streammix.warmup import free_parameters, warm_state
+from streammix.warmup import free_parameters
 
 __all__ = ["AutoMixture"]
 
+LLOYD = 3  # steps of the first partition
+USUAL = 3
 MOST = 10  # components that are tried where nobody says how many
 LARGEST_RANGE = 50
 
@@ -49,6 +52,9 @@ class AutoLearner(Learner):
         self.sizes = sizes
         self.has_background = has_background
         super().__init__(declaration, rng)
+        self.n_witnesses = 1  # there are several mixtures, whose components differ
+        if len(sizes) > 1:
+            self.inferred_for = min(sizes[-1], USUAL)  # a joint family must not hang on the largest K
 
     def _parameters(self, schema: Schema, n_components: int) -> int:
         assert self.chosen is not None
@@ -65,9 +71,7 @@ class AutoLearner(Learner):
             settings = replace(settings, spread=box.spread)
         lines = []
         for k in self.sizes:
-            state = warm_state(schema, columns, weights, k, self.rng)
-            if box is not None:
-                state.masses *= 1 - AWAY
+            state = fresh(schema, k, columns, weights, LLOYD, box is not None, self.rng)
             lines.append(Line(schema, state, self._parameters(schema, k), n, settings, n))
         reservoir = Reservoir(reservoir_size(lines[-1].n_parameters), len(columns))
         reservoir.add(rows, w)

@@ -27,11 +27,13 @@ FloatArray = NDArray[np.float64]
 
 POLISH, SHORT, LONG, WHOLE = 30, 5, 30, 20  # iterations of EM
 FINALISTS = 3
+LLOYD = 3  # steps of every other fresh start
 GAIN = 1e-4  # nats a record that a proposal has to be better than the polished champion
 CONVERGED = 1e-7  # nats a record
 
 # Work is counted in (rows x parameters); a slice is about a millisecond's
 SLICE = 2_000_000
+START = 2_500_000  # of a fresh start
 CALL = 100_000  # of a call, however few its rows
 ROW = 40  # parameters that a row costs in any case
 
@@ -67,8 +69,8 @@ class Challenge:
     ) -> None:
         self.schema = schema
         toss = np.random.default_rng([seed, 1 << 20]).integers(2, size=len(rows) // 2)
-        training = 2 * np.arange(len(toss)) + toss  # one of each pair: a stream may have a rhythm of its own
-        order = np.concatenate([training, np.setdiff1d(np.arange(len(rows)), training)])
+        pairs = 2 * np.arange(len(toss))  # a stream may have a rhythm of its own: which one of a pair trains is tossed
+        order = np.concatenate([pairs + toss, pairs + 1 - toss])
         self.rows = np.ascontiguousarray(rows[order].T)
         self.weights = weights[order]
         self.n_parameters = n_parameters
@@ -122,7 +124,10 @@ class Challenge:
 
     def work(self, budget: int = SLICE) -> bool:
         """Do a slice; tell whether the challenge is over."""
+        given = budget
         while budget > 0 and self.stage != "over":
+            if not self.left and budget < min(self._price(), given):
+                break  # what can't be cut has room in the next slice
             budget -= self._iterate(budget) if self.left else self._go_on()
         return self.stage == "over"
 
@@ -146,34 +151,45 @@ class Challenge:
         self.before, self.row, self.sums, self.log_likelihood = self.log_likelihood, 0, None, 0.0
         return cost
 
-    def _go_on(self) -> int:
-        """What comes after the iterations: a score, a decision, the next state."""
+    def _price(self) -> int:
+        """What the next step beside the iterations costs: a score of the validating rows, or a proposal."""
         each = self.n_parameters + ROW
+        if self.stage == "propose" and self.at < len(self.plan):
+            if self.plan[self.at][0] == "fresh":
+                return START
+            return self.n_training * (each + 100 * (len(self.columns) + self.state.n_components)) + 4 * CALL
+        return CALL if self.stage == "whole" else self.n * each + 2 * CALL
+
+    def _go_on(self) -> int:
+        """What comes after the iterations: a score, a decision, the next state. Returns what it costs."""
+        price = self._price()
         if self.stage == "polish":
             self.polished = self.state
             self.lag = self._gain(self.engine, self.start)
             self.start = self.polished
             self.plan = moves(self._training()[0])
             self.stage, self.at = "propose", 0
-        elif self.stage == "propose":
+        elif self.stage == "tried":
             self._keep(self.kept, self.plan[self.at])
             self.kept = sorted(self.kept, key=lambda one: -one[1])[:FINALISTS]
-            self.at += 1
+            self.stage, self.at = "propose", self.at + 1
+            return price
         elif self.stage == "final":
             self._keep(self.done, self.kept[self.at][3])
             self.at += 1
         elif self.stage == "whole":
             reanchor(self.layout, self.state)
             self.stage = "over"
-            return 0
+            return price
         if self.stage == "propose" and self.at == len(self.plan):
             self.stage, self.at = "final", 0
         if self.stage == "propose":
             self._begin(self._proposed(self.plan[self.at]), SHORT, self.n_training)
-            return self.n * each + self.n_training * 20 * (len(self.columns) + self.state.n_components) + 4 * CALL
+            self.stage = "tried"
+            return price
         if self.at < len(self.kept):
             self._begin(self.kept[self.at][0].copy(), LONG, self.n_training)
-            return self.n * each + CALL
+            return price
         best = max(self.done, key=lambda one: one[1], default=None)
         if best is None or best[1] <= GAIN:
             best = (self.polished, 0.0, 0.0, None)
@@ -181,7 +197,7 @@ class Challenge:
         self.kept, self.done = [], []
         self.stage = "whole"
         self._begin(best[0].copy(), WHOLE, self.n)
-        return CALL
+        return price
 
     def _keep(self, into: list[tuple[State, float, float, Move | None]], move: Move | None) -> None:
         """Take down a state with its gain over the polished champion."""
@@ -201,6 +217,7 @@ class Challenge:
         responsibilities, log_density = np.empty((n, self.polished.n_components)), np.empty(n)
         engine = self._engine(self.polished)
         engine.accumulate(self.table, 0, n, out_r=responsibilities, out_lp=log_density)
+        responsibilities[responsibilities < 1e-100] = 0.0  # subnormal numbers are slow
         return responsibilities, log_density
 
     def _proposed(self, move: Move) -> State:
@@ -210,7 +227,7 @@ class Challenge:
         if what == "fresh":
             rng = np.random.default_rng([self.seed, number])
             columns = [column[:n] for column in self.columns]
-            steps = 1 if number % 2 else 10
+            steps = 1 if number % 2 else LLOYD
             k = self.polished.n_components
             return fresh(self.schema, k, columns, weights, steps, self.spread is not None, rng)
         r, log_density = self._training()

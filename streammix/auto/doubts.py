@@ -1,4 +1,4 @@
-"""Five signs that the model may be wrong."""
+"""The signs that the model may be wrong."""
 
 from typing import Any
 

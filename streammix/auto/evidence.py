@@ -63,6 +63,31 @@ class Paired:
         """Return (mean, z) over all ticks but the first two."""
         return z_of(self._total)
 
+    def by_ticks(self) -> tuple[float, float]:
+        """Return (mean, z) over the ticks that are kept but the first two, a tick counting as one value.
+
+        Records that depend on one another say less than their number; ticks far enough apart don't.
+        """
+        found = [total / n for n, total, _ in self.ticks[max(0, FIRST - (self.n_ticks - len(self.ticks))) :] if n]
+        return z_of((len(found), sum(found), sum(value * value for value in found)))
+
+    def against(self, other: "Paired") -> "Paired":
+        """Return the evidence against another member, of the ticks that both have; its spread is at most this.
+
+        Both were compared with the same champion, and how their differences from it go together is not known.
+        """
+        made = Paired()
+        n_ticks = min(len(self.ticks), len(other.ticks))
+        for (n, total, squares), (m, theirs, their_squares) in zip(
+            self.ticks[len(self.ticks) - n_ticks :], other.ticks[len(other.ticks) - n_ticks :], strict=True
+        ):
+            difference, deviation = total - theirs, 0.0
+            for count, part, part_squares in ((n, total, squares), (m, theirs, their_squares)):
+                deviation += math.sqrt(max(part_squares / count - (part / count) ** 2, 0.0))
+            made._open = n, difference, n * (deviation**2 + (difference / n) ** 2)
+            made.close()
+        return made
+
     def to_json(self) -> list[Any]:
         """Return everything as JSON can hold it."""
         return [self.n_ticks, list(self._open), list(self._total), [list(tick) for tick in self.ticks]]

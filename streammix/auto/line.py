@@ -9,15 +9,18 @@ from numpy.typing import NDArray
 from streammix import average
 from streammix.auto.alarm import Alarm
 from streammix.auto.challenge import Challenge
+from streammix.auto.dwell import Dwell
 from streammix.auto.events import Events
 from streammix.auto.evidence import Paired
-from streammix.auto.matching import arranged, matched
+from streammix.auto.matching import arranged, matched, shared
 from streammix.auto.member import Member, densities
 from streammix.auto.reservoir import Reservoir
 from streammix.core.engine import Engine
 from streammix.core.table import Table, table_of
+from streammix.running import joined
 from streammix.schema import Schema
 from streammix.state import State
+from streammix.stepsize import RunningMean
 
 __all__ = ["Line", "Settings"]
 
@@ -27,11 +30,15 @@ EXPERTS = (0.02, 0.1)  # steps of the experts, times the number of parameters
 FASTEST = 0.01  # step of an expert
 RECENT = 6  # ticks over which experts are judged
 LEADS, TRAILS, MATTERS = 2.5, -3.0, 0.0005  # an expert takes over at z and nats a record, or starts again at z
+LONG = 8  # ticks that a challenger has to run where nothing chases the present
 SHOWN = 1.0  # z at which the average or an expert is published
-BACK = 1_000  # records before an alarm at which the new epoch begins
-SOON = 500  # records after it until the challenge
+STALE = 5_000  # records after which a challenge's doubts are settled: who was better has won by then
+SLEEPERS = 3
+SETTLED = 2_000  # records after which a champion is worth keeping
+SOON = 500  # records after an alarm until the challenge
 CHALLENGERS = 2
 WINS = 2.0  # z at which a challenger becomes champion
+SUDDEN = 0.02  # nats a record that matter at once
 EARLY = ((1, 5.0), (2, 3.5))  # (ticks, z) that are enough before
 YOUNG = 4_000  # records up to which four ticks say it
 OLD = 20_000  # records after which a challenger goes
@@ -76,15 +83,21 @@ class Line:
         self.times = 0
         steps = [min(e / n_parameters, FASTEST) for e in EXPERTS] if settings.experts else []
         self.experts = [Member(schema, champion.copy(), (1, step), settings.spread) for step in steps]
+        self.dwell = Dwell()
+        self.crowns = False  # whether what comes out of the next challenge is champion at once
         self.challengers: list[Member] = []
+        self.sleepers: list[Member] = []  # champions of the past: they learn nothing, in case it comes back
         self.challenge: Challenge | None = None
         self.alarm = Alarm()
         self.first = first  # records from an epoch's beginning to its first challenge
         self.epoch = 0
         self.next_challenge = n_seen
         self.shown = 0  # 0: the champion, 1: the average, 2 and 3: experts
+        self.crowned = n_seen  # when the champion came by its place
+        self.has_started = False  # the first challenge makes the first champion, its labels and all
         self.audit = (0.0, 0.0)  # gain and z of the best proposal of the last challenge
         self.lag = (0.0, 0.0)  # of polishing what is published
+        self.doubted: int | None = None  # when that was
         self.labels = list(range(champion.n_components))
         self.next_label = champion.n_components
 
@@ -96,12 +109,33 @@ class Line:
     @property
     def members(self) -> list[Member]:
         """All of them."""
-        return [self.champion, self.average, *self.experts, *self.challengers]
+        return [self.champion, self.average, *self.experts, *self.challengers, *self.sleepers]
 
     @property
     def published(self) -> Member:
         """The member that predicts."""
         return self.members[self.shown]
+
+    @property
+    def is_long(self) -> bool:
+        """Whether all records weigh the same, and nothing chases the present."""
+        return not self.settings.alarms or self.dwell.is_on
+
+    def set_pace(self) -> None:
+        """Let the champion forget, or not, as the stream has it."""
+        self.champion.step = RunningMean().core if self.dwell.is_on else self.settings.step
+        self.champion.bind()
+
+    def _look_for_dwelling(self, n_seen: int, events: Events) -> None:
+        before = self.dwell.is_on
+        self.dwell.close(may_be=self.settings.experts)
+        if self.dwell.is_on == before:
+            return
+        events.note(n_seen, "dwells" if self.dwell.is_on else "dwells no more", persistence=self.dwell.look()[0])
+        self.set_pace()
+        self.challenge, self.challengers, self.shown = None, [], 0
+        self.epoch, self.next_challenge = 0 if self.dwell.is_on else n_seen, n_seen
+        self.crowns = self.dwell.is_on
 
     def states(self) -> list[State]:
         """Return all statistics."""
@@ -115,12 +149,23 @@ class Line:
         if self.challenge is not None:
             self.challenge.bind()
 
+    def join(self, old: Schema, schema: Schema, part: State, settings: Settings, n_seen: int) -> None:
+        """Take in a field, of which `part` is what a single component knows; a challenge in preparation is dropped."""
+        self.schema, self.settings, self.challenge = schema, settings, None
+        self.next_challenge = min(self.next_challenge, n_seen + SOON)
+        for member in self.members:
+            member.schema, member.spread = schema, settings.spread
+            member.state = joined(member.state, old, schema, shared(part, member.state))
+            member.bind()
+
     def step(self, table: Table, n: int, weights: FloatArray, averages: bool) -> FloatArray:
         """Learn the first n rows; return the log densities that the published member gave them."""
         champion = self.champion.learn(table, n, weights)
         self.alarm.add(champion)
+        self.dwell.add(self.champion.responsibilities[:n])
         scores = [champion, densities(self.average.engine, table, 0, n)]
         scores += [member.learn(table, n, weights) for member in [*self.experts, *self.challengers]]
+        scores += [densities(sleeper.engine, table, 0, n) for sleeper in self.sleepers]
         for member, score in zip(self.members[1:], scores[1:], strict=True):
             member.scores.add(score - champion)
         if averages:
@@ -129,24 +174,28 @@ class Line:
 
     def _average(self) -> None:
         self.times += 1
-        own, layout = self.average, self.schema.layout()
+        own = self.average
         if not self.settings.averages or own.state.mass_units != self.champion.state.mass_units:
             own.state = self.champion.state.copy()
             own.bind()
         else:
-            average.take_in(own.engine, layout, own.state, self.champion.state, self.times)
+            average.take_in(own.engine, own.state, self.champion.state, self.times)
 
     def judge(self, n_seen: int, tick: int, events: Events, reservoir: Reservoir) -> None:
         """End a tick: experts, alarm, challengers, and who is published."""
         for member in self.members[1:]:
             member.scores.close()
         z = self.alarm.close(n_seen, tick)
-        self._judge_experts(n_seen, events)
-        if z and self.settings.alarms:
-            self.epoch = max(n_seen - BACK, 0)
-            self.next_challenge = n_seen + SOON
-            self.challenge = None
-            events.note(n_seen, "alarm", z=z)
+        self._look_for_dwelling(n_seen, events)
+        if self.doubted is not None and n_seen - self.doubted > STALE:
+            self.audit, self.lag, self.doubted = (0.0, 0.0), (0.0, 0.0), None
+        if not self.is_long:
+            z = 0.0 if self._wake(n_seen, events) else z
+            self._judge_experts(n_seen, events)
+        if z and not self.is_long:
+            self._lay_down(n_seen)
+            self._begin_epoch(n_seen, n_seen - self.alarm.since())
+            events.note(n_seen, "alarm", z=z, since=self.epoch)
         self._judge_challengers(n_seen, events, reservoir)
         self._publish()
 
@@ -156,18 +205,55 @@ class Line:
         n = float(n_seen - self.epoch)
         return min(n, 2 / step - 1) if kind == 1 else n
 
+    def _begin_epoch(self, n_seen: int, epoch: int) -> None:
+        """Let what is known of the stream begin at a record, and challenge the champion soon."""
+        self.epoch = max(epoch, 0)
+        self.next_challenge = n_seen + SOON
+        self.challenge = None
+
     def _judge_experts(self, n_seen: int, events: Events) -> None:
-        for number, expert in enumerate(self.experts):
+        ranked = sorted(enumerate(self.experts), key=lambda one: -one[1].scores.last(1)[0])
+        for number, expert in ranked:
             mean, z = expert.scores.last(RECENT)
-            if z > LEADS and mean > MATTERS:
+            leads = z > LEADS and mean > MATTERS
+            for ticks, least in EARLY:
+                early, early_z = expert.scores.last(ticks)
+                if not leads and early_z > least and early > SUDDEN:
+                    leads, mean, z = True, early, early_z
+            if leads:
                 state = expert.state.copy()
                 state.clocks[:] = 0.0
                 state.starts[:] = 1.0 / expert.step[1]
-                self._crown(state)
+                self._lay_down(n_seen)
+                self._crown(state, expert.scores, n_seen)
                 events.note(n_seen, "restart", expert=number, z=z, gain=mean)
                 return
             if z < TRAILS:
                 expert.become(self.champion.state)
+
+    def _lay_down(self, n_seen: int) -> None:
+        """Keep what the champion was: its average, where it has had time to become one."""
+        if self.settings.averages and n_seen - self.crowned >= SETTLED:
+            self.sleepers = [*self.sleepers, self._member(self.average.state.copy(), n_seen)][-SLEEPERS:]
+
+    def _wake(self, n_seen: int, events: Events) -> bool:
+        """Let a champion of the past be the champion again where it predicts clearly better; tell whether one is."""
+        for sleeper in self.sleepers:
+            for ticks, least in EARLY:
+                mean, z = sleeper.scores.last(ticks)
+                if z > least and mean > SUDDEN:
+                    self.sleepers.remove(sleeper)
+                    self._lay_down(n_seen)
+                    self.challengers = []  # they are of what is over
+                    self._crown(sleeper.state, sleeper.scores, n_seen)
+                    self._begin_epoch(n_seen, n_seen - self.alarm.since())
+                    self.alarm.forget()
+                    events.note(n_seen, "recurrence", since=sleeper.born, z=z, gain=mean)
+                    return True
+        return False
+
+    def _member(self, state: State, n_seen: int, about: Any = None) -> Member:
+        return Member(self.schema, state, self.champion.step, self.settings.spread, n_seen, about)
 
     def _judge_challengers(self, n_seen: int, events: Events, reservoir: Reservoir) -> None:
         for challenger in list(self.challengers):
@@ -177,6 +263,9 @@ class Line:
             for ticks, least in EARLY:
                 early = challenger.scores.last(ticks)[1]
                 z = early if early > max(least, z) else z
+            if self.is_long:  # records that follow one another say less than their number
+                recent, z = challenger.scores.by_ticks()
+                long_z = z = z if challenger.scores.n_ticks >= LONG else 0.0
             if z > WINS or (long_z > WINS and challenger.scores.n_ticks >= 4):
                 self._take_over(challenger, n_seen, max(z, long_z), recent, events, reservoir)
                 return
@@ -192,7 +281,8 @@ class Line:
         self.challengers.remove(challenger)
         events.note(n_seen, "take-over", by=challenger.about, z=z, gain=gain)
         self.inherit(self.labels, self.next_label, old, n_seen, events)
-        self._crown(arranged(challenger.state, order))
+        self._crown(arranged(challenger.state, order), challenger.scores, n_seen)
+        self.alarm.forget()
 
     def inherit(self, labels: list[int], free: int, old: list[int], n_seen: int, events: Events) -> None:
         """Take over the labels of the components that go on; the others get new ones, from `free` on."""
@@ -207,7 +297,7 @@ class Line:
 
     def arrange(self, order: list[int]) -> None:
         """Put the components of the champion, and of those that come from it, in another order."""
-        for member in [self.champion, self.average, *self.experts]:
+        for member in [self.champion, self.average, *self.experts, *self.sleepers]:
             member.state = arranged(member.state, order)
             member.bind()
 
@@ -221,27 +311,31 @@ class Line:
             found.append(responsibilities)
         return matched(*found)
 
-    def _crown(self, state: State) -> None:
-        """Make a state the champion's; all others are judged anew."""
+    def _crown(self, state: State, scores: Paired, n_seen: int) -> None:
+        """Make a state, which had these scores against the champion, the champion's; experts begin anew from it."""
         self.champion.become(state)
         self.average.become(state)
         self.times = 0
+        self.crowned = n_seen
         for expert in self.experts:
             expert.become(state)
-        for challenger in self.challengers:
-            challenger.scores = Paired()
-        self.alarm.forget()
+        for other in [*self.challengers, *self.sleepers]:
+            other.scores = other.scores.against(scores)
         self.shown = 0
         self.audit = self.lag = (0.0, 0.0)
 
     def _publish(self) -> None:
         best, self.shown = 0.0, 0
+        if self.is_long:
+            return
         for i, member in enumerate([self.average, *self.experts], 1):
             mean, z = member.scores.last(RECENT)
             if z > SHOWN and mean > best:
                 best, self.shown = mean, i
 
-    def prepare(self, n_seen: int, reservoir: Reservoir, rng: np.random.Generator, budget: int | None = None) -> None:
+    def prepare(
+        self, n_seen: int, reservoir: Reservoir, rng: np.random.Generator, events: Events, budget: int | None = None
+    ) -> None:
         """Do a slice of the work on a challenge, where there is one or it is time for one."""
         if self.challenge is None:
             if n_seen < self.next_challenge:
@@ -259,18 +353,27 @@ class Line:
                 self.settings.spread,
                 int(rng.integers(2**31)),
             )
+            return
         is_over = self.challenge.work() if budget is None else self.challenge.work(budget)
         if is_over:
             made = self.challenge
             self.challenge = None
             gain, z, move = made.chosen
-            self.audit, self.lag = (gain, z), made.lag
+            self.audit, self.lag, self.doubted = (gain, z), made.lag, n_seen
             about = {"move": "refresh" if move is None else move[0], "gain": round(gain, 6), "z": round(z, 3)}
+            if not self.has_started:
+                self.has_started = True
+                self._crown(made.state, Paired(), n_seen)
+                self.alarm.forget()
+                return
             if len(self.challengers) == CHALLENGERS:
                 self.challengers.pop(0)
-            self.challengers.append(
-                Member(self.schema, made.state, self.settings.step, self.settings.spread, n_seen, about)
-            )
+            if self.is_long:
+                made.state.starts *= max(1.0, n_seen / made.n)
+            self.challengers.append(self._member(made.state, n_seen, about))
+            if self.crowns:
+                self.crowns = False
+                self._take_over(self.challengers[-1], n_seen, z, gain, events, reservoir)
 
     def _schedule(self, n_seen: int) -> None:
         """Set the next challenge: an epoch's are at `first`, twice, four times, … as many records."""
@@ -288,11 +391,17 @@ class Line:
             "epoch": self.epoch,
             "next_challenge": self.next_challenge,
             "shown": self.shown,
+            "has_started": self.has_started,
             "audit": list(self.audit),
             "lag": list(self.lag),
+            "doubted": self.doubted,
+            "crowned": self.crowned,
+            "sleepers": [sleeper.born for sleeper in self.sleepers],
             "labels": list(self.labels),
             "next_label": self.next_label,
             "alarm": self.alarm.to_json(),
+            "dwell": self.dwell.to_json(),
+            "crowns": self.crowns,
             "scores": [member.scores.to_json() for member in self.members],
             "challengers": [[member.born, member.about] for member in self.challengers],
             "challenge": None if self.challenge is None else self.challenge.to_json(),
@@ -316,17 +425,21 @@ class Line:
     ) -> "Line":
         """Return the line that `to_json`, `named_states` and the challenge's `arrays` were called of."""
         made = cls(schema, states["member0"], int(document["n_parameters"]), int(document["first"]), settings, 0)
+        made.dwell, made.crowns = Dwell.from_json(document["dwell"]), bool(document["crowns"])
+        made.set_pace()
         made.average.become(states["member1"])
         for i, expert in enumerate(made.experts, 2):
             expert.become(states[f"member{i}"])
         for i, (born, about) in enumerate(document["challengers"], 2 + len(made.experts)):
-            made.challengers.append(
-                Member(schema, states[f"member{i}"], settings.step, settings.spread, int(born), about)
-            )
+            made.challengers.append(made._member(states[f"member{i}"], int(born), about))
+        for i, born in enumerate(document["sleepers"], len(made.members)):
+            made.sleepers.append(made._member(states[f"member{i}"], int(born)))
         for member, scores in zip(made.members, document["scores"], strict=True):
             member.scores = Paired.from_json(scores)
         (gain, z), (lag, lag_z) = document["audit"], document["lag"]
         made.audit, made.lag = (float(gain), float(z)), (float(lag), float(lag_z))
+        made.doubted = None if document["doubted"] is None else int(document["doubted"])
+        made.has_started, made.crowned = bool(document["has_started"]), int(document["crowned"])
         made.times, made.epoch = int(document["times"]), int(document["epoch"])
         made.next_challenge, made.shown = int(document["next_challenge"]), int(document["shown"])
         made.labels, made.next_label = [int(label) for label in document["labels"]], int(document["next_label"])

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from streammix.core.engine import aligned
 from streammix.state import State
 
-__all__ = ["arranged", "matched"]
+__all__ = ["arranged", "matched", "shared"]
 
 FloatArray = NDArray[np.float64]
 
@@ -60,3 +61,27 @@ def arranged(state: State, order: Sequence[int]) -> State:
     for array in (made.counts, *made.statistics, *made.priors):
         array[..., k:] = array[..., :1]
     return made
+
+
+def shared(part: State, whole: State) -> State:
+    """Return the state of a single component as that of as many as another has, which weigh as those do."""
+
+    def spread(array: FloatArray) -> FloatArray:
+        result: FloatArray = aligned(*array.shape[:-1], whole.masses.shape[1])
+        result[...] = array[..., :1]
+        return result
+
+    masses, counts = spread(part.masses), spread(part.counts)
+    masses[...] = whole.masses[:1]
+    counts *= np.where(masses > 0.0, masses, 1.0)
+    return State(
+        whole.n_components,
+        masses,
+        counts,
+        part.clocks,
+        part.starts,
+        part.mass_units,
+        [spread(array) for array in part.statistics],
+        [spread(array) for array in part.priors],
+        part.prior_weight,
+    )

@@ -57,6 +57,7 @@ class Member:
             for block, unit in self.engine.forks_needed(table, 0, n):
                 self.state.fork(block, unit)
             self.bind()
+        self.responsibilities = responsibilities
         return log_density
 
 

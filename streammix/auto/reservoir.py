@@ -1,4 +1,4 @@
-"""The last records, as rows in a ring."""
+"""Some records, as rows: the last in a ring, or a sample of all."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ FloatArray = NDArray[np.float64]
 
 
 class Reservoir:
-    """The last `size` rows and their weights."""
+    """Rows and their weights: the last, by `add`, or a sample of all, by `sample`."""
 
     def __init__(self, size: int, n_columns: int) -> None:
         self.rows = np.empty((size, n_columns))
@@ -19,6 +19,8 @@ class Reservoir:
     def add(self, rows: FloatArray, weights: FloatArray) -> None:
         """Take in rows in order, the oldest make room."""
         size = len(self.rows)
+        if not len(rows):
+            return
         places = np.arange(self.n, self.n + len(rows))[-size:] % size
         self.rows[places] = rows[-size:]
         self.weights[places] = weights[-size:]
@@ -29,6 +31,22 @@ class Reservoir:
         n = min(n, self.n, len(self.rows))
         places = np.arange(self.n - n, self.n) % len(self.rows)
         return self.rows[places], self.weights[places]
+
+    def all(self) -> tuple[FloatArray, FloatArray]:
+        """Return all rows as they lie, and their weights."""
+        n = min(self.n, len(self.rows))
+        return self.rows[:n].copy(), self.weights[:n].copy()
+
+    def sample(self, rows: FloatArray, weights: FloatArray, rng: np.random.Generator) -> None:
+        """Take in rows so that all there ever were are kept with equal probability (algorithm R)."""
+        size = len(self.rows)
+        fit = min(max(size - self.n, 0), len(rows))
+        self.add(rows[:fit], weights[:fit])
+        places = rng.integers(np.arange(self.n + 1, self.n + 1 + len(rows) - fit))
+        for place, row, weight in zip(places, rows[fit:], weights[fit:], strict=True):
+            if place < size:
+                self.rows[place], self.weights[place] = row, weight
+        self.n += len(rows) - fit
 
     def widen(self, at: int, more: int) -> None:
         """Make room for columns that no record so far has."""

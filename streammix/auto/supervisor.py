@@ -60,6 +60,8 @@ class Supervisor(Running):
         self.leader = 0
         self.settings = settings
         self.reservoir = reservoir
+        self.sample = Reservoir(len(reservoir.rows), reservoir.rows.shape[1])
+        self.sample.sample(*reservoir.last(reservoir.n), rng)
         self.events = Events()
         self.rng = rng
         self.box: Box | None = None
@@ -97,6 +99,21 @@ class Supervisor(Running):
             line.bind()
         self._point()
 
+    def join(self, schema: Schema, part: State) -> None:
+        """Take in a field that `schema` has last: at first it is the same in every component."""
+        old, at = self.schema, len(self.schema.reader.rules)
+        more = schema.reader.n_columns - old.reader.n_columns
+        self.reservoir.widen(at, more)
+        self.sample.widen(at, more)
+        if self.box is not None:
+            self.box.widen(at, more)
+            self.box.refresh(schema.layout())
+            self.settings = replace(self.settings, spread=self.box.spread)
+        for line in self.lines:
+            line.join(old, schema, part, self.settings, self.n_seen)
+        self._read_by(schema)
+        self._point()
+
     def _point(self) -> None:
         """Let what a plain mixture has be what is published."""
         self.engine, self.state = self.published, self.published_state
@@ -113,6 +130,7 @@ class Supervisor(Running):
         self.n_seen += added
         now = self.n_seen
         self.reservoir.add(waiting.rows[:n], waiting.weights[:n])
+        self.sample.sample(waiting.rows[:n], waiting.weights[:n], self.rng)
         averages = self.reservoir.n % AVERAGING < BEAT
         scores = [line.step(self._full, n, waiting.weights, averages) for line in self.lines]
         self.choice.add(n, [float(np.maximum(score, LOWEST).sum()) for score in scores])
@@ -121,7 +139,7 @@ class Supervisor(Running):
         if self.reservoir.n % TICK < BEAT:
             self._judge(now)
         for line in self.lines:
-            line.prepare(now, self.reservoir, self.rng)
+            line.prepare(now, self.sample if line.is_long else self.reservoir, self.rng, self.events)
         self._point()
 
     def _judge(self, now: int) -> None:
@@ -187,6 +205,7 @@ class Supervisor(Running):
         rows, weights = self.reservoir.last(self.reservoir.n)
         states: dict[str, State] = {}
         arrays = {"reservoir": rows, "reservoir weights": weights}
+        arrays |= dict(zip(("sample", "sample weights"), self.sample.all(), strict=True))
         for i, line in enumerate(self.lines):
             states |= {f"line{i} {name}": state.copy() for name, state in line.named_states().items()}
             if line.challenge is not None:
@@ -195,6 +214,7 @@ class Supervisor(Running):
             "leader": self.leader,
             "lines": [line.to_json() for line in self.lines],
             "reservoir": [self.reservoir.n, len(self.reservoir.rows)],
+            "sample": self.sample.n,
             "box": None if self.box is None else [_finite(self.box.low), _finite(self.box.high)],
             "choice": self.choice.to_json(),
             "told": list(self.told),
@@ -209,13 +229,16 @@ class Supervisor(Running):
         """Return what `supervision` was called of."""
         document, n_columns = kept.document, schema.reader.n_columns
         n, size = (int(value) for value in document["reservoir"])
-        rows, weights = kept.arrays["reservoir"], kept.arrays["reservoir weights"]
-        if len(rows) != len(weights) or len(rows) != min(n, size) or size > LARGEST:
-            raise CheckpointError("the checkpoint's reservoir contradicts itself")
-        check_rows(rows, schema.layout())
+        kept_rows = []
+        for name, n_rows in (("reservoir", n), ("sample", int(document["sample"]))):
+            rows, weights = kept.arrays[name], kept.arrays[f"{name} weights"]
+            if len(rows) != len(weights) or len(rows) != min(n_rows, size) or size > LARGEST:
+                raise CheckpointError(f"the checkpoint's {name} contradicts itself")
+            check_rows(rows, schema.layout())
+            kept_rows.append((rows, weights))
         reservoir = Reservoir(size, n_columns)
-        reservoir.n = n - len(rows)
-        reservoir.add(rows, weights)
+        reservoir.n = n - len(kept_rows[0][0])
+        reservoir.add(*kept_rows[0])
         box = None
         if document["box"] is not None:
             box = Box(n_columns)
@@ -232,6 +255,9 @@ class Supervisor(Running):
         rng = np.random.default_rng()
         rng.bit_generator.state = document["random_state"]
         made = cls(declaration, schema, lines, settings, reservoir, rng)
+        made.sample = Reservoir(size, n_columns)
+        made.sample.add(*kept_rows[1])
+        made.sample.n = int(document["sample"])
         made.box = box
         made.leader = int(document["leader"])
         made.choice = Choice.from_json(document["choice"])

@@ -94,6 +94,43 @@ static int is_bad(double v, double low, double high, int whole) {
 typedef double pair __attribute__((vector_size(16), aligned(8))); /* as wide as every machine has it */
 typedef int64_t marks __attribute__((vector_size(16)));
 
+typedef double four __attribute__((vector_size(32), aligned(8)));
+typedef int64_t four_marks __attribute__((vector_size(32)));
+
+/* whether all of n groups of SCANNED numbers, a stride apart, lie within their bounds: NaN does nowhere */
+static inline __attribute__((always_inline)) int groups_within(const double *x, long n, long stride, const double *low,
+                                                               const double *high) {
+    const four least = *(const four *)low, most = *(const four *)high;
+    four_marks within = {-1, -1, -1, -1};
+    for (long i = 0; i < n; i++, x += stride) {
+        const four v = *(const four *)x;
+        within &= (four_marks)(v >= least) & (four_marks)(v <= most);
+    }
+    return (within[0] & within[1] & within[2] & within[3]) != 0;
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static int groups_within_avx2(const double *x, long n, long stride, const double *low,
+                                                              const double *high) {
+    return groups_within(x, n, stride, low, high);
+}
+#endif
+
+static int all_within(const double *x, long n, long stride, const double *low, const double *high) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2")) return groups_within_avx2(x, n, stride, low, high);
+#endif
+    return groups_within(x, n, stride, low, high);
+}
+
+/* the same of n numbers that lie together */
+static int run_within(const double *x, long n, double low, double high) {
+    const double least[SCANNED] = {low, low, low, low}, most[SCANNED] = {high, high, high, high};
+    int within = all_within(x, n / SCANNED, SCANNED, least, most);
+    for (long i = n - n % SCANNED; i < n; i++) within &= x[i] >= low && x[i] <= high;
+    return within;
+}
+
 /* whether some number lies outside the bounds, and whether some is missing */
 static int64_t look(const double *x, long n, double low, double high, int64_t *missing) {
     marks below = {0, 0}, above = {0, 0}, none = {0, 0};
@@ -129,6 +166,10 @@ int lie_together(const table *t, int column, int n) {
 int scan_together(const table *t, int column, const double *low, const double *high, char *gaps) {
     const long stride = t->cells[column].stride / (long)sizeof(double);
     const double *x = (const double *)t->cells[column].data;
+    if (all_within(x, t->first[1], stride, low, high)) {
+        memset(gaps, 0, SCANNED);
+        return 1;
+    }
     pair least[SCANNED / 2], most[SCANNED / 2];
     marks out = {0, 0}, none[SCANNED / 2] = {{0, 0}};
     for (int j = 0; j < SCANNED / 2; j++) {
@@ -141,7 +182,7 @@ int scan_together(const table *t, int column, const double *low, const double *h
             out |= (marks)(v < least[j]) | (marks)(v > most[j]);
             none[j] |= (marks)(v != v);
         }
-    for (int j = 0; j < SCANNED; j++) gaps[j] = none[j / 2][j % 2] != 0;
+    for (int j = 0; j < SCANNED; j++) gaps[j] = none[j / 2][j % 2] ? MAY_BE_MISSING : 0;
     return !(out[0] | out[1]);
 }
 
@@ -156,10 +197,11 @@ long scan_column(const table *t, int column, double low, double high, int whole,
             const double *x = block;
             if (c->kind == FLOAT64 && c->stride == sizeof(double) && !c->valid) x = (const double *)c->data + at;
             else read_segment(c, at, n, block);
+            if (!whole && run_within(x, n, low, high)) continue;
             int64_t none = 0, out = look(x, n, low, high, &none);
             if (whole)
                 for (long i = 0; i < n; i++) out |= x[i] == x[i] && !is_whole(x[i]);
-            if (none) *gaps = 1;
+            if (none) *gaps = MAY_BE_MISSING;
             for (long i = 0; out && i < n; i++)
                 if (is_bad(x[i], low, high, whole)) return t->first[s] + at + i;
         }

@@ -10,7 +10,7 @@ extern const kernels kernels_v3, kernels_v4;
 const kernels *kernels_for(const char *level) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    int v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
+    int v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
     int v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
     if (v4 && (!level || !strcmp(level, "v4"))) return &kernels_v4;
@@ -20,12 +20,7 @@ const kernels *kernels_for(const char *level) {
     return 0;
 }
 
-/* gamma of the record at n after a start of `start` records: a power law, or a constant */
-double step_size(const engine *e, double n, double start) {
-    if (e->step_kind == 1) return e->step_value;
-    double gamma = e->step_value == 1.0 ? 1.0 / (start + n) : pow(1.0 + n / start, -e->step_value) / start;
-    return gamma < 1.0 ? gamma : 1.0; /* a start may be worth less than one record */
-}
+double step_size(const engine *e, double n, double start) { return kernels_v1.step(e, n, start); } /* as at any level */
 
 static double log_factorials[MANY_COUNTS];
 
@@ -65,28 +60,6 @@ long accumulator_rows(const engine *e) {
     long rows = e->n_masses;
     for (int i = 0; i < e->n_blocks; i++) rows += e->blocks[i].units * e->blocks[i].acc_rows;
     return rows;
-}
-
-static long padded(long n) { return (n + LANES - 1) / LANES * LANES; }
-
-/* what accumulate needs besides the accumulator; laid out by carve() in tile.h */
-long work_doubles(const engine *e) {
-    long n = TILE * (2L * e->n_columns + e->kpad + 6) + padded(e->n_columns), deep = 0;
-    for (int i = 0; i < e->n_blocks; i++) {
-        const block *b = e->blocks + i;
-        n += (long)b->units * (2 * e->kpad + b->acc_rows * e->k * (b->kind != MVN && b->kind != CATEGORICAL));
-        if (b->kind == NORMAL || b->kind == LOGNORMAL) n += b->units * (4L * e->k + TILE + 1) + 2 * e->k + 2 * LANES;
-        if (b->kind == VONMISES) n += 2L * TILE * b->units;
-        if (b->kind != MVN) continue;
-        n += e->k * (3 + padded(b->size)) * padded(b->size);
-        n += e->k * ((long)b->size * (b->size - 1) / 2 + 3 * b->size) + LANES + TILE * padded(b->size);
-        if (b->size > deep) deep = b->size;
-    }
-    n += (long)e->n_masses * (e->k + TILE + 1) + 2 * LANES;
-    n += (e->k + LANES) / 2 + LANES;
-    if (ends_in_gaussians(e)) n += (long)e->k * (TILE + 1) + LANES;
-    if (deep) n += patterns_kept(deep, e->kpad) * (words_of_pattern(deep) + numbers_of_pattern(deep, e->kpad)) + LANES;
-    return n + 2 * TILE * padded(deep) + deep * LANES + 2 * padded(e->n_blocks) + padded(e->n_columns) + 64;
 }
 
 /* blend's work: a covariance and its new factor */

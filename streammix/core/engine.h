@@ -81,7 +81,7 @@ typedef struct {
     long stat_rows, theta_rows, prior_rows, acc_rows; /* per unit */
     long acc;              /* first row in an accumulator */
     long y;                /* first row in engine.y: an MVN's forward substitution; a row each von Mises (the record's
-                            * cos, sin) and Student (log(1 + z^2 / df)) */
+                            * cos, sin), Student (log(1 + z^2 / df)) and Gamma (the record's excess) */
 } block;
 
 typedef struct {
@@ -104,7 +104,8 @@ typedef struct {
     int n_active;
     int whole;                   /* the record of the last E-step has every cell */
     /* scratch */
-    double *lp, *r, *rho, *kappa; /* kpad, kpad, n_masses x kpad (twice) */
+    double *lp, *root, *share, *r; /* kpad: of the last E-step (expect.h) */
+    double *rho, *kappa;           /* n_masses x kpad */
     double *y;                    /* rows x kpad */
     int *active;                  /* kpad / LANES: first lanes of the groups that respond */
     double *common;               /* n_blocks: what a record adds to every component's log density */
@@ -127,13 +128,15 @@ typedef struct {
     long valid_bit;
 } cells;
 
+enum { MAY_BE_MISSING = 1, MAY_BE_INFINITE = 2 };
+
 /* Columns in segments of rows; null and NaN are missing. */
 typedef struct {
     int n_columns;
     long n_segments;
     long *first;  /* n_segments + 1: the row that a segment begins with */
     cells *cells; /* n_segments x n_columns */
-    char *gaps;   /* n_columns: whether some cell may be missing */
+    char *gaps;   /* n_columns: bits: whether some cell MAY_BE_MISSING, whether some MAY_BE_INFINITE */
 } table;
 
 typedef struct {
@@ -143,25 +146,29 @@ typedef struct {
     int (*learn)(engine *e, const double *row, double w);
     void (*maximize)(engine *e);
     /* expected statistics of rows [begin, end) at fixed parameters, added to acc; given responsibilities in place of
-       the E-step's where resp is not NULL; out_r (rows x k) and out_lp (rows) where wanted. Returns the weighted sum
+       the E-step's where resp is not NULL; out_lp (rows) and out_r where wanted, which is rows x k, or k x `length`
+       where that isn't 0. Returns the weighted sum
        of log densities; *bad gets the first impossible row, or -1. */
     double (*accumulate)(const engine *e, const table *t, long begin, long end, const double *w, const double *resp,
-                         double *acc, double *work, double *out_r, double *out_lp, long *bad);
+                         double *acc, double *work, double *out_r, long length, double *out_lp, long *bad);
     /* one step towards an accumulator: gamma and the total weight of the records, one a mass */
     void (*blend)(engine *e, const double *acc, const double *gamma, const double *total);
+    /* one such step towards a state with these masses and, a block, statistics: gamma of the way. acc is work */
+    void (*approach)(engine *e, const double *mass, const double *const *stat, double gamma, double *acc);
     /* an MVN's coordinates, some of them NaN, to each component's conditional expectation of all of them, D x kpad */
     void (*regress)(engine *e, int block, const double *x, double *out);
     double (*gap)(double a); /* log a - digamma(a) */
+    long (*work)(const engine *e); /* how many doubles accumulate needs besides the accumulator */
+    double (*step)(const engine *e, double n, double start); /* see step_size */
 } kernels;
 
-double step_size(const engine *e, double n, double start);
+double step_size(const engine *e, double n, double start); /* gamma of the record at n after a start (steps.h) */
 double log_count_constant(double x);
 double poisson_constant(double x);
 double binomial_constant(double n, double x);
 double counts_constant(int n, const double *x);
 const kernels *kernels_for(const char *level);
 long accumulator_rows(const engine *e); /* of kpad doubles: one a mass, then the blocks' */
-long work_doubles(const engine *e);
 long matrix_rows(const engine *e);
 /* cells.c and stretch.c */
 void read_cells(const table *t, int column, long begin, long n, double *out);
@@ -216,6 +223,8 @@ static inline int mass_observed(const engine *e, int m, const double *row) {
     }
     return e->mass_width[m] == 0;
 }
+
+static inline int is_normal(const block *b) { return b->kind == NORMAL || b->kind == LOGNORMAL; }
 
 #define NEAREST 4 /* coordinates by which many Gaussians are compared first */
 #define MANY 32   /* components, from which on it pays */

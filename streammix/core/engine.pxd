@@ -52,6 +52,8 @@ cdef extern from "engine.h":
         double step_value, weight_prior, total
         int scored
         double *lp
+        double *root
+        double *share
         double *r
         double *rho
         double *kappa
@@ -93,17 +95,20 @@ cdef extern from "engine.h":
         int (*learn)(engine *, const double *, double) noexcept nogil
         void (*maximize)(engine *) noexcept nogil
         double (*accumulate)(const engine *, const table *, long, long, const double *, const double *, double *,
-                             double *, double *, double *, long *) noexcept nogil
+                             double *, double *, long, double *, long *) noexcept nogil
         void (*blend)(engine *, const double *, const double *, const double *) noexcept nogil
+        void (*approach)(engine *, const double *, const double **, double, double *) noexcept nogil
         void (*regress)(engine *, int, const double *, double *) noexcept nogil
         double (*gap)(double) noexcept nogil
+        long (*work)(const engine *) noexcept nogil
     const kernels *kernels_for(const char *level) noexcept
     long accumulator_rows(const engine *) noexcept nogil
-    long work_doubles(const engine *) noexcept nogil
     long matrix_rows(const engine *) noexcept nogil
     void read_cells(const table *, int, long, long, double *) noexcept nogil
     void read_rows(const table *, long, long, double *) noexcept nogil
     enum: SCANNED
+    enum: MAY_BE_MISSING
+    enum: MAY_BE_INFINITE
     int lie_together(const table *, int, int) noexcept nogil
     int scan_together(const table *, int, const double *, const double *, char *) noexcept nogil
     long scan_column(const table *, int, double, double, int, char *) noexcept nogil
@@ -117,7 +122,7 @@ cdef extern from "engine.h":
     double background_mass(const engine *) noexcept nogil
 
 
-cdef class Engine:
+cdef class Binding:
     cdef engine e
     cdef const kernels *run
     cdef list keep
@@ -135,8 +140,11 @@ cdef class Engine:
     cdef double *bind(self, array) except NULL
     cdef int *bind_ints(self, array) except NULL
     cdef const int64_t *bind_lanes(self, lanes, int kpad) except NULL
-    cdef double gather(self, const table *t, long begin, long end, const double *w, double *work, double *out_r,
-                       double *out_lp, long *bad) noexcept nogil
     cdef double *take_work(self) except NULL
     cdef void give_work(self, double *work) noexcept
     cdef int make_sums(self, long n_rows) except -1
+
+
+cdef class Engine(Binding):
+    cdef double gather(self, const table *t, long begin, long end, const double *w, double *work, double *out_r,
+                       double *out_lp, long *bad) noexcept nogil

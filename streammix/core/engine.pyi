@@ -2,21 +2,21 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
+from streammix.core.layout import CHUNK as CHUNK
+from streammix.core.layout import GROUP as GROUP
+from streammix.core.layout import INFLATING as INFLATING
+from streammix.core.layout import aligned as aligned
+from streammix.core.layout import rows_of as rows_of
+from streammix.core.layout import width_of as width_of
 from streammix.core.table import Table
 
 _Floats = NDArray[np.float64]
 
-CHUNK: int
-GROUP: int
-INFLATING: str
 KINDS: dict[str, int]
 
-def rows_of(kind: str, size: float) -> tuple[int, int, int, int]: ...
-def width_of(kind: str, size: int) -> int: ...
 def digamma_gap(a: float) -> float: ...
-def aligned(*shape: int, dtype: DTypeLike = ...) -> NDArray[Any]: ...
 def level_name(wanted: str | None = None) -> str: ...
 
 class Engine:
@@ -63,8 +63,10 @@ class Engine:
         acc: _Floats | None = None,
         out_r: _Floats | None = None,
         out_lp: _Floats | None = None,
+        by_component: bool = False,
     ) -> tuple[float, int]: ...
     def blend(self, acc: _Floats, gamma: _Floats, total: _Floats) -> None: ...
+    def approach(self, state: Any, gamma: float) -> None: ...
     def maximize(self) -> None: ...
     def compounded(self, t: Table, begin: int, end: int, w: _Floats | None = None) -> tuple[_Floats, _Floats]: ...
     def steps(self, totals: Iterable[float]) -> _Floats: ...

@@ -1,7 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The binding of the compiled core: Engine binds the arrays of a State to the kernels."""
 
-import math
 import os
 
 import numpy as np
@@ -13,6 +12,7 @@ from libc.string cimport memset
 
 from streammix.core.table cimport Table
 
+from streammix.core.layout import CHUNK, GROUP, INFLATING, aligned, rows_of, width_of
 from streammix.errors import ConfigError
 
 cdef extern from "stdlib.h" nogil:
@@ -28,59 +28,13 @@ KINDS = {
     "vonmises": VONMISES, "student": STUDENT, "uniform": UNIFORM, "geometric": GEOMETRIC,
     "inverse_gaussian": INVERSE_GAUSSIAN, "multinomial": MULTINOMIAL,
 }
-INFLATING = "inflated "  # before the name of the family inside
-GROUP = 8  # components come in groups of this many lanes
-CHUNK = 4096  # rows whose sums are taken together, whatever the number of threads
 cdef long ROWS_OF_A_CHUNK = CHUNK
 cdef long GROUP_SIZE = GROUP
-
-
-def rows_of(str kind, size):
-    """(statistics, theta, prior, accumulator): how many rows a unit of a family has in each."""
-    if kind.startswith(INFLATING):
-        stat, theta, prior, accumulated = rows_of(kind.removeprefix(INFLATING), size)
-        return stat + 2, theta + 5, prior + 2, accumulated + 2
-    return {
-        "normal": (3, 2, 1, 2),
-        "lognormal": (3, 2, 1, 2),
-        "mvn": (3 * size + size * (size - 1) // 2, 3 * size + 2, size, size + size * (size + 1) // 2),
-        "exponential": (1, 1, 1, 1),
-        "poisson": (1, 2, 1, 1),
-        "geometric": (1, 3, 1, 1),
-        "bernoulli": (1, 2, 1, 1),
-        "binomial": (1, 3, 1, 1),
-        "multinomial": (size, 2 * size + 1, size, size),
-        "categorical": (1 + size, 2, 1, size),
-        "external": (0, 0, 0, 0),
-        "gamma": (2, 4, 1, 3),
-        "beta": (4, 9, 1, 6),
-        "dirichlet": (2 * size, 4 * size + 1, 1, 3 * size),
-        "negative_binomial": (2, 4, 2, 3),
-        "vonmises": (4, 4, 1, 2),
-        "student": (5, 6, 1, 4),
-        "uniform": (1, 1, 1, 0),
-        "inverse_gaussian": (2, 3, 1, 2),
-    }[kind]
-
-
-def width_of(str kind, long size):
-    """How many columns a unit of a family reads."""
-    widths = {"mvn": size, "multinomial": size, "gamma": 2, "beta": 4, "dirichlet": 2 * size}
-    return widths.get(kind.removeprefix(INFLATING), 1)
 
 
 def digamma_gap(double a):
     """log a - digamma(a) of a positive number, without loss where it is large."""
     return kernels_for(NULL).gap(a)
-
-
-def aligned(*shape, dtype=np.float64):
-    """Zeros that start at a multiple of 64 bytes, as the kernels' loads need."""
-    cdef Py_ssize_t size = math.prod(shape) * np.dtype(dtype).itemsize
-    buffer = np.zeros(size + 64, dtype=np.uint8)
-    cdef unsigned char[::1] view = buffer
-    cdef Py_ssize_t start = 64 - <size_t>&view[0] % 64
-    return buffer[start:start + size].view(dtype).reshape(shape)
 
 
 def level_name(wanted=None):
@@ -97,146 +51,17 @@ def level_name(wanted=None):
     return k.name.decode()
 
 
-cdef class Engine:
-    """Binds the arrays of a State to the kernels; owns scratch and theta, which are functions of them.
+include "binding.pxi"
 
-    Parameters
-    ----------
-    layout
-        One (kind, columns, size, fixed, lanes) a block.
-    state
-        The statistics: `masses`, `counts`, `clocks`, `starts`, `mass_units`, `statistics`, `priors`, `prior_weight`.
-    step
-        (code, value) of the step size.
-    """
 
-    def __cinit__(self, layout, state, step):
-        cdef int i, n = len(layout)
-        cdef engine *e = &self.e
-        cdef bytes wanted = os.environ.get("STREAMMIX_LEVEL", "").encode()
-        self.run = kernels_for(<const char *>wanted if wanted else NULL)
-        if self.run == NULL:
-            raise ConfigError(f"STREAMMIX_LEVEL={wanted.decode()} can't run here; levels are v1, v3 and v4")
-        self.keep = [state]
-        self.theta = []
-        self.layout = layout
-        self.n_components = state.n_components
-        e.k = state.n_components
-        e.kpad = state.masses.shape[1]
-        e.n_blocks = n
-        e.n_masses = len(state.masses)
-        e.blocks = <block *>PyMem_Calloc(max(n, 1), sizeof(block))
-        e.mass = self.bind(state.masses)
-        e.count = self.bind(state.counts)
-        e.clock = self.bind(state.clocks)
-        e.start = self.bind(state.starts)
-        e.prior_weight = state.prior_weight
-        e.step_kind, e.step_value = step
-        n_columns = 0
-        y = 0
-        deep = 1
-        acc = e.n_masses
-        mass_column = np.zeros(e.n_masses, dtype=np.intc)
-        mass_width = np.zeros(e.n_masses, dtype=np.intc)
-        for i in range(n):
-            kind, columns, size, fixed, lanes = layout[i]
-            width = width_of(kind, size)
-            units = len(columns) // width
-            stat, theta, prior, accumulated = rows_of(kind, size)
-            if kind == "categorical":  # there may be room for levels that are yet to come
-                accumulated = state.statistics[i].shape[1] - 1
-            masses = state.mass_units[i]
-            for u in range(units):
-                if masses[u]:
-                    mass_column[masses[u]] = columns[u * width]
-                    mass_width[masses[u]] = width
-            if kind.startswith(INFLATING):
-                e.blocks[i].kind = INFLATED
-                e.blocks[i].inner = KINDS[kind.removeprefix(INFLATING)]
-            else:
-                e.blocks[i].kind = KINDS[kind]
-            e.blocks[i].units = units
-            e.blocks[i].width = width
-            if kind in ("vonmises", "student"):
-                e.blocks[i].constant = size
-                e.blocks[i].y = y
-                y += units
-            else:
-                e.blocks[i].size = 2 if kind == "beta" else size
-            e.blocks[i].fixed = fixed
-            e.blocks[i].column = self.bind_ints(np.array(columns, dtype=np.intc))
-            e.blocks[i].mass = self.bind_ints(np.array(masses, dtype=np.intc))
-            if lanes is not None:
-                e.blocks[i].lanes = self.bind_lanes(lanes, e.kpad)
-            if kind != "external":
-                e.blocks[i].stat = self.bind(state.statistics[i])
-                e.blocks[i].prior = self.bind(state.priors[i])
-            values = aligned(units, max(theta, 1), e.kpad)
-            self.theta.append(values)
-            e.blocks[i].theta = self.bind(values)
-            e.blocks[i].stat_rows = state.statistics[i].shape[1]
-            e.blocks[i].theta_rows = theta
-            e.blocks[i].prior_rows = prior
-            e.blocks[i].acc_rows = accumulated
-            e.blocks[i].acc = acc
-            acc += units * accumulated
-            n_columns = max(n_columns, max(columns) + 1)
-            if kind == "mvn":
-                e.blocks[i].y = y
-                y += 2 * size
-                deep = max(deep, size)
-        e.n_columns = n_columns
-        e.mass_column = self.bind_ints(mass_column)
-        e.mass_width = self.bind_ints(mass_width)
-        bias = aligned(e.kpad)
-        bias[e.k:] = -np.inf
-        e.bias = self.bind(bias)
-        self.responsibilities = aligned(e.kpad)
-        e.r = self.bind(self.responsibilities)
-        e.lp = self.bind(aligned(e.kpad))
-        e.rho = self.bind(aligned(e.n_masses, e.kpad))
-        e.kappa = self.bind(aligned(e.n_masses, e.kpad))
-        e.y = self.bind(aligned(max(y, 1), e.kpad))
-        e.active = self.bind_ints(np.zeros(e.kpad // GROUP, dtype=np.intc))
-        e.common = self.bind(aligned(n))
-        e.pattern = self.bind_ints(np.zeros(n, dtype=np.intc))
-        e.dense = self.bind(aligned(deep * deep + 3 * deep, GROUP))
-        e.matrix = self.bind(aligned(matrix_rows(e), e.kpad))
-        e.row = self.bind(aligned(n_columns))
-        e.ahead = self.bind(aligned(e.n_masses, GROUP))
-        e.ahead_from = self.bind(aligned(e.n_masses))
-        self.run.maximize(e)
+cdef class Engine(Binding):
+    """The kernels at work on the arrays that they are bound to."""
 
-    def __dealloc__(self):
-        PyMem_Free(self.e.blocks)
-        free(self.work)
-
-    cdef double *bind(self, array) except NULL:
-        cdef double[::1] flat = array.reshape(-1)
-        if array.ctypes.data % 64:
-            raise ValueError("an array that isn't aligned to 64 bytes")
-        self.keep.append(array)
-        return &flat[0]
-
-    cdef int *bind_ints(self, array) except NULL:
-        cdef int[::1] flat = array
-        self.keep.append(array)
-        return &flat[0]
-
-    cdef const int64_t *bind_lanes(self, lanes, int kpad) except NULL:
-        cdef int64_t[::1] flat = aligned(kpad, dtype=np.int64)
-        np.asarray(flat)[:len(lanes)] = np.where(lanes, -1, 0)
-        self.keep.append(flat)
-        return &flat[0]
-
-    def set_background(self, const double[:, ::1] spread):
-        """Add a background component: (2, columns) of the logarithm of what it is spread over, and a slope.
-
-        Its log density is the sum of -(width + slope x) over the cells that are there; its share is what the masses
-        leave of 1. The array may change between calls.
-        """
-        self.keep.append(spread)
-        self.e.width, self.e.slope = &spread[0, 0], &spread[1, 0]
+    def expect(self, const double[::1] row):
+        """The E-step of a row: (log density, responsibilities), or None where no component can have made it."""
+        if self.run.expect(&self.e, &row[0]) == IMPOSSIBLE:
+            return None
+        return log_density(&self.e, total_mass(&self.e)), self.responsibilities[:self.e.k]
 
     def alone(self, const double[::1] row):
         """The E-step of a row by the components alone: responsibilities, or None where none can have made it."""
@@ -245,17 +70,6 @@ cdef class Engine:
         status = self.run.expect(&self.e, &row[0])
         self.e.width = width
         return None if status == IMPOSSIBLE else self.responsibilities[:self.e.k]
-
-    def set_levels(self, int block, long size):
-        """Let a categorical block have so many levels; its array has room for them."""
-        self.e.blocks[block].size = size
-        self.run.maximize(&self.e)
-
-    def expect(self, const double[::1] row):
-        """The E-step of a row: (log density, responsibilities), or None where no component can have made it."""
-        if self.run.expect(&self.e, &row[0]) == IMPOSSIBLE:
-            return None
-        return log_density(&self.e, total_mass(&self.e)), self.responsibilities[:self.e.k]
 
     def regress(self, int number, const double[:, ::1] x, const double[:, ::1] r):
         """Conditional expectations of the coordinates of a MultivariateNormal, the block of this number: (n, D).
@@ -367,7 +181,7 @@ cdef class Engine:
             into = self.acc if at == begin else self.part
             if at > begin:
                 memset(self.part, 0, n * sizeof(double))
-            total += self.run.accumulate(&self.e, t, at, stop, w, NULL, into, work, out_r, out_lp, &first)
+            total += self.run.accumulate(&self.e, t, at, stop, w, NULL, into, work, out_r, 0, out_lp, &first)
             if at > begin:
                 for i in range(n):
                     self.acc[i] += self.part[i]
@@ -375,35 +189,6 @@ cdef class Engine:
                 bad[0] = first
             at = stop
         return total
-
-    cdef double *take_work(self) except NULL:
-        """Accumulate's work: the engine's own, or another where a second thread asks for it meanwhile."""
-        cdef double *work = self.work
-        cdef size_t size = (work_doubles(&self.e) // GROUP_SIZE + 1) * GROUP_SIZE * sizeof(double)
-        self.work = NULL
-        if work == NULL:
-            work = <double *>aligned_alloc(64, size)
-            if work == NULL:
-                raise MemoryError
-            memset(work, 0, size)
-        return work
-
-    cdef void give_work(self, double *work) noexcept:
-        if self.work == NULL:
-            self.work = work
-        else:
-            free(work)
-
-    cdef int make_sums(self, long n_rows) except -1:
-        """Make the engine's own accumulators, for so many rows."""
-        if self.sums is None:
-            self.sums = self.accumulator()
-            self.acc = self.bind(self.sums)
-            self.gamma = self.bind(aligned(self.e.n_masses))
-            self.total = self.bind(aligned(self.e.n_masses))
-        if self.part == NULL and n_rows > ROWS_OF_A_CHUNK:
-            self.part = self.bind(self.accumulator())
-        return 0
 
     def collect(self, Table t, long begin, long end, w=None, double[:, ::1] out_r=None, double[::1] out_lp=None):
         """The expected statistics of rows at the current parameters, until the next call; scores where wanted.
@@ -428,13 +213,11 @@ cdef class Engine:
         self.give_work(work)
         return self.sums, total, bad
 
-    def accumulator(self):
-        """Zeros for expected statistics: rows x padded components."""
-        return aligned(accumulator_rows(&self.e), self.e.kpad)
-
     def accumulate(self, Table t, long begin, long end, w=None, resp=None, double[:, ::1] acc=None,
-                   double[:, ::1] out_r=None, double[::1] out_lp=None):
+                   double[:, ::1] out_r=None, double[::1] out_lp=None, bint by_component=False):
         """Add the expected statistics of rows at the current parameters to `acc`.
+
+        `out_r` is (rows, K), or (K, rows) by component.
 
         Returns (the weighted sum of log densities, the first row that no component can have made, or -1).
         """
@@ -446,7 +229,7 @@ cdef class Engine:
         cdef double *pa = NULL
         cdef double *pr = NULL
         cdef double *pl = NULL
-        cdef long bad = -1
+        cdef long bad = -1, length = 0
         cdef double total
         if begin >= end:
             return 0.0, -1
@@ -458,17 +241,37 @@ cdef class Engine:
             pa = &acc[0, 0]
         if out_r is not None:
             pr = &out_r[0, 0]
+            length = out_r.shape[1] if by_component else 0
         if out_lp is not None:
             pl = &out_lp[0]
         work = self.take_work()
         with nogil:
-            total = self.run.accumulate(&self.e, &t.t, begin, end, pw, pg, pa, work, pr, pl, &bad)
+            total = self.run.accumulate(&self.e, &t.t, begin, end, pw, pg, pa, work, pr, length, pl, &bad)
         self.give_work(work)
         return total, bad
 
     def blend(self, const double[:, ::1] acc, const double[::1] gamma, const double[::1] total):
         """Step the statistics towards an accumulator: gamma and the records' total weight, one a mass."""
         self.run.blend(&self.e, &acc[0, 0], &gamma[0], &total[0])
+
+    def approach(self, state, double gamma):
+        """Step masses and statistics gamma of the way towards those of another state of the same layout."""
+        cdef const double[::1] values
+        cdef const double **stat
+        cdef const double *mass
+        cdef int i
+        self.make_sums(0)
+        values = state.masses.reshape(-1)
+        mass = &values[0]
+        stat = <const double **>PyMem_Calloc(max(self.e.n_blocks, 1), sizeof(double *))
+        try:
+            for i in range(self.e.n_blocks):
+                if self.e.blocks[i].kind != EXTERNAL:
+                    values = state.statistics[i].reshape(-1)
+                    stat[i] = &values[0]
+            self.run.approach(&self.e, mass, stat, gamma, self.acc)
+        finally:
+            PyMem_Free(stat)
 
     def maximize(self):
         """The M-step of everything, after a blend or a change of the clocks."""
@@ -477,12 +280,15 @@ cdef class Engine:
     def compounded(self, Table t, long begin, long end, w=None):
         """(gamma, total weight), one a mass, of a mini-batch of rows."""
         cdef const double[::1] weights = w
+        cdef const double *pw = NULL
         cdef int m
         gamma, total = np.zeros(self.e.n_masses), np.zeros(self.e.n_masses)
         cdef double[::1] g = gamma
         cdef double[::1] n = total
+        if weights is not None and begin < end:
+            pw = &weights[0]
         for m in range(self.e.n_masses):
-            g[m] = compounded_step(&self.e, m, &t.t, begin, end, NULL if weights is None else &weights[0], &n[m])
+            g[m] = compounded_step(&self.e, m, &t.t, begin, end, pw, &n[m])
         return gamma, total
 
     def steps(self, totals):
@@ -493,17 +299,3 @@ cdef class Engine:
         """The (block, unit) that share the components' mass but are missing from some of the rows."""
         return [(i, u) for i in range(self.e.n_blocks) for u in range(self.e.blocks[i].units)
                 if unit_is_missing(&self.e, i, u, &t.t, begin, end)]
-
-    @property
-    def background(self):
-        """The background's weight; 0 where there is none."""
-        return background_mass(&self.e) / total_mass(&self.e)
-
-    @property
-    def weights(self):
-        """Mixing weights, (K,)."""
-        cdef int k
-        result = np.empty(self.e.k)
-        for k in range(self.e.k):
-            result[k] = self.e.mass[k] + self.e.weight_prior
-        return result / result.sum()

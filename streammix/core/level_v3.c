@@ -2,9 +2,9 @@
 #if defined(__x86_64__)
 #include "engine.h"
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma,bmi,bmi2"))), apply_to = function)
 #else
-#pragma GCC target("avx2,bmi,bmi2")
+#pragma GCC target("avx2,fma,bmi,bmi2")
 #endif
 #include <immintrin.h>
 #define W 4

@@ -6,6 +6,8 @@ static inline vd step_sizes(const engine *e, vd n, double start) {
     return vmin(gamma, all(1.0)); /* a start may be worth less than one record */
 }
 
+static double step_of(const engine *e, double n, double start) { return step_sizes(e, all(n), start)[0]; }
+
 /* of the next record of a mass; the records after it are computed along with it */
 static inline double next_step(const engine *e, int m) {
     double *ahead = e->ahead + m * LANES, *from = e->ahead_from + m, n = e->clock[m] + 1.0, at = n - *from;

@@ -30,7 +30,7 @@ static int find_observed(const table *t, int column, int width, long begin, int 
 /* whether every row of the table has some value of a unit, by what is known of its columns */
 static int is_always_observed(const table *t, int column, int width) {
     for (int j = 0; j < width; j++)
-        if (!t->gaps[column + j]) return 1;
+        if (!(t->gaps[column + j] & MAY_BE_MISSING)) return 1;
     return 0;
 }
 

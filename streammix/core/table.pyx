@@ -6,12 +6,12 @@ import numpy as np
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.math cimport NAN
+from libc.math cimport NAN, isinf
 from libc.stdint cimport uint8_t
 
 from streammix.core.engine cimport (
     BIT, FLOAT32, FLOAT64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64,
-    SCANNED, cells, lie_together, read_cells, read_rows, scan_column, scan_together, table,
+    MAY_BE_INFINITE, MAY_BE_MISSING, SCANNED, cells, lie_together, read_cells, read_rows, scan_column, scan_together, table,
 )
 
 from streammix.core.transforms cimport transformed
@@ -75,7 +75,7 @@ cdef class Table:
         for s in range(self.n_batches):
             self.t.first[s + 1] = self.t.first[s] + self.batches[s].length
         for c in range(n):
-            self.t.gaps[c] = 1
+            self.t.gaps[c] = MAY_BE_MISSING | MAY_BE_INFINITE
             column = columns[c]
             if isinstance(column, tuple):
                 for s in range(self.n_batches):
@@ -150,12 +150,14 @@ cdef class Table:
                 with nogil:
                     is_within = scan_together(&self.t, c, &low[c], &high[c], self.t.gaps + c)
                 known = c + SCANNED if is_within else known
-            if c < known:
-                continue
-            gaps = 0
-            with nogil:
-                bad = scan_column(&self.t, c, low[c], high[c], whole[c], &gaps)
-            self.t.gaps[c] = gaps
+            bad = -1
+            if c >= known:
+                gaps = 0
+                with nogil:
+                    bad = scan_column(&self.t, c, low[c], high[c], whole[c], &gaps)
+                self.t.gaps[c] = gaps
+            if isinf(low[c]) or isinf(high[c]):
+                self.t.gaps[c] |= MAY_BE_INFINITE
             if bad >= 0:
                 found[c] = bad
         return found

@@ -2,13 +2,15 @@
  * so that their order does not depend on the vector width. */
 
 #define ROWS for (int i = 0; i < TILE; i += W)
+#define FEATURES (W == 8 ? 24 : 12) /* sums that a group takes at once: as many as there are registers for */
 #define PART(i) ((i) % LANES / W) /* which vector of partial sums rows i to i + W are in */
 
 /* the pieces of accumulate's work */
 typedef struct {
     double *x, *seen;             /* columns x TILE: values with 0 for missing; 1, 0, or -1 outside the support */
     double *gaps;                 /* columns: 1 where some cell of the column isn't seen */
-    double *origin, *centred;     /* units of Normals (x TILE): a value amid the components, and x - origin */
+    double *origin, *centred;     /* of Normals and MVNs: a value amid the components, and x - origin, x TILE; of
+                                   * Normals' units then its squares */
     double *r;                    /* k x TILE: log densities, then responsibilities up to scale, then times weights */
     double *common, *weight, *top, *sum, *scale;
     double *away;                 /* the background's log density */
@@ -17,13 +19,21 @@ typedef struct {
                                    * L; Normals: HEAD and FOUR a unit */
     double *angle;                /* von Mises: units x (cos, sin of half the angle) x TILE */
     double *across;               /* MVNs: TILE x padded D: the tile with a record's fields together */
-    double *single;               /* k x singles: masses, and the sums of all blocks but MVNs and categoricals */
+    double *mass;                 /* masses x kpad: their sums */
+    double *tile_mass;            /* the same of this tile */
+    double *single;               /* k x singles: the sums of all blocks but MVNs and categoricals */
     long singles;
+    double *listed;               /* Normals: k x (S1, S2) of padded units */
+    double *begun, *grouped;      /* blocks x kpad / LANES: 1 where there are sums of a group; kpad / LANES x
+                                   * group_rows x LANES: those sums (tile_group.h) */
+    double *features, *together;  /* FEATURES x TILE; kpad / LANES x TILE x LANES: r, a group with its rows together */
+    char *turned;                 /* kpad / LANES: whose r is there */
+    double *near;                 /* blocks x kpad: 1 where a component may be summed in a group */
     double *scatter;              /* MVNs: k x (anchor, offset, S1, S2) */
     double *y, *delta;            /* TILE x padded D */
     double log_total;             /* of the masses */
     double background;            /* its share beside them */
-    uint64_t respond;             /* of one component: a bit a row with a share */
+    uint64_t *respond;            /* k: a bit a row with a share */
     uint64_t *full, *partial;     /* MVNs: a bit a row that has all of the coordinates, or some but not all */
     uint64_t *keys;               /* patterns of gaps: each the number of a block, and a bit a coordinate */
     double *reordered;            /* and numbers_of_pattern for each: the factors of all components in its order */
@@ -49,10 +59,8 @@ static inline int round_up(int n) { return (n + LANES - 1) / LANES * LANES; }
 
 static inline void add_density(double *lp, vd v) { AT(lp) = vmax(AT(lp) + v, all(LEAST)); }
 
-static inline int is_normal(const block *b) { return b->kind == NORMAL || b->kind == LOGNORMAL; }
-
 #define HEAD 2 /* the sum of the units' constants; whether the component stands apart from the origin */
-#define FOUR 4 /* anchor, offset, precision, constant; where it doesn't stand apart: mean - origin, 0, the same */
+#define FOUR 4 /* anchor, offset, -precision / 2, constant; where it doesn't stand apart: mean - origin, 0, the same */
 
 /* what one component of a block has in tile.factor */
 static inline long factor_size(const block *b) {
@@ -60,61 +68,95 @@ static inline long factor_size(const block *b) {
     return is_normal(b) ? HEAD + (long)b->units * FOUR : 0;
 }
 
-static tile carve(const engine *e, int density_only, double *work) {
-    tile t = {0};
-    long units = 0, normals = 0, angles = 0, singles = e->n_masses, scatter = 0, factor = 0, across = 0, deep = 0;
+/* Normals and MVNs: how many columns a block has less their origin */
+static inline long centred_columns(const block *b) { return b->kind == MVN ? b->size : is_normal(b) ? b->units : 0; }
+
+/* and how many sums, when components are taken in groups */
+static inline long group_rows(const block *b) {
+    return b->kind == MVN ? 1 + b->size + triangle(b->size + 1) : is_normal(b) ? 3L * b->units : 0;
+}
+
+static inline long listed_size(const block *b) { return is_normal(b) ? 2L * round_up(b->units) : 0; }
+
+/* lays out accumulate's work; returns what lies behind it */
+static double *carve(const engine *e, double *work, tile *t) {
+    long units = 0, frame = 0, centred = 0, angles = 0, scatter = 0, factor = 0, across = 0, deep = 0, grouped = 0;
+    long listed = 0;
+    t->singles = 0;
     for (int i = 0; i < e->n_blocks; i++) {
         const block *b = e->blocks + i;
         units += b->units;
-        if (is_normal(b)) normals += b->units;
+        frame += centred_columns(b);
+        centred += centred_columns(b) * (is_normal(b) ? 2 : 1);
+        grouped += group_rows(b);
+        listed += listed_size(b);
         if (b->kind == VONMISES) angles += b->units;
         factor += e->k * factor_size(b);
-        if (b->kind == MVN) {
-            scatter += e->k * (3 + round_up(b->size)) * round_up(b->size);
-            across += TILE * round_up(b->size);
-            if (b->size > deep) deep = b->size;
-        } else if (b->kind != CATEGORICAL)
-            singles += b->units * b->acc_rows;
+        if (b->kind == MVN) scatter += e->k * (3 + round_up(b->size)) * round_up(b->size);
+        if (b->kind == MVN && b->size > deep) deep = b->size;
+        if (centred_columns(b)) across += TILE * round_up(centred_columns(b));
+        if (b->kind != MVN && b->kind != CATEGORICAL) t->singles += b->units * b->acc_rows;
     }
-    t.x = take(&work, (long)e->n_columns * TILE);
-    t.seen = take(&work, (long)e->n_columns * TILE);
-    t.gaps = take(&work, e->n_columns);
-    t.origin = take(&work, normals);
-    t.centred = take(&work, normals * TILE);
-    t.r = take(&work, (long)e->k * TILE);
-    t.common = take(&work, TILE);
-    t.weight = take(&work, TILE);
-    t.top = take(&work, TILE);
-    t.sum = take(&work, TILE);
-    t.scale = take(&work, TILE);
-    t.away = take(&work, TILE);
-    t.constant = take(&work, units * 2 * e->kpad);
-    t.factor = take(&work, factor);
-    t.angle = take(&work, angles * 2 * TILE);
-    t.across = take(&work, across);
-    t.singles = singles;
-    t.single = take(&work, singles * e->k);
-    t.scatter = take(&work, scatter);
-    t.y = take(&work, TILE * round_up(deep));
-    t.delta = take(&work, TILE * round_up(deep));
-    t.full = (uint64_t *)take(&work, e->n_blocks);
-    t.partial = (uint64_t *)take(&work, e->n_blocks);
-    t.deep = deep;
-    t.density_only = density_only;
-    t.n_patterns = deep ? patterns_kept(deep, e->kpad) : 0;
-    t.keys = (uint64_t *)take(&work, t.n_patterns * words_of_pattern(deep));
-    t.reordered = take(&work, t.n_patterns * numbers_of_pattern(deep, e->kpad));
-    t.deviations = take(&work, deep * LANES);
-    t.record = take(&work, e->n_columns);
-    t.observed = take(&work, (long)e->n_masses * TILE);
-    t.gappy = (int *)take(&work, e->n_masses);
-    t.live = (int *)take(&work, (e->k + 1) / 2);
+    t->x = take(&work, (long)e->n_columns * TILE);
+    t->seen = take(&work, (long)e->n_columns * TILE);
+    t->gaps = take(&work, e->n_columns);
+    t->origin = take(&work, frame);
+    t->centred = take(&work, centred * TILE);
+    t->r = take(&work, (long)e->k * TILE);
+    t->common = take(&work, TILE);
+    t->weight = take(&work, TILE);
+    t->top = take(&work, TILE);
+    t->sum = take(&work, TILE);
+    t->scale = take(&work, TILE);
+    t->away = take(&work, TILE);
+    t->constant = take(&work, units * 2 * e->kpad);
+    t->factor = take(&work, factor);
+    t->angle = take(&work, angles * 2 * TILE);
+    t->across = take(&work, across);
+    t->mass = take(&work, (long)e->n_masses * e->kpad);
+    t->tile_mass = take(&work, (long)e->n_masses * e->kpad);
+    t->single = take(&work, t->singles * e->k);
+    t->listed = take(&work, listed * e->k);
+    t->begun = take(&work, (long)e->n_blocks * (e->kpad / LANES));
+    t->grouped = take(&work, grouped * e->kpad);
+    t->features = take(&work, FEATURES * TILE);
+    t->together = take(&work, (long)e->kpad * TILE);
+    t->turned = (char *)take(&work, e->kpad / LANES);
+    t->near = take(&work, (long)e->n_blocks * e->kpad);
+    t->scatter = take(&work, scatter);
+    t->y = take(&work, TILE * round_up(deep));
+    t->delta = take(&work, TILE * round_up(deep));
+    t->respond = (uint64_t *)take(&work, e->k);
+    t->full = (uint64_t *)take(&work, e->n_blocks);
+    t->partial = (uint64_t *)take(&work, e->n_blocks);
+    t->deep = deep;
+    t->n_patterns = deep ? patterns_kept(deep, e->kpad) : 0;
+    t->keys = (uint64_t *)take(&work, t->n_patterns * words_of_pattern(deep));
+    t->reordered = take(&work, t->n_patterns * numbers_of_pattern(deep, e->kpad));
+    t->deviations = take(&work, deep * LANES);
+    t->record = take(&work, e->n_columns);
+    t->observed = take(&work, (long)e->n_masses * TILE);
+    t->gappy = (int *)take(&work, e->n_masses);
+    t->live = (int *)take(&work, e->k);
     if (ends_in_gaussians(e)) {
-        t.upper = take(&work, (long)e->k * TILE);
-        t.done = (uint64_t *)take(&work, e->k);
+        t->upper = take(&work, (long)e->k * TILE);
+        t->done = (uint64_t *)take(&work, e->k);
     }
-    memset(t.across, 0, sizeof(double) * across);
-    memset(t.single, 0, sizeof(double) * singles * e->k);
+    return work;
+}
+
+static long work_doubles(const engine *e) {
+    tile t = {0};
+    double *start = (double *)sizeof(vd);
+    return carve(e, start, &t) - start;
+}
+
+static tile make_tile(const engine *e, int density_only, double *work) {
+    tile t = {0};
+    carve(e, work, &t);
+    t.density_only = density_only;
+    memset(t.across, 0, sizeof(double) * (t.mass - t.across));
+    memset(t.mass, 0, sizeof(double) * (t.grouped - t.mass));
     for (int c = 0; c < e->n_columns; c++) t.gaps[c] = 1.0;
     t.log_total = log(total_mass(e));
     t.background = background_mass(e);
@@ -122,33 +164,74 @@ static tile carve(const engine *e, int density_only, double *work) {
 }
 
 #define APART 1e5 /* standard deviations from the origin: up to there, x - origin costs a log density about 1e-10 */
+#define NEAR 8.0  /* the same: up to there, squares of x - origin cost a variance about 1e-14 */
 
 /* One component of a block of Normals. Where it is near the origin of each unit, a deviation is one subtraction from
- * what all components share, x - origin; where it isn't, x - anchor keeps what x - origin would lose. */
-static void normal_factor(const block *b, int k, int kpad, const double *constant, const double *origin, double *f) {
-    double *own = f + HEAD;
+ * what all components share, x - origin; where it isn't, x - anchor keeps what x - origin would lose. Returns how far
+ * away it stands. */
+static double normal_factor(const block *b, int k, int kpad, const double *constant, const double *origin, double *f) {
+    double *own = f + HEAD, farthest = 0.0;
     f[0] = f[1] = 0.0;
     for (int u = 0; u < b->units; u++, own += FOUR) {
         own[0] = b->stat[u * 3L * kpad + k];
         own[1] = b->stat[(u * 3L + 1) * kpad + k];
-        own[2] = b->theta[(u * 2L + 1) * kpad + k];
+        own[2] = -0.5 * b->theta[(u * 2L + 1) * kpad + k];
         own[3] = constant[u * 2L * kpad + k];
-        double distance = own[0] - origin[u];
+        double distance = (own[0] - origin[u]) + own[1], square = -2.0 * distance * distance * own[2];
         f[0] += own[3];
-        if (!(distance * distance * own[2] <= APART * APART)) f[1] = 1.0;
+        farthest = square <= farthest ? farthest : square;
     }
-    if (f[1] > 0.0) return;
+    farthest = sqrt(farthest);
+    if (!(farthest <= APART)) f[1] = 1.0;
     own = f + HEAD;
-    for (int u = 0; u < b->units; u++, own += FOUR) {
+    for (int u = 0; u < b->units && f[1] == 0.0; u++, own += FOUR) {
         own[0] = (own[0] - origin[u]) + own[1];
         own[1] = 0.0;
     }
+    return farthest;
 }
 
-static int first_served(const engine *e, const block *b) {
-    for (int k = 0; k < e->k; k++)
-        if (!b->lanes || b->lanes[k]) return k;
-    return 0;
+#define ASKED 9 /* components whose means are looked at for one that is amid them all */
+
+/* the median of some components' means of a coordinate, whose anchors and offsets are given */
+static double amid(const engine *e, const block *b, const double *anchor, const double *offset) {
+    double means[ASKED];
+    int n = 0;
+    const int stride = e->k > ASKED ? e->k / ASKED : 1;
+    for (int k = 0; k < e->k && n < ASKED; k += stride) {
+        if (b->lanes && !b->lanes[k]) continue;
+        const double mean = anchor[k] + offset[k];
+        int at = n++;
+        for (; at > 0 && means[at - 1] > mean; at--) means[at] = means[at - 1];
+        means[at] = mean;
+    }
+    return n ? means[n / 2] : 0.0;
+}
+
+static void find_origin(const engine *e, const block *b, double *origin) {
+    const long width = b->kind == MVN ? b->size : 1;
+    for (long u = 0; u < centred_columns(b); u++) {
+        const double *anchor = b->stat + (b->kind == MVN ? u : u * b->stat_rows) * e->kpad;
+        origin[u] = amid(e, b, anchor, anchor + width * e->kpad);
+    }
+}
+
+static inline double nearness(double farthest) { return farthest <= NEAR ? 2.0 : farthest <= APART ? 1.0 : 0.0; }
+
+/* the same of a Gaussian, by the deviations that each coordinate has given those before it */
+static double mvn_frame(const block *b, const double *origin, double *f) {
+    const int D = b->size;
+    double farthest = 0.0;
+    for (int j = 0; j < D; j++) {
+        double distance = (f[j] - origin[j]) + f[D + j], square = distance * distance * f[2 * D + j];
+        farthest = square <= farthest ? farthest : square;
+    }
+    farthest = sqrt(farthest);
+    for (int j = 0; j < D && farthest <= APART; j++) {
+        f[j] = (f[j] - origin[j]) + f[D + j];
+        f[D + j] = 0.0;
+    }
+    return nearness(farthest);
 }
 
 /* anchor, offset, precision, L of one component after the other; those of a vector of components lie together */
@@ -179,10 +262,12 @@ static void constants(const engine *e, tile *t) {
                     v = 0.5 * vlog(CONST_AT(theta + kpad + k)) - HALF_LOG_2PI;
                 if (b->kind == INVERSE_GAUSSIAN) v = 0.5 * vlog(CONST_AT(theta + k)) - HALF_LOG_2PI;
                 if (b->kind == EXPONENTIAL || b->kind == UNIFORM) v = vlog(CONST_AT(theta + k));
-                if (b->kind == VONMISES || b->kind == STUDENT) v = 0.5 * vlog(CONST_AT(theta + 3 * kpad + k));
+                if (b->kind == GAMMA || b->kind == VONMISES || b->kind == STUDENT)
+                    v = 0.5 * vlog(CONST_AT(theta + 3 * kpad + k));
                 if (b->kind == INFLATED) {
                     v = vlog(CONST_AT(inflated_theta(b, theta, KEPT, kpad) + k));
                     if (b->inner == EXPONENTIAL) v += vlog(CONST_AT(theta + k));
+                    if (b->inner == GAMMA) v += 0.5 * vlog(CONST_AT(theta + 3 * kpad + k));
                     if (b->inner == NORMAL || b->inner == LOGNORMAL)
                         v += 0.5 * vlog(CONST_AT(theta + kpad + k)) - HALF_LOG_2PI;
                     AT(c + kpad + k) = vlog(vmax(CONST_AT(inflated_theta(b, theta, AT_ZERO, kpad) + k), all(SMALLEST)));
@@ -202,164 +287,24 @@ static void constants(const engine *e, tile *t) {
                 AT(c + k) = v;
             }
         }
-        if (is_normal(b)) {
-            const int first = first_served(e, b);
-            for (int u = 0; u < b->units; u++) origin[u] = b->stat[u * 3L * kpad + first];
+        double *near = t->near + (long)n * kpad;
+        if (centred_columns(b)) find_origin(e, b, origin);
+        if (is_normal(b))
             for (int k = 0; k < e->k; k++, factor += factor_size(b))
-                normal_factor(b, k, kpad, c - 2L * b->units * kpad, origin, factor);
-            origin += b->units;
+                near[k] = nearness(normal_factor(b, k, kpad, c - 2L * b->units * kpad, origin, factor));
+        if (b->kind == MVN) {
+            group_factors(b, e->k, kpad, factor);
+            for (int k = 0; k < e->k; k++, factor += factor_size(b)) near[k] = mvn_frame(b, origin, factor);
         }
+        origin += centred_columns(b);
         if (b->kind != MVN) continue;
         const int D = b->size, P = round_up(D);
-        group_factors(b, e->k, kpad, factor);
-        factor += e->k * factor_size(b);
         for (int k = 0; k < e->k && !t->density_only; k++, s += (3 + P) * P) {
             memset(s, 0, sizeof(double) * (3 + P) * P);
             for (int j = 0; j < D; j++) {
                 s[j] = b->stat[(long)j * kpad + k];
                 s[P + j] = b->stat[(long)(D + j) * kpad + k];
             }
-        }
-    }
-}
-
-/* Takes NaN and infinity out of a column. `seen` is written only where it isn't all 1, as it stands without gaps. */
-static void mark_gaps(tile *t, int c, vi *missing, vi *outside) {
-    double *x = t->x + c * TILE, *seen = t->seen + c * TILE;
-    vi gaps = (vi)all(0.0);
-    ROWS {
-        vd v = AT(x + i);
-        vi out = v == INFINITY, none = ~(v < INFINITY);
-        *outside |= out;
-        gaps |= none;
-        AT(x + i) = select_(none, all(0.0), v);
-        AT(seen + i) = select_(none, select_(out, all(-1.0), all(0.0)), all(1.0));
-    }
-    t->gaps[c] = some(gaps);
-    *missing |= gaps;
-}
-
-/* a square of W x W from rows of one stride to rows of another */
-#if W == 8
-static inline void transpose(const double *in, long from, double *out, long stride) {
-    __m512d v[8], u[8];
-    for (int i = 0; i < 8; i++) v[i] = _mm512_loadu_pd(in + i * from);
-    for (int i = 0; i < 8; i += 2) {
-        u[i] = _mm512_unpacklo_pd(v[i], v[i + 1]);
-        u[i + 1] = _mm512_unpackhi_pd(v[i], v[i + 1]);
-    }
-    for (int i = 0; i < 8; i += 4)
-        for (int j = i; j < i + 2; j++) {
-            v[j] = _mm512_shuffle_f64x2(u[j], u[j + 2], 0x88);
-            v[j + 2] = _mm512_shuffle_f64x2(u[j], u[j + 2], 0xdd);
-        }
-    for (int j = 0; j < 4; j++) {
-        _mm512_storeu_pd(out + j * stride, _mm512_shuffle_f64x2(v[j], v[j + 4], 0x88));
-        _mm512_storeu_pd(out + (j + 4) * stride, _mm512_shuffle_f64x2(v[j], v[j + 4], 0xdd));
-    }
-}
-#elif W == 4
-static inline void transpose(const double *in, long from, double *out, long stride) {
-    __m256d v[4], u[4];
-    for (int i = 0; i < 4; i++) v[i] = _mm256_loadu_pd(in + i * from);
-    for (int i = 0; i < 4; i += 2) {
-        u[i] = _mm256_unpacklo_pd(v[i], v[i + 1]);
-        u[i + 1] = _mm256_unpackhi_pd(v[i], v[i + 1]);
-    }
-    for (int j = 0; j < 2; j++) {
-        _mm256_storeu_pd(out + j * stride, _mm256_permute2f128_pd(u[j], u[j + 2], 0x20));
-        _mm256_storeu_pd(out + (j + 2) * stride, _mm256_permute2f128_pd(u[j], u[j + 2], 0x31));
-    }
-}
-#else
-static inline void transpose(const double *in, long from, double *out, long stride) {
-    for (int i = 0; i < W; i++)
-        for (int j = 0; j < W; j++) out[i * stride + j] = in[j * from + i];
-}
-#endif
-
-/* the first n of each column of TILE, with each row's numbers together */
-static void turn(const double *x, int columns, int n, double *out, long stride) {
-    const int square = n - n % W;
-    int j = 0;
-    for (; j + W <= columns; j += W)
-        for (int i = 0; i < square; i += W) transpose(x + j * TILE + i, TILE, out + i * stride + j, stride);
-    for (int c = 0; c < columns; c++)
-        for (int i = c < j ? square : 0; i < n; i++) out[i * stride + c] = x[c * TILE + i];
-}
-
-static void centre(const block *b, const tile *t, const double *origin, double *centred) {
-    for (int u = 0; u < b->units; u++)
-        ROWS AT(centred + u * TILE + i) = CONST_AT(t->x + b->column[u] * TILE + i) - origin[u];
-}
-
-/* which rows have all coordinates of a block, and which have some */
-static void find_patterns(const block *b, const tile *t, uint64_t *full, uint64_t *partial) {
-    uint64_t every_one = ~(uint64_t)0, any = 0;
-    for (int j = 0; j < b->size; j++) {
-        const double *seen = t->seen + b->column[j] * TILE;
-        uint64_t rows = ~(uint64_t)0;
-        if (t->gaps[b->column[j]] > 0.0) {
-            rows = 0;
-            ROWS rows |= (uint64_t)lanes_of(CONST_AT(seen + i) > 0.0) << i;
-        }
-        every_one &= rows;
-        any |= rows;
-    }
-    *full = every_one;
-    *partial = any & ~every_one;
-}
-
-/* W columns of a table, TILE rows of which are at hand as an array whose rows lie together */
-static void copy_squares(const cells *first, long begin, double *x) {
-    const long stride = first->stride / (long)sizeof(double);
-    const double *from = (const double *)first->data + begin * stride;
-    ROWS transpose(from + i * stride, stride, x + i, TILE);
-}
-
-/* rows of a column, zeros after the last */
-static void copy_cells(const table *in, int c, long begin, int n, double *x) {
-    read_cells(in, c, begin, n, x);
-    for (int i = n; i < TILE; i++) x[i] = 0.0;
-}
-
-/* whether some are NaN or infinite: then 0 times them isn't 0 */
-static int has_gaps(const double *x) {
-    vd zero = all(0.0);
-    ROWS zero += CONST_AT(x + i) * 0.0;
-    return some(zero != zero);
-}
-
-static void load(const engine *e, const table *in, long begin, int n, const double *w, int sums, tile *t) {
-    vi missing = (vi)all(0.0), outside = (vi)all(0.0);
-    for (int c = 0; c < e->n_columns;) {
-        const int side = n == TILE && lie_together(in, c, W) ? W : 1;
-        if (side == W) copy_squares(in->cells + c, begin, t->x + c * TILE);
-        else copy_cells(in, c, begin, n, t->x + c * TILE);
-        for (const int last = c + side; c < last; c++)
-            if (t->gaps[c] > 0.0 || has_gaps(t->x + c * TILE)) mark_gaps(t, c, &missing, &outside);
-    }
-    t->missing = some(missing);
-    t->outside = some(outside);
-    for (int i = 0; i < TILE; i++) t->weight[i] = i >= n ? 0.0 : w ? w[begin + i] : 1.0;
-    double *across = t->across, *origin = t->origin, *centred = t->centred, *angle = t->angle;
-    for (int i = 0; i < e->n_blocks; i++) {
-        const block *b = e->blocks + i;
-        if (is_normal(b)) {
-            centre(b, t, origin, centred);
-            origin += b->units;
-            centred += b->units * TILE;
-        }
-        for (int u = 0; b->kind == VONMISES && u < b->units; u++, angle += 2 * TILE) {
-            for (int row = 0; row < TILE; row++)
-                angle[row] = turns_of(t->x[b->column[u] * TILE + row], b->constant);
-            for (int row = 0; row < TILE; row += W)
-                half_angle(CONST_AT(angle + row), (vd *)(angle + row), (vd *)(angle + TILE + row));
-        }
-        if (b->kind == MVN) {
-            if (t->missing) find_patterns(b, t, t->full + i, t->partial + i);
-            if (sums) turn(t->x + b->column[0] * TILE, b->size, TILE, across, round_up(b->size));
-            across += TILE * round_up(b->size);
         }
     }
 }

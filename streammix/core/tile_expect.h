@@ -38,7 +38,7 @@ static void block_rows_density(const engine *e, const block *b, const double *c,
             break;
         case GAMMA:
         case DIRICHLET:
-        case NEGATIVE_BINOMIAL: gamma_rows_density(e, b, u, k, t, lp); break;
+        case NEGATIVE_BINOMIAL: gamma_rows_density(e, b, c[k], u, k, t, lp); break;
         case CATEGORICAL:
             for (int i = 0; i < TILE; i++) t->top[i] = x[i] < b->size ? s[(1 + (long)x[i]) * kpad] : 0.0;
             ROWS {
@@ -97,7 +97,7 @@ static void block_rows(const engine *e, const block *b, const double *c, const d
             for (int u = 0; u < b->units; u++) ROWS AT(lp + i) += CONST_AT(t->x + b->column[u] * TILE + i);
         else if (b->kind == MVN) {
             if (t->missing) memcpy(before, lp, sizeof before);
-            mvn_rows_density(b, factor + k * factor_size(b), c[k], t, lp);
+            mvn_rows_density(b, factor + k * factor_size(b), c[k], centred, is_apart(e, b, t, k), t, lp);
             for (uint64_t left = t->missing ? ~t->full[b - e->blocks] : 0; left; left &= left - 1)
                 lp[__builtin_ctzll(left)] = before[__builtin_ctzll(left)];
         } else if (is_normal(b))
@@ -127,11 +127,11 @@ static void tile_densities(const engine *e, tile *t) {
         for (int n = 0; n < e->n_blocks; n++) {
             const block *b = e->blocks + n;
             if (external && t->outside) rows_outside(b, e->k, t);
-            if (early && !external && n + 1 == e->n_blocks) far_block_rows(e, b, c, factor, t);
+            if (early && !external && n + 1 == e->n_blocks) far_block_rows(e, b, c, factor, centred, t);
             else if ((b->kind == EXTERNAL) == external) block_rows(e, b, c, factor, centred, angle, t);
             c += 2 * e->kpad * b->units;
             factor += e->k * factor_size(b);
-            if (is_normal(b)) centred += b->units * TILE;
+            centred += centred_size(b);
             if (b->kind == VONMISES) angle += b->units * 2 * TILE;
         }
     }

@@ -12,16 +12,18 @@ static int leaves_early_in_tile(const engine *e, const tile *t) {
 ALWAYS_INLINE vi in_reach(vd upper, const double *top) { return upper - CONST_AT(top) >= EXP_CUT; }
 
 /* t->upper by the first coordinates; each row's greatest into t->top, and whose it is into `nearest` */
-static void compare_heads(const engine *e, const block *b, const double *c, const double *f, tile *t, double *nearest) {
-    const double *x = t->x + b->column[0] * TILE;
+static void compare_heads(const engine *e, const block *b, const double *c, const double *f, const double *centred,
+                          tile *t, double *nearest) {
     ROWS AT(t->top + i) = all(-INFINITY);
-    for (int k = 0; k < e->k; k++, f += factor_size(b))
+    for (int k = 0; k < e->k; k++, f += factor_size(b)) {
+        const int apart = is_apart(e, b, t, k);
+        const double *x = mvn_values(b, t, centred, apart);
         for (int i = 0; i < TILE; i += FEW * W) {
             const vd constant = all(c[k]), number = all(k);
             const long at = (long)k * TILE + i;
             vd q[FEW];
             ABREAST_OF(FEW) q[h] = all(0.0);
-            mvn_forward(b->size, f, x + i, 0, NEAREST, FEW, t->y + i, q);
+            mvn_forward(b->size, f, x + i, apart, 0, NEAREST, FEW, t->y + i, q);
             for (int h = 0; h < FEW; h++) {
                 double *top = t->top + i + h * W, *owner = nearest + i + h * W;
                 const vd upper = CONST_AT(t->r + at + h * W) + (constant - 0.5 * q[h]);
@@ -30,6 +32,7 @@ static void compare_heads(const engine *e, const block *b, const double *c, cons
                 AT(top) = vmax(upper, CONST_AT(top));
             }
         }
+    }
 }
 
 /* some rows' values of a column, together */
@@ -39,14 +42,14 @@ static inline void take_rows(const double *x, const int *row, int n, double *out
 
 /* adds the log densities of `side` vectors of rows, or gives up on all of them; returns the work that it was. Where the
  * rows are listed, their values are fetched into `taken` as far as they are needed. */
-ALWAYS_INLINE long far_vectors(int D, const double *f, vd constant, const double *x, const int *row, double *taken,
-                               const double *top, int side, double *solved, double *lp) {
+ALWAYS_INLINE long far_vectors(int D, const double *f, vd constant, const double *x, int apart, const int *row,
+                               double *taken, const double *top, int side, double *solved, double *lp) {
     vd q[FEW];
     ABREAST_OF(side) q[h] = all(0.0);
     for (int a = 0; a < D; a += NEAREST) {
         const int last = a + NEAREST < D ? a + NEAREST : D;
         for (int j = a; row && j < last; j++) take_rows(x + j * TILE, row, side * W, taken + j * TILE);
-        mvn_forward(D, f, row ? taken : x, a, last, side, solved, q);
+        mvn_forward(D, f, row ? taken : x, apart, a, last, side, solved, q);
         if (last == D) break;
         vi reach = (vi)all(0.0);
         for (int h = 0; h < side; h++) reach |= in_reach(CONST_AT(lp + h * W) + (constant - 0.5 * q[h]), top + h * W);
@@ -59,14 +62,13 @@ ALWAYS_INLINE long far_vectors(int D, const double *f, vd constant, const double
 }
 
 /* one component's log densities of some rows, which are taken together */
-static long far_rows(const block *b, const double *f, double constant, uint64_t rows, const double *top, tile *t,
-                     double *lp) {
+static long far_rows(const block *b, const double *f, double constant, const double *x, int apart, uint64_t rows,
+                     const double *top, tile *t, double *lp) {
     const int D = b->size;
     long work = 0;
-    const double *x = t->x + b->column[0] * TILE;
     if (rows == ~(uint64_t)0) {
         for (int i = 0; i < TILE; i += FEW * W)
-            work += far_vectors(D, f, all(constant), x + i, NULL, NULL, top + i, FEW, t->y, lp + i);
+            work += far_vectors(D, f, all(constant), x + i, apart, NULL, NULL, top + i, FEW, t->y, lp + i);
         return work;
     }
     double tops[TILE] __attribute__((aligned(64))), values[TILE] __attribute__((aligned(64)));
@@ -78,22 +80,25 @@ static long far_rows(const block *b, const double *f, double constant, uint64_t 
     take_rows(lp, row, lanes, values);
     for (int i = 0; i < lanes; i += side * W)
         if (side == 1)
-            work += far_vectors(D, f, all(constant), x, row + i, t->delta, tops + i, 1, t->y, values + i);
+            work += far_vectors(D, f, all(constant), x, apart, row + i, t->delta, tops + i, 1, t->y, values + i);
         else
-            work += far_vectors(D, f, all(constant), x, row + i, t->delta, tops + i, FEW, t->y, values + i);
+            work += far_vectors(D, f, all(constant), x, apart, row + i, t->delta, tops + i, FEW, t->y, values + i);
     for (int i = 0; i < n; i++) lp[row[i]] = values[i];
     return work;
 }
 
 /* each row's log density by its nearest component, into t->r and t->top */
-static void take_nearest(const block *b, const double *c, const double *factor, const double *nearest, tile *t) {
+static void take_nearest(const engine *e, const block *b, const double *c, const double *factor, const double *centred,
+                         const double *nearest, tile *t) {
     double none[TILE] __attribute__((aligned(64)));
     ROWS AT(none + i) = all(-INFINITY);
     for (uint64_t left = ~(uint64_t)0; left;) {
         const int k = (int)nearest[__builtin_ctzll(left)];
         uint64_t rows = 0;
         ROWS rows |= (uint64_t)lanes_of(CONST_AT(nearest + i) == (double)k) << i;
-        far_rows(b, factor + k * factor_size(b), c[k], rows, none, t, t->r + k * TILE);
+        const int apart = is_apart(e, b, t, k);
+        far_rows(b, factor + k * factor_size(b), c[k], mvn_values(b, t, centred, apart), apart, rows, none, t,
+                 t->r + k * TILE);
         for (uint64_t own = rows; own; own &= own - 1)
             t->top[__builtin_ctzll(own)] = t->r[k * TILE + __builtin_ctzll(own)];
         t->done[k] = rows;
@@ -102,12 +107,13 @@ static void take_nearest(const block *b, const double *c, const double *factor, 
 }
 
 /* adds the last block's log densities, and lists the components that may respond */
-static void far_block_rows(const engine *e, const block *b, const double *c, const double *factor, tile *t) {
+static void far_block_rows(const engine *e, const block *b, const double *c, const double *factor, const double *centred,
+                           tile *t) {
     double nearest[TILE] __attribute__((aligned(64))) = {0.0};
     long work = 0;
     memset(t->done, 0, sizeof(uint64_t) * e->k);
-    compare_heads(e, b, c, factor, t, nearest);
-    take_nearest(b, c, factor, nearest, t);
+    compare_heads(e, b, c, factor, centred, t, nearest);
+    take_nearest(e, b, c, factor, centred, nearest, t);
     t->n_live = 0;
     for (int k = 0; k < e->k; k++) {
         double *lp = t->r + k * TILE, *upper = t->upper + k * TILE;
@@ -120,7 +126,9 @@ static void far_block_rows(const engine *e, const block *b, const double *c, con
         t->live[t->n_live++] = k;
         ROWS AT(lp + i) = select_(in_reach(CONST_AT(upper + i), t->top + i), CONST_AT(lp + i), all(LEAST));
         rows &= ~t->done[k];
-        if (rows) work += far_rows(b, factor + k * factor_size(b), c[k], rows, t->top, t, lp);
+        if (!rows) continue;
+        const int apart = is_apart(e, b, t, k);
+        work += far_rows(b, factor + k * factor_size(b), c[k], mvn_values(b, t, centred, apart), apart, rows, t->top, t, lp);
     }
     if (work > e->k * TILE * b->size * b->size / 4 * 3) t->n_plain = 16;
 }

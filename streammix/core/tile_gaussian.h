@@ -28,31 +28,31 @@ ALWAYS_INLINE const double *unit_values(const block *b, const tile *t, const dou
     return apart ? t->x + b->column[u] * TILE : centred + u * TILE;
 }
 
-/* the sums of squares of a row don't depend on the other rows of its tile: a missing cell takes its constant back */
+/* the log density of a row doesn't depend on the other rows of its tile: a missing cell takes its constant back */
 ALWAYS_INLINE void normal_squares(const block *b, const double *f, const double *centred, const tile *t, int apart,
                                   int missing, double *lp) {
     const vd constant = all(f[0]);
     const int units = b->units;
     for (int i = 0; i < TILE; i += SIDE * W) {
         vd q[SIDE];
-        ABREAST_OF(SIDE) q[h] = all(0.0);
+        ABREAST_OF(SIDE) q[h] = constant;
         for (int u = 0; u < units; u++) {
             const double *own = f + HEAD + u * FOUR, *x = unit_values(b, t, centred, u, apart) + i;
-            const vd precision = all(own[2]);
+            const vd half = all(own[2]); /* the precision times -1/2: exactly so, as powers of 2 go */
             if (missing && t->gaps[b->column[u]] > 0.0) {
                 const double *seen = t->seen + b->column[u] * TILE + i;
-                const vd back = all(2.0 * own[3]);
-                for (int h = 0; h < SIDE; h++) {
+                const vd back = all(-own[3]);
+                ABREAST_OF(SIDE) {
                     vd d = to_mean(x + h * W, own, apart);
-                    q[h] += select_(CONST_AT(seen + h * W) > 0.0, d * d * precision, back);
+                    q[h] += where_positive(seen + h * W, d * d * half, back);
                 }
             } else
-                for (int h = 0; h < SIDE; h++) {
+                ABREAST_OF(SIDE) {
                     vd d = to_mean(x + h * W, own, apart);
-                    q[h] += d * d * precision;
+                    q[h] += d * d * half;
                 }
         }
-        for (int h = 0; h < SIDE; h++) add_density(lp + i + h * W, constant - 0.5 * q[h]);
+        ABREAST_OF(SIDE) add_density(lp + i + h * W, q[h]);
     }
 }
 
@@ -114,31 +114,57 @@ static void normal_rows_sums(const block *b, const double *f, const double *cent
     else normal_units_sums(b, f, centred, r, t, 0, 0, sum);
 }
 
+#define FEW_ROWS 16 /* of a tile: up to there, they are taken one by one */
+
+/* the same sums of the rows that respond, fields in lanes: `across` has each row's x - origin together */
+static void normal_listed_sums(const block *b, const double *f, uint64_t respond, const double *r, const double *across,
+                               double *sums) {
+    const int P = round_up(b->units);
+    const double *own = f + HEAD;
+    double mean[P] __attribute__((aligned(64)));
+    for (int u = 0; u < P; u++) mean[u] = u < b->units ? own[u * FOUR] : 0.0;
+    for (int u = 0; u < P; u += W) {
+        vd first = AT(sums + u), second = AT(sums + P + u);
+        for (uint64_t left = respond; left; left &= left - 1) {
+            const int i = __builtin_ctzll(left);
+            const vd d = CONST_AT(across + i * P + u) - CONST_AT(mean + u), v = d * r[i];
+            first += v;
+            second += v * d;
+        }
+        AT(sums + u) = first;
+        AT(sums + P + u) = second;
+    }
+}
+
 /* ---- multivariate */
 
 /* y = L^-1 (x - mean), of the coordinates from an even `first` up to `last`, two of them at once; `side` vectors of rows,
  * to whose sums of squares q they are added */
-ALWAYS_INLINE void mvn_forward(int D, const double *f, const double *x, int first, int last, int side, double *solved,
-                               vd *q) {
+ALWAYS_INLINE void mvn_forward(int D, const double *f, const double *x, int apart, int first, int last, int side,
+                               double *solved, vd *q) {
     const double *L = f + 3 * D;
     vd y[FEW], z[FEW];
     int a = first;
     for (; a + 1 < last; a += 2) {
         const double *row = L + triangle(a), *next = row + a;
-        for (int h = 0; h < side; h++) {
-            y[h] = normal_deviation(CONST_AT(x + a * TILE + h * W), all(f[a]), all(f[D + a]));
-            z[h] = normal_deviation(CONST_AT(x + (a + 1) * TILE + h * W), all(f[a + 1]), all(f[D + a + 1]));
+        ABREAST_OF(side) {
+            y[h] = CONST_AT(x + a * TILE + h * W) - f[a];
+            z[h] = CONST_AT(x + (a + 1) * TILE + h * W) - f[a + 1];
+        }
+        if (apart) ABREAST_OF(side) {
+            y[h] -= f[D + a];
+            z[h] -= f[D + a + 1];
         }
         for (int j = 0; j < a; j++) {
             vd l = all(row[j]), m = all(next[j]);
-            for (int h = 0; h < side; h++) {
+            ABREAST_OF(side) {
                 vd yj = CONST_AT(solved + j * TILE + h * W);
                 IN_REGISTER(yj);
                 y[h] -= l * yj;
                 z[h] -= m * yj;
             }
         }
-        for (int h = 0; h < side; h++) {
+        ABREAST_OF(side) {
             AT(solved + a * TILE + h * W) = y[h];
             q[h] += y[h] * y[h] * f[2 * D + a];
             z[h] -= next[a] * y[h];
@@ -148,22 +174,37 @@ ALWAYS_INLINE void mvn_forward(int D, const double *f, const double *x, int firs
     }
     if (a < last) {
         const double *row = L + triangle(a);
-        for (int h = 0; h < side; h++)
-            y[h] = normal_deviation(CONST_AT(x + a * TILE + h * W), all(f[a]), all(f[D + a]));
+        ABREAST_OF(side) y[h] = CONST_AT(x + a * TILE + h * W) - f[a];
+        if (apart) ABREAST_OF(side) y[h] -= f[D + a];
         for (int j = 0; j < a; j++)
-            for (int h = 0; h < side; h++) y[h] -= row[j] * CONST_AT(solved + j * TILE + h * W);
-        for (int h = 0; h < side; h++) q[h] += y[h] * y[h] * f[2 * D + a];
+            ABREAST_OF(side) y[h] -= row[j] * CONST_AT(solved + j * TILE + h * W);
+        ABREAST_OF(side) q[h] += y[h] * y[h] * f[2 * D + a];
     }
 }
 
-static void mvn_rows_density(const block *b, const double *f, double constant, tile *t, double *lp) {
-    const double *x = t->x + b->column[0] * TILE;
+/* where a component's deviations start from, as for Normals */
+ALWAYS_INLINE const double *mvn_values(const block *b, const tile *t, const double *centred, int apart) {
+    return apart ? t->x + b->column[0] * TILE : centred;
+}
+
+static inline int is_apart(const engine *e, const block *b, const tile *t, int k) {
+    return t->near[(b - e->blocks) * (long)e->kpad + k] == 0.0;
+}
+
+ALWAYS_INLINE void mvn_tile_density(int D, const double *f, double constant, const double *x, int apart, double *solved,
+                               double *lp) {
     for (int i = 0; i < TILE; i += FEW * W) {
         vd q[FEW];
         ABREAST_OF(FEW) q[h] = all(0.0);
-        mvn_forward(b->size, f, x + i, 0, b->size, FEW, t->y + i, q);
-        for (int h = 0; h < FEW; h++) add_density(lp + i + h * W, constant - 0.5 * q[h]);
+        mvn_forward(D, f, x + i, apart, 0, D, FEW, solved + i, q);
+        ABREAST_OF(FEW) add_density(lp + i + h * W, constant - 0.5 * q[h]);
     }
+}
+
+static void mvn_rows_density(const block *b, const double *f, double constant, const double *centred, int apart, tile *t,
+                             double *lp) {
+    if (apart) mvn_tile_density(b->size, f, constant, mvn_values(b, t, centred, 1), 1, t->y, lp);
+    else mvn_tile_density(b->size, f, constant, centred, 0, t->y, lp);
 }
 
 /* ---- multivariate, of rows with gaps: components in lanes */

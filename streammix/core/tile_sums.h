@@ -72,8 +72,10 @@ ALWAYS_INLINE void gappy_sums(const double *observed, const double *r, int n, do
     if (n == LANES) add_sums_of_lanes((const vd(*)[LANES / W])parts, sums);
 }
 
-/* adds to the masses of units, given the sum of r */
-static void unit_masses(const engine *e, const tile *t, const double *r, double whole, double *mass) {
+/* a component's sums of r, one a mass, where its unit is seen; given the sum of all of it */
+static void component_masses(const engine *e, const tile *t, const double *r, double whole, double *mass) {
+    const long kpad = e->kpad;
+    mass[0] = whole;
     for (int at = 0; at < t->n_gappy;) {
         double sums[LANES] __attribute__((aligned(64))) = {0.0};
         const int left = t->n_gappy - at, n = left >= LANES ? LANES : left >= 3 ? 3 : 1;
@@ -81,12 +83,12 @@ static void unit_masses(const engine *e, const tile *t, const double *r, double 
         if (n == LANES) gappy_sums(observed, r, LANES, sums);
         else if (n == 3) gappy_sums(observed, r, 3, sums);
         else gappy_sums(observed, r, 1, sums);
-        for (int j = 0; j < n; j++) mass[t->gappy[at + j]] += sums[j];
+        for (int j = 0; j < n; j++) mass[t->gappy[at + j] * kpad] = sums[j];
         at += n;
     }
     for (int m = 1, next = 0; m < e->n_masses; m++)
         if (next < t->n_gappy && t->gappy[next] == m) next++;
-        else mass[m] += whole;
+        else mass[m * kpad] = whole;
 }
 
 /* Responsibilities times weights, without those that are negligible, and their sum; returns a bit a row that keeps
@@ -105,38 +107,86 @@ static uint64_t rows_that_respond(const tile *t, double *r, double *sum) {
     return rows;
 }
 
+/* what a block has in the tile's arrays of Gaussians */
+typedef struct {
+    const double *factor;
+    double *centred, *across, *single, *scatter, *listed, *grouped;
+} gaussian_part;
+
+static gaussian_part first_part(const tile *t) {
+    return (gaussian_part){t->factor, t->centred, t->across, t->single, t->scatter, t->listed, t->grouped};
+}
+
+static void next_part(const engine *e, const block *b, gaussian_part *p) {
+    const long P = round_up(b->size);
+    p->factor += e->k * factor_size(b);
+    p->centred += centred_size(b);
+    p->across += TILE * round_up((int)centred_columns(b));
+    p->single += b->kind == MVN || b->kind == CATEGORICAL ? 0 : b->units * b->acc_rows;
+    p->scatter += b->kind == MVN ? e->k * (3 + P) * P : 0;
+    p->listed += e->k * listed_size(b);
+    p->grouped += group_rows(b) * e->kpad;
+}
+
+static inline int is_moved(const block *b, int k) { return !b->fixed && (!b->lanes || b->lanes[k]); }
+
+/* Normals or an MVN: groups of components where it pays, the others one by one */
+static void gaussian_sums(const engine *e, const block *b, tile *t, const gaussian_part *p) {
+    const int groups = e->kpad / LANES;
+    unsigned char taken[groups];
+    int some_taken = 0, turned = 0;
+    for (int group = 0; group < groups; group++) some_taken |= taken[group] = is_taken_together(e, b, t, group);
+    if (some_taken && b->kind == MVN) mvn_group_sums(e, b, t, p->centred, p->grouped, taken);
+    if (some_taken && is_normal(b)) normal_group_sums(e, b, t, p->centred, p->grouped, taken);
+    for (int l = 0; l < t->n_live; l++) {
+        const int k = t->live[l], P = round_up(centred_columns(b));
+        const double *f = p->factor + k * factor_size(b), *r = t->r + k * TILE;
+        if (!t->respond[k] || !is_moved(b, k) || taken[k / LANES]) continue;
+        const int few = is_normal(b) && f[1] == 0.0 && !t->missing && __builtin_popcountll(t->respond[k]) <= FEW_ROWS;
+        if (!turned && (few || b->kind == MVN))
+            turn(b->kind == MVN ? t->x + b->column[0] * TILE : p->centred, (int)centred_columns(b), TILE, p->across, P);
+        turned |= few || b->kind == MVN;
+        if (b->kind == MVN) {
+            const uint64_t rows = t->missing ? t->respond[k] & t->full[b - e->blocks] : t->respond[k];
+            mvn_rows_sums(b, rows, r, p->across, t->delta, p->scatter + (long)k * (3 + P) * P);
+        } else if (few)
+            normal_listed_sums(b, f, t->respond[k], r, p->across, p->listed + k * listed_size(b));
+        else
+            normal_rows_sums(b, f, p->centred, r, t, p->single + k * t->singles);
+    }
+}
+
 static void tile_sums(const engine *e, tile *t, double *acc) {
     find_gappy_masses(e, t);
+    memset(t->tile_mass, 0, sizeof(double) * e->n_masses * e->kpad);
+    memset(t->respond, 0, sizeof(uint64_t) * e->k);
+    memset(t->turned, 0, e->kpad / LANES);
     for (int l = 0; l < t->n_live; l++) {
         const int k = t->live[l];
-        double *r = t->r + k * TILE, *single = t->single + k * t->singles, *scatter = t->scatter;
-        const double *across = t->across, *factor = t->factor, *centred = t->centred, *angle = t->angle;
         double sum;
-        t->respond = rows_that_respond(t, r, &sum);
-        if (!t->respond) continue;
-        single[0] += sum;
-        unit_masses(e, t, r, sum, single);
-        single += e->n_masses;
-        for (int n = 0; n < e->n_blocks; factor += e->k * factor_size(e->blocks + n), n++) {
-            const block *b = e->blocks + n;
-            const int P = round_up(b->size);
-            int serves = !b->fixed && (!b->lanes || b->lanes[k]);
-            if (b->kind == MVN) {
-                const uint64_t rows = t->missing ? t->respond & t->full[n] : t->respond;
-                if (serves) mvn_rows_sums(b, rows, t->r + k * TILE, across, t->delta, scatter + k * (3 + P) * P);
-                across += TILE * P;
-                scatter += (long)e->k * (3 + P) * P;
-            } else {
-                if (serves && is_normal(b)) normal_rows_sums(b, factor + k * factor_size(b), centred, r, t, single);
-                else if (serves && b->kind == VONMISES) vonmises_rows_sums(b, k, e->kpad, angle, t, single);
-                else if (serves && b->kind == STUDENT) student_rows_sums(b, k, e->kpad, t, single);
-                else if (serves && b->kind == INFLATED) inflated_rows_sums(b, k, e->kpad, t, single);
-                else if (serves) block_rows_sums(e, b, k, t, single, acc + b->acc * e->kpad);
-                if (is_normal(b)) centred += b->units * TILE;
-                if (b->kind == VONMISES) angle += b->units * 2 * TILE;
-                if (b->kind != CATEGORICAL) single += b->units * b->acc_rows;
+        t->respond[k] = rows_that_respond(t, t->r + k * TILE, &sum);
+        if (!t->respond[k]) continue;
+        component_masses(e, t, t->r + k * TILE, sum, t->tile_mass + k);
+        for (long m = 0; m < e->n_masses; m++) t->mass[m * e->kpad + k] += t->tile_mass[m * e->kpad + k];
+    }
+    gaussian_part p = first_part(t);
+    double *angle = t->angle;
+    for (int n = 0; n < e->n_blocks; n++) {
+        const block *b = e->blocks + n;
+        if (centred_columns(b)) {
+            if (!b->fixed) gaussian_sums(e, b, t, &p);
+        } else
+            for (int l = 0; l < t->n_live; l++) {
+                const int k = t->live[l];
+                double *single = p.single + k * t->singles;
+                if (!t->respond[k] || !is_moved(b, k)) continue;
+                if (b->kind == VONMISES) vonmises_rows_sums(b, k, e->kpad, angle, t, single);
+                else if (b->kind == STUDENT) student_rows_sums(b, k, e->kpad, t, single);
+                else if (b->kind == INFLATED) inflated_rows_sums(b, k, e->kpad, t, single);
+                else block_rows_sums(e, b, k, t, single, acc + b->acc * e->kpad);
             }
-        }
+        if (b->kind == VONMISES) angle += b->units * 2 * TILE;
+        next_part(e, b, &p);
     }
 }
 
@@ -162,21 +212,26 @@ static void gather_scatter(int D, const double *s, int n, int kpad, double *out)
 }
 
 static void gather_sums(const engine *e, const tile *t, double *acc) {
-    const double *single = t->single, *s = t->scatter;
-    for (int m = 0; m < e->n_masses; m++, single++)
-        for (int k = 0; k < e->k; k++) acc[m * e->kpad + k] += single[k * t->singles];
-    for (int n = 0; n < e->n_blocks; n++) {
+    for (long i = 0; i < (long)e->n_masses * e->kpad; i += W) AT(acc + i) += CONST_AT(t->mass + i);
+    gaussian_part p = first_part(t);
+    for (int n = 0; n < e->n_blocks; next_part(e, e->blocks + n, &p), n++) {
         const block *b = e->blocks + n;
         double *out = acc + b->acc * e->kpad;
         const int D = b->size, P = round_up(D);
-        if (b->kind == MVN) {
-            for (int first = 0; first < e->k; first += LANES)
-                gather_scatter(D, s + first * (3L + P) * P, e->k - first < LANES ? e->k - first : LANES, e->kpad,
-                               out + first);
-            s += e->k * (3L + P) * P;
-        } else if (b->kind != CATEGORICAL)
-            for (long row = 0; row < b->units * b->acc_rows; row++, single++)
-                for (int k = 0; k < e->k; k++) out[row * e->kpad + k] += single[k * t->singles];
+        for (int first = 0; b->kind == MVN && first < e->k; first += LANES)
+            gather_scatter(D, p.scatter + first * (3L + P) * P, e->k - first < LANES ? e->k - first : LANES, e->kpad,
+                           out + first);
+        for (long row = 0; b->kind != MVN && b->kind != CATEGORICAL && row < b->units * b->acc_rows; row++)
+            for (int k = 0; k < e->k; k++) out[row * e->kpad + k] += p.single[k * t->singles + row];
+        for (long u = 0; is_normal(b) && u < b->units; u++)
+            for (int k = 0; k < e->k; k++) {
+                const double *listed = p.listed + k * listed_size(b) + u;
+                out[2 * u * e->kpad + k] += listed[0];
+                out[(2 * u + 1) * e->kpad + k] += listed[round_up(b->units)];
+            }
+        for (int group = 0; centred_columns(b) && group < e->kpad / LANES; group++)
+            if (t->begun[n * (e->kpad / LANES) + group] > 0.0)
+                gather_group(e, b, p.factor, p.grouped + group * group_rows(b) * LANES, group, out);
     }
 }
 
@@ -205,15 +260,30 @@ static int add_likelihood(const tile *t, int n, vd *likelihood) {
     return row;
 }
 
+/* responsibilities in place of those up to each row's factor */
+static void scale_rows(const engine *e, tile *t) {
+    for (int k = 0; k < e->k; k++) ROWS AT(t->r + k * TILE + i) *= CONST_AT(t->scale + i);
+    ROWS AT(t->scale + i) = all(1.0);
+}
+
+/* n rows' responsibilities, one component `length` after the other */
+static void components_out(const engine *e, const tile *t, int n, double *out, long length) {
+    double part[TILE] __attribute__((aligned(64)));
+    for (int k = 0; k < e->k; k++, out += length) {
+        ROWS AT(part + i) = CONST_AT(t->r + k * TILE + i) * CONST_AT(t->scale + i);
+        memcpy(out, part, sizeof(double) * n);
+    }
+}
+
 static double accumulate(const engine *e, const table *in, long begin, long end, const double *w, const double *resp,
-                         double *acc, double *work, double *out_r, double *out_lp, long *bad) {
-    tile t = carve(e, acc == NULL, work);
+                         double *acc, double *work, double *out_r, long length, double *out_lp, long *bad) {
+    tile t = make_tile(e, acc == NULL, work);
     vd likelihood[LANES / W] = {all(0.0)};
     *bad = -1;
     constants(e, &t);
     for (long at = begin; at < end; at += TILE) {
         const int n = end - at < TILE ? (int)(end - at) : TILE;
-        load(e, in, at, n, w, acc != NULL, &t);
+        load(e, in, at, n, w, &t);
         all_live(e, &t);
         if (resp) given_responsibilities(resp + at * e->k, n, e->k, &t);
         else {
@@ -221,9 +291,9 @@ static double accumulate(const engine *e, const table *in, long begin, long end,
             const int first = add_likelihood(&t, n, likelihood);
             if (first < n && *bad < 0) *bad = at + first;
             if (out_lp) memcpy(out_lp + at, t.sum, sizeof(double) * n);
-            if (out_r) {
-                for (int k = 0; k < e->k; k++) ROWS AT(t.r + k * TILE + i) *= CONST_AT(t.scale + i);
-                ROWS AT(t.scale + i) = all(1.0);
+            if (out_r && length) components_out(e, &t, n, out_r + at, length);
+            if (out_r && !length) {
+                scale_rows(e, &t);
                 turn(t.r, e->k, n, out_r + at * e->k, e->k);
             }
         }

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from streammix.bucket import is_url
 from streammix.errors import ConfigError
 from streammix.pipeline.brokers import broker_sink, broker_source, kafka_channel
 from streammix.pipeline.config import Config
@@ -112,10 +113,10 @@ def _sink(config: Config, section: SinkSection, recorded: dict[str, Any]) -> Sin
 
 def dead_letter_path(config: Config) -> Path:
     """Return where refused records go."""
-    path = config.dead_letter.path
+    path, checkpoints = config.dead_letter.path, config.checkpoints
     # tools that read the directory of checkpoints as one data set pass over names that begin with an
     # underscore
-    return config.resolve(path if path else f"{config.checkpoint.directory}/_dead-letter.ndjson")
+    return config.resolve(path) if path else _directory(checkpoints, config.path.parent) / "_dead-letter.ndjson"
 
 
 def open_dead_letters(config: Config, recorded: dict[str, Any] | None) -> DeadLetters:
@@ -143,6 +144,10 @@ def open_dead_letters(config: Config, recorded: dict[str, Any] | None) -> DeadLe
         return DeadLetters.in_file(dead_letter_path(config), known_by("bytes"))
     except ConfigError as error:
         raise ConfigError(f"[dead_letter] path: {error}") from None
+
+
+def _directory(place: Path | str, otherwise: Path) -> Path:
+    return place if isinstance(place, Path) else otherwise
 
 
 def _open(kind: str, build: OpenSource, position: dict[str, Any] | None) -> Source:
@@ -215,7 +220,8 @@ def _check_places(config: Config) -> None:
         for i, sink in enumerate(config.sinks, 1)
         if isinstance(sink, ParquetSection | NdjsonSection)
     ]
-    outputs.append(("[checkpoint] directory", config.checkpoint.directory))
+    if not is_url(config.checkpoint.directory):
+        outputs.append(("[checkpoint] directory", config.checkpoint.directory))
     if config.dead_letter.path:
         outputs.append(("[dead_letter] path", config.dead_letter.path))
     sources = _listed(config.source.path) if isinstance(config.source, FileSection) else []
@@ -240,6 +246,6 @@ def _is_own(config: Config, path: Path) -> bool:
     scored = [config.resolve(sink.path).resolve() for sink in config.sinks if isinstance(sink, ParquetSection)]
     return (
         path in [*files, dead_letter_path(config).resolve()]
-        or config.resolve(config.checkpoint.directory).resolve() in path.parents
+        or (isinstance(config.checkpoints, Path) and config.checkpoints.resolve() in path.parents)
         or (path.parent in scored and is_scored_file(path))
     )

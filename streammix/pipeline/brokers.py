@@ -123,7 +123,8 @@ def _kafka_link(config: Config, brokers: str, settings: Mapping[str, Any]) -> "C
         elif name.endswith(".location"):
             value = str(config.resolve(str(value)))
         known[name] = value
-    return partial(KafkaLink, brokers, known)
+    link = KafkaLink(brokers, known)  # one for all attempts: what it has told it need not tell again
+    return lambda: link
 
 
 def _redis_client(config: Config, section: RedisSection | RedisSinkSection) -> Callable[[], Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from streammix.errors import ConfigError, StreammixError, UnavailableError
+from streammix.errors import ConfigError, StreammixError, SupersededError, UnavailableError
 from streammix.mixture import Mixture
 from streammix.pipeline.assemble import (
     OpenSink,
@@ -86,10 +86,9 @@ def run(
     try:
         declared = build_model(config.model)
         open_source = prepare_source(config, source)
-        directory = config.resolve(config.checkpoint.directory)
         with (
             watching(config) as watch,
-            CheckpointStore(directory, keep=config.checkpoint.keep) as store,
+            CheckpointStore(config.checkpoints, keep=config.checkpoint.keep) as store,
             stop_on_signals() as stop,
         ):
             progress = LiveProgress(terminal) if terminal else LogProgress(config.checkpoint.every_records)
@@ -140,7 +139,7 @@ class _Attempts:
             try:
                 self.pipeline = self._assemble(opened)
             except (StreammixError, OSError) as error:
-                if is_first or isinstance(error, UnavailableError):
+                if is_first or isinstance(error, UnavailableError | SupersededError):
                     raise
                 raise UnavailableError(str(error)) from error  # it was all right before
             opened.pop_all()
@@ -148,7 +147,7 @@ class _Attempts:
             self._note_checkpoint()
             self.pipeline.on_checkpoint = self._note_progress
             if self._watch is not None:
-                self._watch.took(self.pipeline.tally, self.pipeline.model, self.pipeline.source)
+                self._watch.took(self.pipeline.tally, self.pipeline.model)
                 self._watch.is_ready = True
             self.pipeline.run(self._progress, self._stop)
 
@@ -159,9 +158,10 @@ class _Attempts:
             raise UnavailableError(f"{self._store.directory}: the checkpoints are gone")
         if found is not None:
             check_same(self._declared, config.model, found.model)
-            log.info("resuming after %s records", f"{found.positions['records']:,}")
+            level = logging.INFO if self._tally is None else logging.DEBUG  # each attempt is no news
+            log.log(level, "resuming after %s records", f"{found.positions['records']:,}")
             if self._watch is not None:
-                self._watch.restored((datetime.now(UTC) - found.written_at).total_seconds(), self._store.size)
+                self._watch.restored((datetime.now(UTC) - found.written_at).total_seconds(), self._store.sizes[-1])
         positions, outputs = (found.positions, found.outputs) if found is not None else ({}, {})
         source = self._open_source(positions.get("source"))
         opened.callback(source.close)

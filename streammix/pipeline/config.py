@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from streammix.bucket import is_url
 from streammix.errors import ConfigError
 from streammix.pipeline.sections import (
     SECTIONS,
@@ -59,6 +60,12 @@ class Config(msgspec.Struct):
     faults: FaultsSection
     metrics: MetricsSection | None = None
     workers: int = 1
+
+    @property
+    def checkpoints(self) -> Path | str:
+        """Where checkpoints are written: a directory, or a URL."""
+        directory = self.checkpoint.directory
+        return directory if is_url(directory) else self.resolve(directory)
 
     def resolve(self, path: str) -> Path:
         """Return a path of the configuration as it is meant: relative to the file's directory."""

@@ -1,5 +1,6 @@
 """Printing what a checkpoint holds."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streammix.auto.automixture import AutoMixture
+from streammix.bucket import is_url
 from streammix.pipeline.report import components_table
 from streammix.pipeline.saved import newest
 from streammix.pipeline.talk import naming, result_console
@@ -15,16 +17,17 @@ from streammix.store import Checkpoint, CheckpointStore
 
 __all__ = ["inspect"]
 
+SUMS = ("scored", "log_density")
 EVENTS_SHOWN = 10
 
 
-def inspect(state: Path) -> None:
+def inspect(state: Path | str) -> None:
     """Print what a checkpoint holds; of a directory, the newest one and the history of all.
 
     Parameters
     ----------
     state
-        A checkpoint, or a directory of them.
+        A checkpoint, a directory of them, or their ``s3://bucket/prefix``.
 
     Raises
     ------
@@ -37,7 +40,8 @@ def inspect(state: Path) -> None:
     """
     found = newest(state)
     console = result_console()
-    history = _history(CheckpointStore(state, readonly=True)) if state.is_dir() else None
+    has_history = is_url(state) or Path(state).is_dir()
+    history = _history(CheckpointStore(state, readonly=True)) if has_history else None
     with naming():
         for name, value in _facts(found).items():
             _print(console, name, value)
@@ -80,12 +84,25 @@ def _supervision(model: AutoMixture) -> dict[str, Any]:
 
 def _history(store: CheckpointStore) -> Table:
     table = Table(title="checkpoints, the oldest first", title_justify="left")
-    for column in ("written at (UTC)", "records learnt", "weights"):
+    for column in ("written at (UTC)", "records learnt", "mean log density", "weights", "bytes"):
         table.add_column(column, justify="right")
-    for row in store.history().select(["written_at", "n_seen", "weights"]).to_pylist():
+    rows = store.history().select(["written_at", "n_seen", "weights", "positions"]).to_pylist()
+    before: dict[str, Any] = {}
+    for row, size in zip(rows, store.sizes, strict=True):
         weights = " ".join(f"{weight:.4f}" for weight in row["weights"])
-        table.add_row(f"{row['written_at']:%Y-%m-%d %H:%M:%S}", f"{row['n_seen']:,}", weights)
+        positions = json.loads(row["positions"])
+        mean = _mean_log_density(before, positions)
+        table.add_row(f"{row['written_at']:%Y-%m-%d %H:%M:%S}", f"{row['n_seen']:,}", mean, weights, f"{size:,}")
+        before = positions
     return table
+
+
+def _mean_log_density(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Of the records between two checkpoints, by what a run has noted in their positions."""
+    if any(not isinstance(positions.get(name), int | float) for positions in (before, now) for name in SUMS):
+        return "–"
+    n, total = (now[name] - before[name] for name in SUMS)
+    return f"{total / n:.4f}" if n else "–"
 
 
 def _print(console: Console, name: str, value: Any, indent: str = "") -> None:

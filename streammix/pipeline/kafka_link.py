@@ -78,6 +78,11 @@ class KafkaLink:
         if self._refusal is not None:
             raise self.error(self._refusal)
 
+    @property
+    def is_away(self) -> bool:
+        """Whether no broker answers, as far as the client has said."""
+        return self._is_away
+
     def is_back(self) -> None:
         """Note that the cluster has answered."""
         if self._is_away:

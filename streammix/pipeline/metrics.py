@@ -17,7 +17,6 @@ from prometheus_client.registry import Collector
 
 from streammix.auto.automixture import AutoMixture
 from streammix.mixture import Mixture
-from streammix.pipeline.flow import Source
 from streammix.pipeline.progress import Tally
 
 __all__ = ["Metrics"]
@@ -75,7 +74,7 @@ class Metrics(Collector):
         """Return all numbers, as Prometheus reads them."""
         return generate_latest(self._registry)
 
-    def took(self, tally: Tally, model: Mixture, source: Source) -> None:
+    def took(self, tally: Tally, model: Mixture) -> None:
         """Publish how the run stands, if it is time."""
         now = time.monotonic()
         if now - self._published < PUBLISH_SECONDS:
@@ -86,8 +85,7 @@ class Metrics(Collector):
             self._past.popleft()
         begin, records, scored, log_density = self._past[0]
         n_scored = tally.scored - scored
-        lag = getattr(source, "lag", None)
-        running = model._learner.running
+        running, weights = model._learner.running, model.weights
         supervised = model if isinstance(model, AutoMixture) else None
         self._numbers = _Numbers(
             events=None if supervised is None else supervised.event_counts,
@@ -99,9 +97,9 @@ class Metrics(Collector):
             log_density=tally.log_density,
             rate=(tally.records - records) / (now - begin) if now > begin else 0.0,
             mean_log_density=(tally.log_density - log_density) / n_scored if n_scored else None,
-            lag=None if lag is None else lag(),
-            weights=None if running is None else model.weights.copy(),
-            sample_sizes=None if running is None else running.published_state.counts[0, : len(model.weights)].copy(),
+            lag=tally.lag,
+            weights=None if running is None else weights.copy(),
+            sample_sizes=None if running is None else running.published_state.counts[0, : len(weights)].copy(),
         )
 
     def checkpointed(self, seconds: float, size: int) -> None:

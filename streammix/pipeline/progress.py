@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from streammix.mixture import Mixture
-from streammix.pipeline.flow import Refusal, Source
+from streammix.pipeline.flow import Refusal
 
 __all__ = ["LiveProgress", "LogProgress", "Progress", "Tally", "Watch"]
 
@@ -107,7 +107,7 @@ class Tally:
 class Watch(Protocol):
     """Who looks on while a run goes on."""
 
-    def took(self, tally: Tally, model: Mixture, source: Source) -> None:
+    def took(self, tally: Tally, model: Mixture) -> None:
         """Hear of a turn of the loop: a batch was learnt, or there was none."""
 
     def restored(self, age: float, size: int) -> None:

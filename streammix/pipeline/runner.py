@@ -23,7 +23,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streammix.answers import Ingested
-from streammix.errors import CheckpointError, UnavailableError
+from streammix.errors import CheckpointError, SupersededError, UnavailableError
 from streammix.mixture import Mixture
 from streammix.pipeline.crew import Crew
 from streammix.pipeline.dead_letter import DeadLetters
@@ -112,7 +112,7 @@ class Pipeline:
             if isinstance(self.source, TellsLag):
                 self.tally.lag = self.source.lag()
             if self.watch is not None:
-                self.watch.took(self.tally, self.model, self.source)
+                self.watch.took(self.tally, self.model)
             progress.show(self.tally, self._weights)
             if self.tally.records // self.every_records > self._marked // self.every_records:
                 self.checkpoint()
@@ -142,10 +142,12 @@ class Pipeline:
         }
         try:
             self.store.write(self.model, positions=positions, outputs=outputs)
+        except SupersededError:
+            raise
         except CheckpointError as error:
             raise UnavailableError(str(error)) from error
         if self.watch is not None:
-            self.watch.checkpointed(time.monotonic() - begin, self.store.size)
+            self.watch.checkpointed(time.monotonic() - begin, self.store.sizes[-1])
         self._note_checkpoint()
         for sink in self.sinks:
             if isinstance(sink, Outbox):

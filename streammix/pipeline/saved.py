@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
+from streammix.bucket import is_url
 from streammix.errors import CheckpointError, ConfigError
 from streammix.store import Checkpoint, CheckpointStore, read
 
 __all__ = ["newest"]
 
 
-def newest(state: Path) -> Checkpoint:
-    """Return a checkpoint, or the newest sound one of a directory.
+def newest(state: Path | str) -> Checkpoint:
+    """Return a checkpoint, or the newest sound one of a directory or an ``s3://bucket/prefix``.
 
     Raises
     ------
@@ -18,10 +19,11 @@ def newest(state: Path) -> Checkpoint:
     CheckpointError
         If the file is damaged or foreign, or there is no checkpoint in the directory.
     """
-    if not state.exists():
-        raise ConfigError(f"there is no checkpoint {state}")
-    if not state.is_dir():
-        return read(state)
+    if not is_url(state):
+        if not Path(state).exists():
+            raise ConfigError(f"there is no checkpoint {state}")
+        if not Path(state).is_dir():
+            return read(state)
     found = CheckpointStore(state, readonly=True).latest()
     if found is None:
         raise CheckpointError(f"there are no checkpoints in {state}")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from streammix.bucket import is_url
 from streammix.errors import ConfigError, RecordError
 from streammix.families import Categorical
 from streammix.mixture import Mixture
@@ -28,13 +29,13 @@ __all__ = ["score"]
 log = logging.getLogger("streammix")
 
 
-def score(state: Path, events: Path, output: Path | None = None) -> None:
+def score(state: Path | str, events: Path, output: Path | None = None) -> None:
     """Score the records of a file, as the model stands.
 
     Parameters
     ----------
     state
-        A checkpoint, or a directory of them: then the newest.
+        A checkpoint, or a directory or ``s3://bucket/prefix`` of them: then the newest.
     events
         The file of events, of any kind that a ``file`` source reads.
     output
@@ -75,11 +76,11 @@ def score(state: Path, events: Path, output: Path | None = None) -> None:
         )  # fmt: skip
 
 
-def _check_output(output: Path, state: Path, events: list[str]) -> None:
+def _check_output(output: Path, state: Path | str, events: list[str]) -> None:
     place = output.resolve()
     if place in [Path(name).resolve() for name in events]:
         raise ConfigError(f"--output: {output} is the file of events itself; choose another")
-    if state.resolve() in (place, *place.parents):
+    if not is_url(state) and Path(state).resolve() in (place, *place.parents):
         raise ConfigError(f"--output: {output} lies in the saved state {state}; choose another")
 
 

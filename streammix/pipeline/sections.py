@@ -261,7 +261,7 @@ class CheckpointSection(_Section):
     Parameters
     ----------
     directory
-        Where checkpoints are written; one run at a time.
+        Where checkpoints are written, by one run at a time: a directory, or ``s3://bucket/prefix``.
     every_records
         A checkpoint is written after so many records of the stream, refused ones counted, and at the end.
     every_seconds
@@ -367,7 +367,8 @@ class DeadLetterSection(_Section):
     Parameters
     ----------
     path
-        The file for refused records; ``_dead-letter.ndjson`` in the checkpoint directory where left out.
+        The file for refused records; ``_dead-letter.ndjson`` in the checkpoint directory where left out, or beside
+        the configuration where checkpoints are on object storage.
     topic
         A topic of Kafka in place of a file.
     brokers, settings

@@ -1,4 +1,4 @@
-"""The HTTP server beside a run, where the configuration asks for one: its packages are loaded only then."""
+"""The doors to the HTTP servers, of a run and of `streammix serve`: their packages are loaded when they are used."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,24 @@ if TYPE_CHECKING:
 
     from streammix.pipeline.metrics import Metrics
 
-__all__ = ["watching"]
+__all__ = ["serve", "watching"]
+
+
+def serve(
+    state: str, address: str, name: str, tls_certificate: Path | None, tls_key: Path | None, token_file: Path | None
+) -> int:
+    """Do as `streammix.pipeline.serving.serve`, whose packages are loaded only now.
+
+    Raises
+    ------
+    ConfigError
+        If packages are missing, too.
+    """
+    try:
+        from streammix.pipeline import serving, web
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"serve needs {error.name}: pip install 'streammix[serve]'") from None
+    return serving.serve(state, web.Listen(address, tls_certificate, tls_key, web.read_token(token_file)), name)
 
 
 @contextmanager

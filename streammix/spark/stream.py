@@ -15,12 +15,13 @@ import pyarrow.parquet
 
 from streammix import partial
 from streammix.declaration import to_json
+from streammix.directory import write_file
 from streammix.errors import CheckpointError, ConfigError
 from streammix.mixture import Mixture
 from streammix.partial import Refused
 from streammix.spark import tasks
 from streammix.spark.passes import PARTIAL, check_mixture, columns_in_use, expect_all, learn_first
-from streammix.store import CheckpointStore, write_bytes
+from streammix.store import CheckpointStore
 
 __all__ = ["DEAD_LETTERS", "learn_stream"]
 
@@ -209,4 +210,4 @@ def _write_letters(directory: Path, batch: int, refused: Sequence[Refused]) -> N
     columns = [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), _LETTER, strict=True)]
     sink = pa.BufferOutputStream()
     pyarrow.parquet.write_table(pa.Table.from_arrays(columns, schema=_LETTER), sink)
-    write_bytes(directory / f"batch-{batch:010d}.parquet", sink.getvalue().to_pybytes())
+    write_file(directory / f"batch-{batch:010d}.parquet", sink.getvalue().to_pybytes())

@@ -1,4 +1,4 @@
-"""Writes the golden file of the current checkpoint format, once: what a format has written must load for ever.
+"""Writes the golden files of the current checkpoint format, once: what a format has written must load for ever.
 
 Run as ``python tests/golden/make.py`` when `streammix.checkpoint.FORMAT` has gone up; it never replaces a file.
 """
@@ -38,39 +38,45 @@ def records(n: int) -> list[dict[str, Any]]:
     return made
 
 
-def make() -> sm.Mixture:
-    fields: dict[Any, Any] = {
-        "height": sm.Normal(),
-        ("lat", "lon"): sm.MultivariateNormal(),
-        "amount": sm.LogNormal(),
-        "wait": sm.Exponential(),
-        "items": sm.Poisson(),
-        "returned": sm.Bernoulli(),
-        "heads": sm.Binomial(10),
-        "country": sm.Categorical(),
-        "noise": sm.Fixed(stats.gamma(2.0)),
-    }
-    return sm.Mixture(n_components=2, fields=fields, warm_up=60, batch_size=8, averaging=True, seed=5)
+FIELDS: dict[Any, Any] = {
+    "height": sm.Normal(),
+    ("lat", "lon"): sm.MultivariateNormal(),
+    "amount": sm.LogNormal(),
+    "wait": sm.Exponential(),
+    "items": sm.Poisson(),
+    "returned": sm.Bernoulli(),
+    "heads": sm.Binomial(10),
+    "country": sm.Categorical(),
+    "noise": sm.Fixed(stats.gamma(2.0)),
+}
+
+
+def make() -> dict[str, tuple[sm.Mixture, int]]:
+    """For each file, a model and how many records it learns."""
+    plain = sm.Mixture(n_components=2, fields=FIELDS, warm_up=60, batch_size=8, averaging=True, seed=5)
+    supervised = sm.AutoMixture(n_components=(1, 2), fields=FIELDS, warm_up=60, seed=5)
+    return {f"v{FORMAT}": (plain, 150), f"v{FORMAT}-auto": (supervised, 620)}
 
 
 if __name__ == "__main__":
     directory = Path(__file__).parent
-    model = make()
-    for record in records(150):
-        model.learn_one(record)
-    path = directory / f"v{FORMAT}.arrow"
-    if path.exists():
-        raise SystemExit(f"{path} is there already")
-    sm.save(model, path, positions={"events": 150}, outputs={"scored": {"rows": 150}})
-    probes = records(158)[150:]
-    expected = {
-        "model": repr(store.read(path).model),
-        "n_seen": model.n_seen,
-        "weights": model.weights.tolist(),
-        "records": probes,
-        "scores": [model.score_one(record) for record in probes],
-        "positions": {"events": 150},
-        "outputs": {"scored": {"rows": 150}},
-        "written_at": store.read(path).written_at.isoformat(),
-    }
-    (directory / f"v{FORMAT}.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n")
+    for name, (model, n) in make().items():
+        path = directory / f"{name}.arrow"
+        if path.exists():
+            print(f"{path} is there already")
+            continue
+        probes = records(n + 8)
+        for record in probes[:n]:
+            model.learn_one(record)
+        sm.save(model, path, positions={"events": n}, outputs={"scored": {"rows": n}})
+        expected = {
+            "model": repr(store.read(path).model),
+            "n_seen": model.n_seen,
+            "weights": model.weights.tolist(),
+            "records": probes[n:],
+            "scores": [model.score_one(record) for record in probes[n:]],
+            "positions": {"events": n},
+            "outputs": {"scored": {"rows": n}},
+            "written_at": store.read(path).written_at.isoformat(),
+        }
+        (directory / f"{name}.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n")

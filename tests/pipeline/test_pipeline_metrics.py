@@ -9,12 +9,17 @@ import pytest
 from pipeline_tools import FILES, events, run, state_of, write_config, write_ndjson
 from web_tools import client, make_certificate
 
-from streammix.pipeline import commands, metrics, talk
+from streammix.pipeline import assemble, commands, metrics, talk
 from streammix.pipeline.decode import JsonDecoder
 from streammix.pipeline.sources.file import FileSource
 from streammix.store import CheckpointStore
 
 METRICS = '[metrics]\nlisten = "127.0.0.1:0"\n'
+
+
+class Lagging(FileSource):
+    def lag(self):
+        return 17
 
 
 @pytest.fixture
@@ -25,7 +30,7 @@ def watched(place, monkeypatch):
         file.write("no JSON\n" + "{" * 300 + "\n")
     write_config(place, FILES + "\nmax_record_bytes = 200", METRICS, every=400)
     monkeypatch.setattr(metrics, "PUBLISH_SECONDS", 0.0)
-    monkeypatch.setattr(FileSource, "lag", lambda self: 17, raising=False)
+    monkeypatch.setattr(assemble, "FileSource", Lagging)
     return place
 
 

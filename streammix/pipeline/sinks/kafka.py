@@ -5,12 +5,15 @@ of a group that bears the run's name, so the broker has both or neither, and can
 """
 
 import logging
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from streammix.errors import ConfigError
+from streammix.errors import ConfigError, UnavailableError
 from streammix.pipeline.kafka_link import TIMEOUT, KafkaLink
 
 __all__ = ["KafkaChannel"]
@@ -60,9 +63,11 @@ class KafkaChannel:
         consumer = link.client(Consumer, link.options(group_id=self._name, enable_auto_commit=False))
         try:
             self._check_topic(consumer)
+            link.is_back()
             options = link.options(transactional_id=self._name, linger_ms=20, compression_type="lz4")
             self._producer = link.client(Producer, options)
-            self._producer.init_transactions(COMMIT_SECONDS)  # what an earlier process left open is aborted
+            # what an earlier process left open is aborted
+            self._within(lambda: self._producer.init_transactions(COMMIT_SECONDS))
             (place,) = consumer.committed([self._place], timeout=COMMIT_SECONDS)
             self._sent: int | None = place.offset if place.offset >= 0 else None
             self._group: Any = consumer.consumer_group_metadata()
@@ -78,25 +83,52 @@ class KafkaChannel:
 
     def send(self, lines: list[bytes], total: int) -> None:
         """Send lines and their number in one transaction."""
-        producer = self._producer
-        try:
-            producer.begin_transaction()
-            for line in lines:
-                key = _decoder.decode(line).position.source
-                while True:
-                    try:
-                        producer.produce(self._topic, line, key)
-                        break
-                    except BufferError:
-                        producer.poll(0.1)
-                        self._link.check()
-                producer.poll(0)
-            self._place.offset = total
-            producer.send_offsets_to_transaction([self._place], self._group, COMMIT_SECONDS)
-            producer.commit_transaction(COMMIT_SECONDS)
-        except KafkaException as error:
-            raise self._link.error(error) from None
+        self._within(lambda: self._commit(lines, total))
         self._link.is_back()
+
+    def _commit(self, lines: list[bytes], total: int) -> None:
+        producer = self._producer
+        producer.begin_transaction()
+        for line in lines:
+            key = _decoder.decode(line).position.source
+            while True:
+                try:
+                    producer.produce(self._topic, line, key)
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+            producer.poll(0)
+        self._place.offset = total
+        producer.send_offsets_to_transaction([self._place], self._group, COMMIT_SECONDS)
+        producer.commit_transaction(COMMIT_SECONDS)
+
+    def _within(self, work: Callable[[], None]) -> None:
+        """Do something that the client may take longer for than it is told, and wait no longer than that.
+
+        What is given up goes on beside us, until the client ends it; a producer that comes later shuts it out.
+        """
+        failures: list[BaseException] = []
+
+        def do() -> None:
+            try:
+                work()
+            except BaseException as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=do, daemon=True)
+        thread.start()
+        begin = time.monotonic()
+        while thread.is_alive():
+            thread.join(0.02)
+            self._producer.poll(0)
+            self._link.check()
+            waited = time.monotonic() - begin
+            if thread.is_alive() and (waited > COMMIT_SECONDS or (self._link.is_away and waited > TIMEOUT)):
+                raise UnavailableError(
+                    f"Kafka at {self._link.brokers} does not answer: no transaction in {waited:.0f} s"
+                )
+        if failures:
+            raise self._link.error(failures[0]) if isinstance(failures[0], KafkaException) else failures[0]
 
     def close(self) -> None:
         """Drop what is on its way: the broker aborts it."""

@@ -314,6 +314,7 @@ class KafkaSource:
                     raise ConfigError(f"topic: Kafka at {self._link.brokers} has no topic {topic!r}")
                 raise self._link.error(found.error)
             names += [f"{topic}/{number}" for number in sorted(found.partitions)]
+        self._link.is_back()
         return names
 
     def _look_for_partitions(self) -> None:

@@ -1,0 +1,64 @@
+"""Scoring records by a model that stands still: many in one call, a bad one costs only itself."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from streammix.answers import Ingested
+from streammix.core.structs import Structs
+from streammix.errors import RecordError
+from streammix.mixture import Mixture
+
+__all__ = ["evaluate", "stand_still"]
+
+
+def stand_still(model: Mixture) -> Mixture:
+    """Return the model, which will not learn any more: it need not look out for fields that it doesn't know."""
+    if model._learner.running is not None:
+        model._learner.running.schema.reader.look_out(None, {})
+    return model
+
+
+def evaluate(model: Mixture, records: list[Any] | Structs | pa.RecordBatch) -> Ingested:
+    """Score records as the model stands.
+
+    Parameters
+    ----------
+    model
+        From `stand_still`.
+    records
+        Dicts or structs, one a record, or a batch.
+
+    Returns
+    -------
+    Ingested
+        Responsibilities, log densities, the indices of the records that were scored, and the refusals.
+
+    Examples
+    --------
+    >>> import streammix as sm
+    >>> model = sm.Mixture(components=[{"n": sm.Poisson(1)}, {"n": sm.Poisson(20)}])
+    >>> done = evaluate(stand_still(model), [{"n": 0, "id": "a"}, {"n": -1}, {"n": 21}])
+    >>> done.responsibilities.argmax(axis=1), done.rows, str(done.rejected[0][1])
+    (array([0, 1]), array([0, 2]), "field 'n': expected a whole number, 0 or more, got -1")
+    """
+    learner, running = model._learner, model._learner.running
+    if running is None:
+        return _unknown(model, records)
+    encoded, kept, refused = learner.encode(model._frame(records) if isinstance(records, pa.RecordBatch) else records)
+    responsibilities, log_density = running.evaluate(encoded.table)
+    return Ingested(responsibilities, log_density, np.array(kept, dtype=np.int64), refused)
+
+
+def _unknown(model: Mixture, records: Any) -> Ingested:
+    """What a model that warms up says of records: nothing, but for those that are none."""
+    kept, refused = [], []
+    for i in range(len(records)):
+        try:
+            records[i]
+            kept.append(i)
+        except RecordError as error:
+            refused.append((i, error))
+    k = len(model.weights)
+    return Ingested(np.full((len(kept), k), 1 / k), np.zeros(len(kept)), np.array(kept, dtype=np.int64), refused)

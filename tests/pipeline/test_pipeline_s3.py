@@ -1,0 +1,56 @@
+"""Runs whose checkpoints are on object storage."""
+
+import pytest
+from pipeline_tools import SINKS, events, lines_of, run, write_config, write_ndjson
+from test_pipeline_cli import call
+
+from streammix.store import CheckpointStore
+
+
+@pytest.fixture
+def place(tmp_path, bucket):
+    """A directory with 1,200 events and a configuration."""
+    write_ndjson(tmp_path / "events" / "a.ndjson", [*events(1200), {"x": "bad"}])
+    path = write_config(tmp_path, 'kind = "file"\npath = "*/*.ndjson"', SINKS)
+    path.write_text(path.read_text().replace('directory = "state"', f'directory = "{bucket}"'))
+    return tmp_path
+
+
+def test_run_inspect_and_score(place, bucket):
+    status, table, _ = run(place)
+    assert status == 0
+    assert "2 components after 1,200 records" in table
+    assert len(lines_of(place / "_dead-letter.ndjson")) == 1
+    write_ndjson(place / "events" / "b.ndjson", events(300, seed=5))
+    status, _, said = run(place)
+    assert status == 0
+    assert "resuming after 1,201 records" in said
+    assert len(lines_of(place / "scored.ndjson")) == 1500
+    assert not (place / "state").exists()
+
+    with CheckpointStore(bucket, readonly=True) as store:
+        found = store.latest()
+        sizes = store.sizes
+    assert found.model.n_seen == 1500
+    status, text, _ = call("inspect", bucket)
+    assert status == 0
+    assert f"checkpoint: {found.path}" in text
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│ 20")]
+    assert [row[1] for row in rows] == ["1,200", "1,499", "1,500"]
+    assert rows[0][2] == "–"
+    assert rows[-1][4] == f"{sizes[-1]:,}"
+    scores = [line["score"] for line in lines_of(place / "scored.ndjson")[1200:]]
+    assert float(rows[1][2]) == pytest.approx(-sum(scores[:299]) / 299, abs=1e-3)
+
+    status, _, _ = call("score", bucket, place / "events" / "b.ndjson", "-o", place / "again.ndjson")
+    assert status == 0
+    assert len(lines_of(place / "again.ndjson")) == 300
+
+
+def test_a_run_beside_another_is_refused(place, bucket, monkeypatch):
+    monkeypatch.setattr("streammix.bucket.RENEW_SECONDS", 0.05)
+    with CheckpointStore(bucket):
+        status, _, said = run(place)
+    assert status == 1
+    assert f"{bucket}: another writer is using these checkpoints" in said
+    assert not (place / "scored.ndjson").exists()

@@ -1,0 +1,168 @@
+"""What a supervised mixture makes of streams that dwell or change: detection, evidence and what it ends with."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import streammix as sm
+from streammix.auto.alarm import Alarm
+from streammix.auto.dwell import TICKS, Dwell
+from streammix.auto.evidence import Paired
+from streammix.auto.reservoir import Reservoir
+
+MEANS = np.array([0.0, 5.0, 10.0])
+FIELDS = {"x": sm.Normal()}
+
+
+def dwelling(n, rng, stay=300):
+    """Labels of a Markov chain that stays about so many records, then goes anywhere."""
+    starts = np.flatnonzero(np.append(True, rng.random(n - 1) < 1.5 / stay))
+    return np.repeat(rng.integers(3, size=len(starts)), np.diff(np.append(starts, n)))
+
+
+def table(labels, rng, means=MEANS):
+    return pa.table({"x": means[labels] + rng.normal(size=len(labels))})
+
+
+def looked_at(labels):
+    """What the detector says of sure responsibilities, 500 a tick."""
+    dwell = Dwell()
+    for begin in range(0, len(labels), 500):
+        for beat in range(begin, begin + 500, 50):
+            dwell.add(np.eye(3)[labels[beat : beat + 50]])
+        dwell.close()
+    return dwell
+
+
+@pytest.mark.parametrize("stay", [100, 300, 1_000])
+def test_a_chain_dwells(stay):
+    assert looked_at(dwelling(10_000, np.random.default_rng(stay), stay)).is_on
+
+
+def test_independent_records_do_not_dwell():
+    rng = np.random.default_rng(1)
+    dwell = looked_at(rng.integers(3, size=10_000))
+    assert not dwell.is_on
+    assert abs(dwell.look()[0]) < 0.02
+
+
+def test_a_sorted_start_and_a_change_for_good_do_not_dwell():
+    rng = np.random.default_rng(2)
+    rest = rng.integers(3, size=7_000)
+    assert not looked_at(np.concatenate([np.sort(rng.integers(3, size=3_000)), rest])).is_on
+    assert not looked_at(np.concatenate([rng.choice(3, 5_000, p=[0.8, 0.1, 0.1]), rng.integers(3, size=5_000)])).is_on
+
+
+def test_unsure_responsibilities_say_nothing():
+    dwell = Dwell()
+    for _ in range(TICKS):
+        dwell.add(np.full((50, 3), 1 / 3))
+        dwell.close()
+    assert dwell.look() == (0.0, 0.0)
+    assert not dwell.is_on
+
+
+def test_what_dwells_is_saved():
+    dwell = looked_at(dwelling(10_000, np.random.default_rng(3)))
+    dwell.add(np.eye(3)[[0, 1, 1]])
+    again = Dwell.from_json(dwell.to_json())
+    assert again.to_json() == dwell.to_json()
+    assert again.look() == dwell.look()
+
+
+@pytest.fixture(scope="module")
+def chain():
+    rng = np.random.default_rng(7)
+    labels = dwelling(24_000, rng)
+    return labels, table(labels, rng)
+
+
+@pytest.mark.parametrize("drift", ["auto", "none"])
+def test_a_dwelling_stream_is_learnt_as_a_whole(chain, drift):
+    labels, records = chain
+    model = sm.AutoMixture(3, fields=FIELDS, drift=drift, seed=1)
+    model.learn_many(records)
+    assert ("dwells" in model.event_counts) == (drift == "auto")
+    order = np.argsort([component["x"].mean for component in model.parameters])
+    np.testing.assert_allclose([model.parameters[k]["x"].mean for k in order], MEANS, atol=0.15)
+    np.testing.assert_allclose(model.weights[order], np.bincount(labels) / len(labels), atol=0.05)
+
+
+def test_a_dwelling_stream_is_resumed_to_the_bit(chain, tmp_path):
+    _, records = chain
+    whole = sm.AutoMixture(3, fields=FIELDS, seed=1)
+    whole.learn_many(records)
+    (when,) = [event["n_seen"] for event in whole.events if event["kind"] == "dwells"]
+    model = sm.AutoMixture(3, fields=FIELDS, seed=1)
+    model.learn_many(records.slice(0, when + 130))
+    sm.save(model, tmp_path / "state.arrow")
+    model = sm.load(tmp_path / "state.arrow")
+    for begin in range(when + 130, records.num_rows, 1_777):
+        model.learn_many(records.slice(begin, 1_777))
+    assert model.events == whole.events
+    assert model.weights.tobytes() == whole.weights.tobytes()
+    assert model.parameters == whole.parameters
+
+
+def test_laws_that_take_turns_are_followed():
+    """The last of four changes came 4,000 records ago."""
+    rng = np.random.default_rng(5)
+    laws = [MEANS, np.array([2.0, 3.5, 14.0])]
+    parts = [table(rng.integers(3, size=4_000), rng, laws[turn % 2]) for turn in range(4)]
+    model = sm.AutoMixture(3, fields=FIELDS, seed=1)
+    for part in parts:
+        model.learn_many(part)
+    held_out = table(rng.integers(3, size=20_000), rng, laws[1])
+    truth = sm.Mixture(components=[{"x": sm.Normal(mean, 1.0)} for mean in laws[1]])
+    gap = np.asarray(truth.log_density_many(held_out)).mean() - np.asarray(model.log_density_many(held_out)).mean()
+    assert gap < 0.01
+    assert "dwells" not in model.event_counts
+
+
+def test_an_alarm_tells_since_when():
+    rng = np.random.default_rng(1)
+    alarm, at = Alarm(), 0.0
+    for beat in range(100):
+        alarm.add(rng.normal(0.0 if beat < 93 else -3.0, 1.0, size=50))
+        if beat % 10 == 9:
+            at = alarm.close(50 * (beat + 1), 500)
+            assert (at < 0) == (beat == 99)
+    assert alarm.since() == 7 * 50
+
+
+def test_better_scores_are_no_alarm():
+    rng = np.random.default_rng(1)
+    alarm = Alarm()
+    for tick in range(20):
+        alarm.add(rng.normal(0.0 if tick < 10 else 3.0, 1.0, size=500))
+        assert alarm.close(500 * (tick + 1), 500) == 0.0
+
+
+def test_evidence_is_carried_over_to_another_champion():
+    """What is said against a new champion has the right mean, and no smaller spread than there is."""
+    rng = np.random.default_rng(1)
+    one, other, direct = Paired(), Paired(), Paired()
+    for _ in range(5):
+        a, b = rng.normal(0.3, 1.0, size=500), rng.normal(0.1, 1.0, size=500)
+        for paired, differences in ((one, a), (other, b), (direct, a - b)):
+            paired.add(differences)
+            paired.close()
+    carried = one.against(other)
+    mean, z = carried.last(4)
+    true_mean, true_z = direct.last(4)
+    assert mean == pytest.approx(true_mean, rel=1e-12)
+    assert 0.5 * true_z < z <= true_z
+    assert carried.n_ticks == 5
+
+
+def test_a_sample_is_of_all_records():
+    rng = np.random.default_rng(1)
+    reservoir = Reservoir(200, 1)
+    for begin in range(0, 4_000, 50):
+        reservoir.sample(np.arange(begin, begin + 50.0)[:, None], np.ones(50), rng)
+    rows, weights = reservoir.all()
+    assert rows.shape == (200, 1)
+    assert len(np.unique(rows)) == 200
+    assert abs(rows.mean() - 2_000) < 4 * 4_000 / np.sqrt(12 * 200)
+    assert (weights == 1.0).all()
+    assert reservoir.n == 4_000
