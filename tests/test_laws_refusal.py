@@ -170,12 +170,21 @@ def test_a_bad_weight_is_refused(stages: Any, w: Any) -> None:
         assert state_of(model) == before, stage
 
 
-@pytest.mark.parametrize("w", ["2", None, [1.0]], ids=repr)
+@pytest.mark.parametrize("w", ["2", [1.0]], ids=repr)
 def test_a_weight_that_is_no_number_is_a_type_error(stages: Any, w: Any) -> None:
     for stage, (model, before) in stages.items():
         with pytest.raises((TypeError, sm.RecordError)):
             model.learn_one(GOOD[0], w=w)
         assert state_of(model) == before, stage
+
+
+def test_no_weight_is_a_weight_of_one(stages: Any) -> None:
+    for model, _ in stages.values():
+        plain, weighted = model.clone(), model.clone()
+        for x in GOOD:
+            plain.learn_one(x)
+            weighted.learn_one(x, w=None)
+        assert state_of(weighted) == state_of(plain)
 
 
 @pytest.mark.parametrize("how", ["predict_proba_one", "predict_one", "score_one", "log_density_one"])

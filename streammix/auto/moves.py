@@ -32,7 +32,7 @@ HEAVIEST = 4  # that may be split
 WORST = 0.04  # of the records, which a component is put on
 ALL = 3  # components up to which each may go
 CHEAPEST = 2  # of more: those whose loss is the least
-START_ROWS = 500  # that a fresh start looks at
+START_ROWS = 300  # that a fresh start looks at
 
 
 def moves(responsibilities: FloatArray) -> list[Move]:
@@ -42,7 +42,7 @@ def moves(responsibilities: FloatArray) -> list[Move]:
     if k == 1:
         return found[:1]
     shares = responsibilities / np.maximum(responsibilities.sum(axis=1, keepdims=True), 1e-300)
-    loss = -np.log1p(-np.minimum(shares, 1 - 1e-12)).sum(axis=0)
+    loss = -np.log(np.maximum(1.0 - shares, 1e-12)).sum(axis=0)
     heaviest = np.argsort(-shares.sum(axis=0), kind="stable").tolist()
     goes = range(k) if k <= ALL else np.argsort(loss, kind="stable")[:CHEAPEST].tolist()
     for j in goes:

@@ -63,10 +63,11 @@ cdef class Binding:
             e.blocks[i].width = width
             if kind in ("vonmises", "student"):
                 e.blocks[i].constant = size
-                e.blocks[i].y = y
-                y += units
             else:
                 e.blocks[i].size = 2 if kind == "beta" else size
+            if kind in ("vonmises", "student", "gamma"):
+                e.blocks[i].y = y
+                y += units
             e.blocks[i].fixed = fixed
             e.blocks[i].column = self.bind_ints(np.array(columns, dtype=np.intc))
             e.blocks[i].mass = self.bind_ints(np.array(masses, dtype=np.intc))
@@ -98,6 +99,8 @@ cdef class Binding:
         self.responsibilities = aligned(e.kpad)
         e.r = self.bind(self.responsibilities)
         e.lp = self.bind(aligned(e.kpad))
+        e.root = self.bind(aligned(e.kpad))
+        e.share = self.bind(aligned(e.kpad))
         e.rho = self.bind(aligned(e.n_masses, e.kpad))
         e.kappa = self.bind(aligned(e.n_masses, e.kpad))
         e.y = self.bind(aligned(max(y, 1), e.kpad))

@@ -1,57 +1,6 @@
-/* Functions by intervals, the circle, and the two families that need them: von Mises and Student's t. */
-#include "intervals.h"
+/* The circle and von Mises, and Student's t. */
 
 #define PI 3.14159265358979323846
-
-/* where s, from 0 to n intervals, lies: the number of its interval, and -1 to 1 within it */
-static inline vi interval_of(vd s, double n, vd *within) {
-    vd shifted = vmin(vmax(s - 0.5, all(0.0)), all(n - 1.0)) + SHIFTER, whole = shifted - SHIFTER;
-    *within = 2.0 * (s - whole) - 1.0;
-    return (vi)shifted - (vi)all(SHIFTER);
-}
-
-/* the rows of a table that the lanes name, as one vector a column */
-static inline void columns_of(const double *table, vi row, long stride, vd *c) {
-    const double *r[W];
-    for (int j = 0; j < W; j++) r[j] = table + row[j] * stride;
-#if W == 8
-    __m512d t[8], u[8];
-    for (int j = 0; j < 8; j += 2) {
-        __m512d a = _mm512_load_pd(r[j]), b = _mm512_load_pd(r[j + 1]);
-        t[j] = _mm512_unpacklo_pd(a, b);
-        t[j + 1] = _mm512_unpackhi_pd(a, b);
-    }
-    for (int j = 0; j < 8; j += 4)
-        for (int odd = 0; odd < 2; odd++) {
-            u[j + odd] = _mm512_shuffle_f64x2(t[j + odd], t[j + 2 + odd], 0x88);
-            u[j + 2 + odd] = _mm512_shuffle_f64x2(t[j + odd], t[j + 2 + odd], 0xdd);
-        }
-    for (int j = 0; j < 4; j++) {
-        c[j] = (vd)_mm512_shuffle_f64x2(u[j], u[4 + j], 0x88);
-        c[4 + j] = (vd)_mm512_shuffle_f64x2(u[j], u[4 + j], 0xdd);
-    }
-#elif W == 4
-    for (int half = 0; half < 8; half += 4) {
-        __m256d a = _mm256_load_pd(r[0] + half), b = _mm256_load_pd(r[1] + half);
-        __m256d d = _mm256_load_pd(r[2] + half), e = _mm256_load_pd(r[3] + half);
-        __m256d ab = _mm256_unpacklo_pd(a, b), de = _mm256_unpacklo_pd(d, e);
-        c[half] = (vd)_mm256_permute2f128_pd(ab, de, 0x20);
-        c[half + 2] = (vd)_mm256_permute2f128_pd(ab, de, 0x31);
-        ab = _mm256_unpackhi_pd(a, b), de = _mm256_unpackhi_pd(d, e);
-        c[half + 1] = (vd)_mm256_permute2f128_pd(ab, de, 0x20);
-        c[half + 3] = (vd)_mm256_permute2f128_pd(ab, de, 0x31);
-    }
-#else
-    for (int i = 0; i < COEFFICIENTS; i++) c[i] = (vd){r[0][i], r[1][i]};
-#endif
-}
-
-/* the polynomial of each lane's interval */
-static inline vd by_interval(const double *table, vi interval, long stride, vd x) {
-    vd c[COEFFICIENTS], x2 = x * x;
-    columns_of(table, interval, stride, c);
-    return ((c[0] + x * c[1]) + x2 * (c[2] + x * c[3])) + x2 * x2 * ((c[4] + x * c[5]) + x2 * (c[6] + x * c[7]));
-}
 
 /* log(1 + x) for x >= 0, without loss where x is small */
 static inline vd vlog_plus(vd x) {
@@ -120,10 +69,9 @@ static inline void vonmises_maximize(const double *stat, vd prior, vd kappa, dou
     vd square = spread * (2.0 - spread), inverse = 1.0 / square;
     AT(theta) = CONST_AT(stat) * cosine - CONST_AT(stat + kpad) * sine;
     AT(theta + kpad) = CONST_AT(stat + kpad) * cosine + CONST_AT(stat) * sine;
-    vd scaled = by_interval(vonmises_table[0], interval, 2 * COEFFICIENTS, within);
+    vd at_mean, scaled = by_interval(vonmises_table[0], interval, within, &at_mean);
     AT(theta + 2 * kpad) = vmin(length * (1.0 + square) * inverse * scaled, all(MOST_KAPPA));
-    AT(theta + 3 * kpad) = by_interval(vonmises_table[0] + COEFFICIENTS, interval, 2 * COEFFICIENTS, within) *
-                           (inverse * (2.0 - spread)) * (1.0 / (period * period));
+    AT(theta + 3 * kpad) = at_mean * (inverse * (2.0 - spread)) * (1.0 / (period * period));
 }
 
 /* ---- Student's t: a normal whose precision is scaled by a latent u, given x a gamma of shape (df + 1) / 2.
@@ -163,7 +111,7 @@ static inline void student_maximize(const double *stat, vd prior, vd kappa, doub
     if (!(held > 0.0)) {
         vd c = vmin(vmax(CONST_AT(stat + 4 * kpad), all(1e-7)), all(17.9));
         vi interval = interval_of(c / (c + 3.0) * (224.0 / 3), 64.0, &within);
-        df = 2.0 * by_interval(shape_table[0], interval, COEFFICIENTS, within) / c;
+        df = 2.0 * by_interval(gamma_table[0], interval, within, 0) / c;
         df = vmin(vmax(df, all(LEAST_DF)), all(MOST_DF));
     }
     vd tail = 1.0 / (df + 1.0), inverse_df = 1.0 / df, inverse = 1.0 / square;
@@ -171,9 +119,8 @@ static inline void student_maximize(const double *stat, vd prior, vd kappa, doub
     AT(theta) = df;
     AT(theta + kpad) = square;
     AT(theta + 2 * kpad) = inverse * inverse_df;
-    AT(theta + 3 * kpad) =
-        by_interval(student_table[0], interval, 2 * COEFFICIENTS, within) * inverse * (0.5 / PI);
-    AT(theta + 4 * kpad) =
-        tail * by_interval(student_table[0] + COEFFICIENTS, interval, 2 * COEFFICIENTS, within) - vlog_plus(inverse_df);
+    vd second, first = by_interval(student_table[0], interval, within, &second);
+    AT(theta + 3 * kpad) = first * inverse * (0.5 / PI);
+    AT(theta + 4 * kpad) = tail * second - vlog_plus(inverse_df);
     AT(theta + 5 * kpad) = inverse_df;
 }

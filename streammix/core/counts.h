@@ -11,9 +11,11 @@ static inline vd deviance(vd x, vd mean, vd log_mean) {
 }
 
 /* ---- Poisson */
+static inline vd poisson_few(vd x, vd rate, vd log_rate) { return x * log_rate - rate; }
+
 static inline vd poisson_exponent(vd x, vd rate, vd log_rate) {
     vi many = x >= MANY_COUNTS;
-    vd few = x * log_rate - rate;
+    vd few = poisson_few(x, rate, log_rate);
     return some(many) ? select_(many, -deviance(x, rate, log_rate), few) : few;
 }
 

@@ -81,7 +81,7 @@ typedef struct {
     long stat_rows, theta_rows, prior_rows, acc_rows; /* per unit */
     long acc;              /* first row in an accumulator */
     long y;                /* first row in engine.y: an MVN's forward substitution; a row each von Mises (the record's
-                            * cos, sin) and Student (log(1 + z^2 / df)) */
+                            * cos, sin), Student (log(1 + z^2 / df)) and Gamma (the record's excess) */
 } block;
 
 typedef struct {
@@ -104,7 +104,8 @@ typedef struct {
     int n_active;
     int whole;                   /* the record of the last E-step has every cell */
     /* scratch */
-    double *lp, *r, *rho, *kappa; /* kpad, kpad, n_masses x kpad (twice) */
+    double *lp, *root, *share, *r; /* kpad: of the last E-step (expect.h) */
+    double *rho, *kappa;           /* n_masses x kpad */
     double *y;                    /* rows x kpad */
     int *active;                  /* kpad / LANES: first lanes of the groups that respond */
     double *common;               /* n_blocks: what a record adds to every component's log density */
@@ -222,6 +223,8 @@ static inline int mass_observed(const engine *e, int m, const double *row) {
     }
     return e->mass_width[m] == 0;
 }
+
+static inline int is_normal(const block *b) { return b->kind == NORMAL || b->kind == LOGNORMAL; }
 
 #define NEAREST 4 /* coordinates by which many Gaussians are compared first */
 #define MANY 32   /* components, from which on it pays */

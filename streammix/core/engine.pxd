@@ -52,6 +52,8 @@ cdef extern from "engine.h":
         double step_value, weight_prior, total
         int scored
         double *lp
+        double *root
+        double *share
         double *r
         double *rho
         double *kappa

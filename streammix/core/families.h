@@ -29,18 +29,43 @@ static inline vd normal_variance(vd statistic, vd scale, vd kappa) {
     return vmax(shrink(statistic, scale, kappa), scale * PIVOT_FLOOR);
 }
 
-/* theta of one Normal, and of two for the price of one division */
 static inline void normal_maximize(vd variance, double *theta, int kpad) {
     AT(theta) = variance;
     AT(theta + kpad) = 1.0 / variance;
 }
 
-static inline void normal_maximize_two(vd one, vd two, double *theta, double *theta_two, int kpad) {
-    vd inverse = 1.0 / (one * two);
+static inline void normal_maximize_two(vd one, vd two, vd inverse, double *theta, int kpad) {
     AT(theta) = one;
     AT(theta + kpad) = inverse * two;
-    AT(theta_two) = two;
-    AT(theta_two + kpad) = inverse * one;
+    AT(theta + 2 * kpad) = two;
+    AT(theta + 3 * kpad) = inverse * one;
+}
+
+/* 1 / (one * two) for each of two pairs, by one division where the product of all is a number */
+static inline void inverses(vd one, vd two, vd *of_one, vd *of_two) {
+    vd both = one * two, inverse = 1.0 / both;
+    vi fits = (both > 1e-290) & (both < 1e290);
+    *of_one = inverse * two;
+    *of_two = inverse * one;
+    if (every(fits)) return;
+    *of_one = select_(fits, *of_one, 1.0 / one);
+    *of_two = select_(fits, *of_two, 1.0 / two);
+}
+
+/* theta of one, two or four Normals, which share a division */
+static inline __attribute__((always_inline)) void normals_maximize(const int n, const vd *variance, double *theta,
+                                                                   int kpad) {
+    if (n == 1) {
+        normal_maximize(variance[0], theta, kpad);
+        return;
+    }
+    vd one = variance[0] * variance[1], of_one, of_two;
+    if (n == 2) of_one = 1.0 / one;
+    else {
+        inverses(one, variance[2] * variance[3], &of_one, &of_two);
+        normal_maximize_two(variance[2], variance[3], of_two, theta + 4 * kpad, kpad);
+    }
+    normal_maximize_two(variance[0], variance[1], of_one, theta, kpad);
 }
 
 /* ---- families whose statistic is the mean of x */
@@ -103,11 +128,12 @@ static inline long triangle(long i) { return i * (i - 1) / 2; }
 
 static inline vd mvn_bounded(vd x) { return vmin(vmax(x, all(-LARGEST)), all(LARGEST)); }
 
-/* y = L^-1 (x - mean), kept for the step; of the coordinates from an even `first` up to `last`, two at a time. Returns
- * `sum` and their squares. */
-static inline vd mvn_squares(int D, int first, int last, const double *x, const double *stat, const double *theta,
-                             int kpad, double *y, vd sum) {
+/* The same, its entries within bounds where it is `bounded`; *most gets the greatest of them. */
+static inline __attribute__((always_inline)) vd mvn_sum(const int bounded, int D, int first, int last, const double *x,
+                                                        const double *stat, const double *theta, int kpad, double *y,
+                                                        vd sum, vd *most) {
     const double *anchor = stat, *offset = stat + D * kpad, *L = stat + 3 * D * kpad, *precision = theta + D * kpad;
+    vd largest = all(0.0);
     for (int i = first; i < last; i += 2) {
         const int pair = i + 1 < last;
         const double *row = L + triangle(i) * kpad, *next = pair ? row + i * kpad : row;
@@ -119,15 +145,28 @@ static inline vd mvn_squares(int D, int first, int last, const double *x, const 
             s -= CONST_AT(row + j) * yj;
             t -= CONST_AT(next + j) * yj;
         }
-        s = mvn_bounded(s);
+        if (bounded) s = mvn_bounded(s);
         AT(y + k) = s;
+        largest = vmax(vmax(s, -s), largest);
         sum += normal_square(s, CONST_AT(precision + k));
         if (!pair) break;
-        t = mvn_bounded(t - CONST_AT(next + k) * s);
+        t -= CONST_AT(next + k) * s;
+        if (bounded) t = mvn_bounded(t);
         AT(y + l) = t;
+        largest = vmax(vmax(t, -t), largest);
         sum += normal_square(t, CONST_AT(precision + l));
     }
+    *most = largest;
     return sum;
+}
+
+/* y = L^-1 (x - mean), kept for the step; of the coordinates from an even `first` up to `last`, two at a time. Returns
+ * `sum` and their squares. */
+static inline vd mvn_squares(int D, int first, int last, const double *x, const double *stat, const double *theta,
+                             int kpad, double *y, vd sum) {
+    vd most, squares = mvn_sum(0, D, first, last, x, stat, theta, kpad, y, sum, &most);
+    if (every(most <= LARGEST)) return squares;
+    return mvn_sum(1, D, first, last, x, stat, theta, kpad, y, sum, &most);
 }
 
 /* multiply by the density at the mean */
@@ -145,14 +184,22 @@ static inline void mvn_step(int D, vd rho, const double *x, double *stat, const 
     double *anchor = stat, *offset = stat + D * kpad, *d = stat + 2 * D * kpad, *L = stat + 3 * D * kpad;
     const double *inverse = theta + 2 * D * kpad;
     vd kept = 1.0 - rho, sigma = rho, t = all(1.0);
-    for (int i = 0; i < D; i++) {
-        double *o = offset + i * kpad, *pivot = d + i * kpad;
-        vd before = AT(o), yi = CONST_AT(y + i * kpad), ratio = yi * CONST_AT(inverse + i * kpad);
-        AT(o) = before + rho * normal_deviation(all(x[i]), CONST_AT(anchor + i * kpad), before);
-        AT(pivot) = vmax(kept * (AT(pivot) + sigma * (yi * yi)), CONST_AT(prior + i * kpad) * PIVOT_FLOOR);
-        t += rho * (yi * ratio);
-        sigma = rho / t;
-        AT(h + i * kpad) = sigma * ratio;
+    for (int i = 0; i < D; i += 2) {
+        const int k = i * kpad, pair = i + 1 < D, l = pair ? k + kpad : k;
+        vd a = CONST_AT(y + k), b = CONST_AT(y + l), offset_a = AT(offset + k), offset_b = AT(offset + l);
+        vd ratio_a = a * CONST_AT(inverse + k), ratio_b = b * CONST_AT(inverse + l), of_a, of_b;
+        vd t_a = t + rho * (a * ratio_a), t_b = t_a + rho * (b * ratio_b);
+        inverses(t_a, t_b, &of_a, &of_b);
+        AT(offset + k) = offset_a + rho * normal_deviation(all(x[i]), CONST_AT(anchor + k), offset_a);
+        AT(d + k) = vmax(kept * (AT(d + k) + sigma * (a * a)), CONST_AT(prior + k) * PIVOT_FLOOR);
+        sigma = rho * of_a;
+        AT(h + k) = sigma * ratio_a;
+        if (!pair) break;
+        AT(offset + l) = offset_b + rho * normal_deviation(all(x[i + 1]), CONST_AT(anchor + l), offset_b);
+        AT(d + l) = vmax(kept * (AT(d + l) + sigma * (b * b)), CONST_AT(prior + l) * PIVOT_FLOOR);
+        sigma = rho * of_b;
+        AT(h + l) = sigma * ratio_b;
+        t = t_b;
     }
     for (int i = 1; i < D; i += 2) { /* two rows at a time, the second one entry ahead */
         const int pair = i + 1 < D;
@@ -174,18 +221,27 @@ static inline void mvn_step(int D, vd rho, const double *x, double *stat, const 
     }
 }
 
+/* the pivot, 1 over it, and 1 over the statistic */
+static inline void mvn_parameters(vd statistic, vd pivot, vd inverse, double *theta, int stride) {
+    AT(theta) = pivot;
+    AT(theta + stride) = inverse * statistic;
+    AT(theta + 2 * stride) = inverse * pivot;
+}
+
 static inline void mvn_maximize(int D, const double *stat, const double *prior, vd kappa, double *theta, int kpad) {
     density root = density_one();
-    for (int i = 0; i < D; i++) {
-        double *at = theta + i * kpad;
-        vd scale = CONST_AT(prior + i * kpad), statistic = CONST_AT(stat + (2 * D + i) * kpad);
-        vd d = vmax(shrink(statistic, scale, kappa), scale * PIVOT_FLOOR), inverse = 1.0 / (d * statistic);
-        vd precision = inverse * statistic;
-        AT(at) = d;
-        AT(at + D * kpad) = precision;
-        AT(at + 2 * D * kpad) = inverse * d;
-        times_root(&root, precision);
-        if ((i & 127) == 127) renormalise(&root);
+    for (int i = 0; i < D; i += 2) {
+        const int k = i * kpad, l = i + 1 < D ? k + kpad : k;
+        const double *pivot = stat + 2 * D * kpad;
+        vd a = CONST_AT(pivot + k), b = CONST_AT(pivot + l), scale_a = CONST_AT(prior + k), scale_b = CONST_AT(prior + l);
+        vd d_a = vmax(shrink(a, scale_a, kappa), scale_a * PIVOT_FLOOR), of_a;
+        vd d_b = vmax(shrink(b, scale_b, kappa), scale_b * PIVOT_FLOOR), of_b;
+        inverses(d_a * a, d_b * b, &of_a, &of_b);
+        mvn_parameters(a, d_a, of_a, theta + k, D * kpad);
+        mvn_parameters(b, d_b, of_b, theta + l, D * kpad);
+        times_root(&root, of_a * a);
+        if (k != l) times_root(&root, of_b * b);
+        if ((i & 126) == 126) renormalise(&root);
     }
     renormalise(&root);
     AT(theta + 3 * D * kpad) = root.product;

@@ -4,12 +4,13 @@
 
 #define LEAST_MEAN 1e-200 /* so that x / mean is finite */
 
-/* one record's step; log_ratio is log(x / mean), and `own` the gap of x itself where it is an expectation */
-static inline void gap_step(vd x, vd t, vd log_ratio, vd own, vd rho, double *mean, double *gap) {
+/* one record's step; log_ratio is log(x / mean), `apart` its excess, and `own` the gap of x itself where it is an
+ * expectation */
+static inline void gap_step(vd x, vd t, vd log_ratio, vd apart, vd own, vd rho, double *mean, double *gap) {
     vd m = AT(mean), move = rho * t;
     vi near = is_near(t), small = is_near(move);
     vd moved = vmax(select_(near, m + rho * (x - m), (1.0 - rho) * m + rho * x), all(LEAST_MEAN));
-    vd more = rho * excess(t, log_ratio) - near_excess(move);
+    vd more = rho * apart - step_excess(move);
     if (some(~small)) more = select_(small, more, vlog(moved / m) - rho * log_ratio);
     AT(mean) = moved;
     AT(gap) = vmax((1.0 - rho) * AT(gap) + (more + rho * own), all(0.0));
@@ -35,22 +36,28 @@ static double gap_of(double a) {
 
 static inline vd shrunk_gap(vd gap, vd prior, vd kappa) { return vmax(shrink(gap, prior, kappa), prior * PIVOT_FLOOR); }
 
-/* ---- Gamma: theta is shape, 1 / mean, log mean, constant */
-static inline vd gamma_exponent(vd x, vd log_x, vd mean, vd shape, vd inverse, vd log_mean, vd constant) {
-    return constant - shape * excess((x - mean) * inverse, log_x - log_mean);
+/* ---- Gamma: theta is shape, 1 / mean, log mean, exp(2 constant) */
+static inline vd gamma_excess(vd x, vd log_x, vd mean, vd inverse, vd log_mean) {
+    return excess((x - mean) * inverse, log_x - log_mean);
 }
 
-static inline void gamma_step(vd x, vd log_x, vd rho, double *stat, const double *theta, int kpad) {
+static inline void gamma_density(density *a, vd apart, const double *theta, int kpad) {
+    a->sum -= CONST_AT(theta) * apart;
+    times_root(a, CONST_AT(theta + 3 * kpad));
+}
+
+/* `apart` is the record's gamma_excess */
+static inline void gamma_step(vd x, vd log_x, vd apart, vd rho, double *stat, const double *theta, int kpad) {
     vd t = (x - AT(stat)) * CONST_AT(theta + kpad);
-    gap_step(x, t, log_x - CONST_AT(theta + 2 * kpad), all(0.0), rho, stat, stat + kpad);
+    gap_step(x, t, log_x - CONST_AT(theta + 2 * kpad), apart, all(0.0), rho, stat, stat + kpad);
 }
 
 static inline void gamma_maximize(const double *stat, const double *prior, vd kappa, double *theta, int kpad) {
-    vd constant, mean = CONST_AT(stat);
-    AT(theta) = shape_of(shrunk_gap(CONST_AT(stat + kpad), CONST_AT(prior), kappa), &constant);
+    vd square, mean = CONST_AT(stat);
+    AT(theta) = shape_of(shrunk_gap(CONST_AT(stat + kpad), CONST_AT(prior), kappa), &square);
     AT(theta + kpad) = 1.0 / mean;
     AT(theta + 2 * kpad) = vlog(mean);
-    AT(theta + 3 * kpad) = constant;
+    AT(theta + 3 * kpad) = square;
 }
 
 /* ---- NegativeBinomial: theta is size, mean, 1 / (size + mean), constant(size) */
@@ -84,17 +91,17 @@ static inline vd latent_rate(vd x, latent p, vd about, vd *t, vd *log_ratio, vd 
 
 static inline void negative_binomial_step(vd x, vd rho, double *stat, const double *theta, int kpad) {
     vd t, log_ratio, own, rate = latent_rate(x, latent_of(theta, kpad), AT(stat), &t, &log_ratio, &own);
-    gap_step(rate, t, log_ratio, own, rho, stat, stat + kpad);
+    gap_step(rate, t, log_ratio, excess(t, log_ratio), own, rho, stat, stat + kpad);
 }
 
 static inline void negative_binomial_maximize(const double *stat, const double *prior, vd kappa, double *theta,
                                               int kpad) {
-    vd constant, mean = vmax(shrink(CONST_AT(stat), CONST_AT(prior), kappa), all(LEAST_MEAN));
-    vd size = shape_of(shrunk_gap(CONST_AT(stat + kpad), CONST_AT(prior + kpad), kappa), &constant);
+    vd square, mean = vmax(shrink(CONST_AT(stat), CONST_AT(prior), kappa), all(LEAST_MEAN));
+    vd size = shape_of(shrunk_gap(CONST_AT(stat + kpad), CONST_AT(prior + kpad), kappa), &square);
     AT(theta) = size;
     AT(theta + kpad) = mean;
     AT(theta + 2 * kpad) = 1.0 / (size + mean);
-    AT(theta + 3 * kpad) = constant;
+    AT(theta + 3 * kpad) = 0.5 * vlog(square);
 }
 
 /* ---- Dirichlet of n coordinates (Beta is x and 1 - x). theta is concentration[n], 1 / mean[n], log mean[n], tilt[n],
@@ -120,7 +127,8 @@ static inline void dirichlet_step(int n, const double *row, vd rho, double *stat
     for (int j = 0; j < n; j++) {
         double *mean = stat + j * kpad;
         vd t = (row[j] - AT(mean)) * CONST_AT(theta + (n + j) * kpad);
-        gap_step(all(row[j]), t, row[n + j] - CONST_AT(theta + (2 * n + j) * kpad), all(0.0), rho, mean, mean + n * kpad);
+        vd log_ratio = row[n + j] - CONST_AT(theta + (2 * n + j) * kpad);
+        gap_step(all(row[j]), t, log_ratio, excess(t, log_ratio), all(0.0), rho, mean, mean + n * kpad);
     }
 }
 
@@ -171,8 +179,8 @@ static void dirichlet_partial_step(int n, const double *row, vd rho, double *sta
         double *mean = stat + j * kpad;
         vd own = all(0.0), x = all(row[j]);
         if (row[j] != row[j]) x = missing_share(rest, CONST_AT(theta + j * kpad), missing, &own);
-        vd ratio = x / AT(mean), log_ratio = vlog(vmax(ratio, all(SMALLEST)));
-        gap_step(x, (x - AT(mean)) / AT(mean), log_ratio, own, rho, mean, mean + n * kpad);
+        vd t = (x - AT(mean)) / AT(mean), log_ratio = vlog(vmax(x / AT(mean), all(SMALLEST)));
+        gap_step(x, t, log_ratio, excess(t, log_ratio), own, rho, mean, mean + n * kpad);
     }
 }
 

@@ -21,6 +21,16 @@ static inline vd near_excess(vd t) {
     return half - s * (half + (t1 + t2));
 }
 
+/* the same of a step's t, which tends to be tiny: then a polynomial without a division does */
+static inline vd step_excess(vd t) {
+    vd t2 = t * t, t4 = t2 * t2, t8 = t4 * t4;
+    vd low = (0.5 - t * (1.0 / 3)) + t2 * (0.25 - t * 0.2), mid = (1.0 / 6 - t * (1.0 / 7)) + t2 * (0.125 - t * (1.0 / 9));
+    vd tiny = t2 * ((low + t4 * mid) + t8 * ((0.1 - t * (1.0 / 11)) + t2 * (1.0 / 12)));
+    vi is_tiny = (t > -0.03125) & (t < 0.03125);
+    if (every(is_tiny)) return tiny;
+    return select_(is_tiny, tiny, near_excess(t));
+}
+
 static inline vd excess(vd t, vd log_ratio) { return select_(is_near(t), near_excess(t), t - log_ratio); }
 
 /* exp(x) for x <= 709, and that less 1 */
@@ -96,11 +106,25 @@ static inline vd rough_shape(vd gap) {
     return above / below;
 }
 
-/* The shape with this gap, and its constant: one Newton step in logarithms from within 1e-8, which squares to nothing. */
-static inline vd shape_of(vd gap, vd *constant) {
-    vd target = vmin(vmax(gap, all(LEAST_GAP)), all(LARGEST_GAP)), rough = rough_shape(target), found, slope;
+/* the same where a gap is so large: one Newton step in logarithms from within 1e-8, which squares to nothing */
+static __attribute__((noinline)) vd small_shape_of(vd gap, vd *constant) {
+    vd rough = rough_shape(gap), found, slope;
     gamma_terms(rough, &found, &slope, constant);
-    vd step = (found - target) * found / (target * slope);
+    vd step = (found - gap) * found / (gap * slope);
     *constant += step * (rough * found); /* d constant / d log a = a gap(a) */
     return rough + rough * step;
+}
+
+#define MOST_TABLED 17.9 /* of gaps */
+
+/* The shape with this gap, and exp of twice its constant. */
+static inline vd shape_of(vd gap, vd *square) {
+    vd target = vmin(vmax(gap, all(LEAST_GAP)), all(LARGEST_GAP)), c = vmin(target, all(MOST_TABLED)), within, second;
+    vi interval = interval_of(c / (c + 3.0) * (224.0 / 3), 64.0, &within), far = target > MOST_TABLED;
+    vd inverse = 1.0 / c, shape = by_interval(gamma_table[0], interval, within, &second) * inverse;
+    *square = second * inverse;
+    if (!some(far)) return shape;
+    vd constant, small = small_shape_of(vmax(target, all(MOST_TABLED)), &constant);
+    *square = select_(far, vexp(2.0 * constant), *square);
+    return select_(far, small, shape);
 }

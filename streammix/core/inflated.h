@@ -38,8 +38,8 @@ static inline void inflated_density(density *a, const block *b, const double *co
         break;
     case NEGATIVE_BINOMIAL: a->sum += negative_binomial_exponent(all(x), latent_of(theta, kpad)); break;
     case GAMMA:
-        a->sum += gamma_exponent(all(x), all(columns[1]), CONST_AT(stat), CONST_AT(theta), CONST_AT(theta + kpad),
-                                 CONST_AT(theta + 2 * kpad), CONST_AT(theta + 3 * kpad));
+        gamma_density(a, gamma_excess(all(x), all(columns[1]), CONST_AT(stat), CONST_AT(theta + kpad), CONST_AT(theta + 2 * kpad)),
+                      theta, kpad);
         break;
     }
 }
@@ -62,7 +62,11 @@ static inline void inflated_step(const block *b, const double *columns, vd rho, 
     switch (b->inner) {
     case NORMAL:
     case LOGNORMAL: normal_step(all(x), CONST_AT(stat), own, stat + kpad, stat + 2 * kpad); break;
-    case GAMMA: gamma_step(all(x), all(columns[1]), own, stat, theta, kpad); break;
+    case GAMMA: {
+        vd log_x = all(columns[1]), apart = gamma_excess(all(x), log_x, AT(stat), CONST_AT(theta + kpad), CONST_AT(theta + 2 * kpad));
+        gamma_step(all(x), log_x, apart, own, stat, theta, kpad);
+        break;
+    }
     case NEGATIVE_BINOMIAL: negative_binomial_step(all(x), own, stat, theta, kpad); break;
     default: mean_step(all(x), own, stat);
     }

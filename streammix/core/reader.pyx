@@ -9,10 +9,9 @@ looked up only where it is neither the next one nor one of the few after it.
 import numpy as np
 
 from cpython.dict cimport PyDict_Next
-from cpython.exc cimport PyErr_Clear, PyErr_Occurred
-from cpython.object cimport PyObject, PyTypeObject
+from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_CheckExact
-from libc.math cimport INFINITY, NAN, floor, isnan
+from libc.math cimport INFINITY, NAN, isnan, log
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp
 
@@ -26,15 +25,6 @@ from streammix.errors import RecordError
 cdef extern from "Python.h":
     double PyFloat_AsDouble(object) except? -1.0
     # on borrowed references, which must not be counted at every field
-    bint is_float "PyFloat_CheckExact"(PyObject *)
-    double float_value "PyFloat_AS_DOUBLE"(PyObject *)
-    bint is_whole "PyLong_CheckExact"(PyObject *)
-    long long small_value "PyLong_AsLongLongAndOverflow"(PyObject *, int *) noexcept
-    double whole_value "PyLong_AsDouble"(PyObject *) noexcept
-    PyObject *Py_None
-    PyObject *Py_True
-    PyTypeObject PyBool_Type
-    PyTypeObject *type_of "Py_TYPE"(PyObject *)
     PyObject *code_of "PyDict_GetItemWithError"(PyObject *, PyObject *) except? NULL
     bint is_text "PyUnicode_CheckExact"(PyObject *)
     int kind_of "PyUnicode_KIND"(PyObject *)
@@ -42,7 +32,10 @@ cdef extern from "Python.h":
     const void *data_of "PyUnicode_DATA"(PyObject *)
 
 cdef extern from "scalars.h":
-    double scalar_value(const char *, char) noexcept
+    void note_scalar(PyObject *, char) noexcept
+    bint whole_number(PyObject *, double *) noexcept
+    bint plain_number(PyObject *, double *) noexcept
+    bint is_integral(double) noexcept
 
 cdef enum: MOST_PLACES = 4096
 cdef enum: MOST_LOOKED_AT = 32  # places whose key may be the very object sought
@@ -58,55 +51,16 @@ cdef enum: TEXT_ALONE = 2  # is_open: an unknown level is welcome where it is te
 cdef enum: DAY = 64, WEEK
 KINDS |= {"day": DAY, "week": WEEK}
 
-cdef enum: MOST_SCALARS = 16
-cdef PyTypeObject *scalar_types[MOST_SCALARS]  # NumPy's real numbers, the commonest first
-cdef char scalar_codes[MOST_SCALARS]
-cdef int n_scalars = 0
-
 
 def find_scalars():
     """Note those of NumPy's types whose numbers lie right behind an object's head; the others are asked for theirs."""
-    global n_scalars
     for code in "dlf?ibBhHILqQeg":
         value = np.dtype(code).type(1)
-        has_room = type(value).__basicsize__ >= sizeof(PyObject) + value.itemsize
-        if has_room and scalar_value(<const char *><PyObject *>value + sizeof(PyObject), ord(code)) == 1.0:
-            scalar_types[n_scalars] = type_of(<PyObject *>value)
-            scalar_codes[n_scalars] = ord(code)
-            n_scalars += 1
+        if type(value).__basicsize__ >= sizeof(PyObject) + value.itemsize:
+            note_scalar(<PyObject *>value, ord(code))
 
 
 find_scalars()
-
-
-cdef inline bint is_plain(PyObject *value, double *v) noexcept:
-    """Whether a value is None (then v is NaN) or one of Python's and NumPy's real numbers, which needs no questions."""
-    cdef PyTypeObject *kind
-    cdef int i, overflow
-    if is_float(value):
-        v[0] = float_value(value)
-        return True
-    if is_whole(value):
-        v[0] = <double>small_value(value, &overflow)
-        if not overflow:
-            return True
-        v[0] = whole_value(value)
-        if v[0] == -1.0 and PyErr_Occurred():
-            PyErr_Clear()
-            return False
-        return True
-    kind = type_of(value)
-    if kind == &PyBool_Type:
-        v[0] = value == Py_True
-        return True
-    v[0] = NAN
-    if value == Py_None:
-        return True
-    for i in range(n_scalars):
-        if kind == scalar_types[i]:
-            v[0] = scalar_value(<const char *>value + sizeof(PyObject), scalar_codes[i])
-            return True
-    return False
 
 
 cdef inline bint same_text(PyObject *a, PyObject *b) noexcept:
@@ -119,9 +73,7 @@ cdef inline bint same_text(PyObject *a, PyObject *b) noexcept:
 cdef inline bint find_code(PyObject *codes, PyObject *text, double *code) except -1:
     """Whether a level that is an exact string is known; its code."""
     cdef PyObject *found = code_of(codes, text)
-    if found != NULL:
-        code[0] = whole_value(found)
-    return found != NULL
+    return found != NULL and whole_number(found, code)
 
 
 cdef inline bint is_again(place *here, PyObject *key) noexcept:
@@ -219,13 +171,16 @@ cdef class Reader:
                 here = self.places + expected
             if here.column >= 0:
                 known = 1
-                if here.kind == REAL and is_plain(value, &v) and here.low <= v <= here.high:
-                    row[here.column] = v
+                if here.kind < LEVEL and plain_number(value, &v) and here.low <= v <= here.high and (
+                        here.kind != WHOLE or is_integral(v)):
+                    if here.kind <= WHOLE:
+                        row[here.column] = v
+                    elif here.kind == LOG:
+                        row[here.column] = log(v)
+                    else:
+                        self.write(here.column, v, row)
                 elif here.kind == LEVEL and is_text(value) and find_code(here.codes, value, &v):
                     row[here.column] = v
-                elif here.kind < LEVEL and is_plain(value, &v) and here.low <= v <= here.high and (
-                        here.kind != WHOLE or v == floor(v)):
-                    self.write(here.column, v, row)
                 else:
                     self.fill(here.column, <object>value, row)
                     expected = min(expected, self.n_places)  # a value's own code may have read another record
@@ -274,7 +229,7 @@ cdef class Reader:
     cdef int notice(self, object name, object value) except -1:
         """Note a value of a field that the model doesn't know."""
         cdef double v
-        if is_plain(<PyObject *>value, &v):
+        if plain_number(<PyObject *>value, &v):
             if isnan(v):
                 return 0
             known = self.constant.get(name)
@@ -393,11 +348,11 @@ cdef class Reader:
             return self.level(column, value)
         if self.kind[column] >= DAY:
             return self.time(column, value)
-        if not is_plain(<PyObject *>value, &v):
+        if not plain_number(<PyObject *>value, &v):
             v = self.number(column, value)
         if isnan(v):
             return NAN
-        if not (self.low[column] <= v <= self.high[column]) or (self.kind[column] == WHOLE and v != floor(v)):
+        if not (self.low[column] <= v <= self.high[column]) or (self.kind[column] == WHOLE and not is_integral(v)):
             self.refuse(column, value)
         return transformed(self.kind[column], v)
 
@@ -417,7 +372,7 @@ cdef class Reader:
     cdef double time(self, int column, object value) except? -1.0:
         """The hours of the day, or the days of the week, of a time; a number is such a one itself."""
         cdef double v
-        if is_plain(<PyObject *>value, &v):
+        if plain_number(<PyObject *>value, &v):
             if not isnan(v) and not self.low[column] <= v <= self.high[column]:
                 self.refuse(column, value)
             return v

@@ -1,84 +1,208 @@
 /* One record: the step of the statistics, and the M-step of what moved. */
 
-static inline vd unit_kappa(const engine *e, const block *b, int u, int k) {
-    return b->fixed ? all(0.0) : CONST_AT(e->kappa + b->mass[u] * e->kpad + k);
-}
+/* What the Normals of a block step by, W components of them; the locals are for the compiler, which must assume that a
+ * store through a vector changes any field of a struct. */
+typedef struct {
+    const double *row, *rho, *kappa; /* row: NULL where nothing steps */
+    const int *column, *mass;
+    int last;
+    vd weight, share;
+    vi lanes;
+} moves;
 
 /* one Normal's step, where its field is there, and its M-step's variance */
-static inline vd normal_learn(double x, vd rho, vd kappa, vd scale, double *stat, int kpad) {
+static inline __attribute__((always_inline)) vd normal_learn(moves *m, int u, const double *prior, double *stat, int kpad) {
     double *offset = stat + kpad, *variance = stat + 2 * kpad;
-    vd v = x < INFINITY ? normal_step(all(x), CONST_AT(stat), rho, offset, variance) : CONST_AT(variance);
-    return normal_variance(v, scale, kappa);
+    if (m->mass && m->mass[u] != m->last) {
+        m->last = m->mass[u];
+        m->weight = (vd)((vi)CONST_AT(m->rho + m->last * kpad) & m->lanes);
+        m->share = CONST_AT(m->kappa + m->last * kpad);
+    }
+    double x = m->row ? m->row[m->column[u]] : INFINITY;
+    vd v = x < INFINITY ? normal_step(all(x), CONST_AT(stat), m->weight, offset, variance) : CONST_AT(variance);
+    return normal_variance(v, CONST_AT(prior), m->share);
 }
 
-/* The step (where there is a record) and the M-step of Normals; in pairs, which share a division. The locals are for
- * the compiler, which must assume that a store through a vector changes any field of a struct. */
-static inline void normals_learn(const engine *e, const block *b, int k, const double *row) {
-    const int kpad = e->kpad, units = b->units, fixed = b->fixed;
-    const int *column = b->column, *mass = b->mass;
-    const double *rho = e->rho + k, *kappa = e->kappa + k, *p = b->prior + k;
+static inline __attribute__((always_inline)) void some_normals_learn(const int n, moves *m, int u, const double *prior,
+                                                                     double *stat, double *theta, const int kpad) {
+    vd v[4];
+    for (int i = 0; i < n; i++) v[i] = normal_learn(m, u + i, prior + i * kpad, stat + 3 * i * kpad, kpad);
+    normals_maximize(n, v, theta, kpad);
+}
+
+/* The step (where there is a record) and the M-step of Normals, by fours, which share a division. */
+static inline __attribute__((always_inline)) void normals_learn(const engine *e, const block *b, int k, const double *row,
+                                                                const int kpad) {
+    moves m = {row, e->rho + k, e->kappa + k, b->column, b->fixed ? 0 : b->mass, -1, all(0.0), all(0.0), (vi)all(0.0) - 1};
+    if (b->lanes) m.lanes = *(const vi *)(b->lanes + k);
+    const double *p = b->prior + k;
     double *s = b->stat + k, *t = b->theta + k;
-    vi lanes = (vi)all(0.0) - 1;
-    if (b->lanes) lanes = *(const vi *)(b->lanes + k);
-    int last = -1;
-    vd weight = all(0.0), share = all(0.0);
-    for (int u = 0; u < units; u++, s += 3 * kpad, t += 2 * kpad, p += kpad) {
-        if (mass[u] != last && !fixed) {
-            last = mass[u];
-            weight = (vd)((vi)CONST_AT(rho + last * kpad) & lanes);
-            share = CONST_AT(kappa + last * kpad);
+    int u = 0;
+    for (; u + 4 <= b->units; u += 4, s += 12 * kpad, t += 8 * kpad, p += 4 * kpad) some_normals_learn(4, &m, u, p, s, t, kpad);
+    if (u + 2 <= b->units) {
+        some_normals_learn(2, &m, u, p, s, t, kpad);
+        u += 2, s += 6 * kpad, t += 4 * kpad, p += 2 * kpad;
+    }
+    if (u < b->units) some_normals_learn(1, &m, u, p, s, t, kpad);
+}
+
+/* a unit of a block: its cells of the record where it has one, what it steps by, and its arrays */
+typedef struct {
+    const double *x;
+    int is_there;
+    vd rho, kappa;
+    double *stat, *theta;
+    const double *prior;
+    long mass;
+} unit;
+
+static inline __attribute__((always_inline)) unit unit_of(const engine *e, const block *b, int u, int k, const double *row) {
+    const int kpad = e->kpad;
+    unit v = {row ? row + b->column[u * b->width] : 0, 0, all(0.0), all(0.0), b->stat + u * b->stat_rows * kpad + k,
+              b->theta + u * b->theta_rows * kpad + k, b->prior + u * b->prior_rows * kpad + k, k};
+    if (b->fixed) return v;
+    v.mass = b->mass[u] * kpad + k;
+    v.kappa = CONST_AT(e->kappa + v.mass);
+    if (!row) return v;
+    v.is_there = *v.x < INFINITY;
+    v.rho = CONST_AT(e->rho + v.mass);
+    if (b->lanes) v.rho = (vd)((vi)v.rho & *(const vi *)(b->lanes + k));
+    return v;
+}
+
+/* counts grow from record to record, and are brought back to the size of 1 together */
+static inline void categorical_learn(const block *b, double x, vd rho, double *stat, int kpad) {
+    vd t = categorical_step(rho, stat, stat + (1 + (long)x) * kpad);
+    for (int j = 0; j < W && !every(t <= GROWN); j++)
+        if (t[j] > GROWN)
+            for (long v = 0; v <= b->size; v++) stat[v * kpad + j] /= t[j];
+}
+
+static inline void mvn_learn(const engine *e, const block *b, int k, const double *row, const unit *v) {
+    const int pattern = e->pattern[b - e->blocks], kpad = e->kpad;
+    double *y = e->y + b->y * kpad + k;
+    if (pattern == FULL) mvn_step(b->size, v->rho, v->x, v->stat, v->theta, v->prior, kpad, y, y + b->size * kpad);
+    if (pattern == PARTIAL) mvn_partial_step(e, b, k, v->rho, row);
+}
+
+static inline void dirichlet_learn(const block *b, int u, const double *row, const unit *v, int kpad) {
+    int pattern = unit_pattern(b, u, row);
+    if (pattern == FULL) dirichlet_step(b->size, v->x, v->rho, v->stat, v->theta, kpad);
+    if (pattern == PARTIAL) dirichlet_partial_step(b->size, v->x, v->rho, v->stat, v->theta, kpad);
+}
+
+#define UNITS for (int u = 0; u < b->units && (v = unit_of(e, b, u, k, row), 1); u++)
+
+/* the step of W components (where there is a record) and their M-step, of families that aren't Normals */
+static __attribute__((noinline)) void other_learn(const engine *e, const block *b, int k, const double *row) {
+    const int kpad = e->kpad;
+    unit v;
+    switch (b->kind) {
+    case MVN:
+        UNITS {
+            if (row) mvn_learn(e, b, k, row, &v);
+            mvn_maximize(b->size, v.stat, v.prior, v.kappa, v.theta, kpad);
         }
-        vd v = normal_learn(row ? row[column[u]] : INFINITY, weight, share, CONST_AT(p), s, kpad);
-        if (u + 1 == units) {
-            normal_maximize(v, t, kpad);
-            break;
+        break;
+    case GAMMA:
+        UNITS {
+            const double *apart = e->y + (b->y + u) * kpad + k;
+            if (v.is_there) gamma_step(all(v.x[0]), all(v.x[1]), CONST_AT(apart), v.rho, v.stat, v.theta, kpad);
+            gamma_maximize(v.stat, v.prior, v.kappa, v.theta, kpad);
         }
-        u++, s += 3 * kpad, p += kpad;
-        if (mass[u] != last && !fixed) {
-            last = mass[u];
-            weight = (vd)((vi)CONST_AT(rho + last * kpad) & lanes);
-            share = CONST_AT(kappa + last * kpad);
+        break;
+    case DIRICHLET:
+        UNITS {
+            if (row) dirichlet_learn(b, u, row, &v, kpad);
+            dirichlet_maximize(b->size, v.stat, v.prior, v.kappa, v.theta, kpad);
         }
-        vd w = normal_learn(row ? row[column[u]] : INFINITY, weight, share, CONST_AT(p), s, kpad);
-        normal_maximize_two(v, w, t, t + 2 * kpad, kpad);
-        t += 2 * kpad;
+        break;
+    case NEGATIVE_BINOMIAL:
+        UNITS {
+            if (v.is_there) negative_binomial_step(all(*v.x), v.rho, v.stat, v.theta, kpad);
+            negative_binomial_maximize(v.stat, v.prior, v.kappa, v.theta, kpad);
+        }
+        break;
+    case INVERSE_GAUSSIAN:
+        UNITS {
+            if (v.is_there) inverse_gaussian_step(all(*v.x), v.rho, v.stat, v.theta, kpad);
+            inverse_gaussian_maximize(v.stat, CONST_AT(v.prior), v.kappa, v.theta, kpad);
+        }
+        break;
+    case EXPONENTIAL:
+        UNITS {
+            if (v.is_there) mean_step(all(*v.x), v.rho, v.stat);
+            exponential_maximize(CONST_AT(v.stat), CONST_AT(v.prior), v.kappa, v.theta);
+        }
+        break;
+    case POISSON:
+        UNITS {
+            if (v.is_there) mean_step(all(*v.x), v.rho, v.stat);
+            poisson_maximize(CONST_AT(v.stat), CONST_AT(v.prior), v.kappa, v.theta, kpad);
+        }
+        break;
+    case GEOMETRIC:
+        UNITS {
+            if (v.is_there) mean_step(all(*v.x), v.rho, v.stat);
+            geometric_maximize(CONST_AT(v.stat), CONST_AT(v.prior), v.kappa, v.theta, kpad);
+        }
+        break;
+    case BERNOULLI:
+        UNITS {
+            if (v.is_there) mean_step(all(*v.x), v.rho, v.stat);
+            bernoulli_maximize(CONST_AT(v.stat), CONST_AT(v.prior), v.kappa, v.theta, kpad);
+        }
+        break;
+    case MULTINOMIAL:
+        UNITS {
+            const int pattern = row ? e->pattern[b - e->blocks] : ABSENT;
+            if (pattern <= PARTIAL) multinomial_step(b->size, v.x, pattern, v.rho, v.stat, v.theta, kpad);
+            multinomial_maximize(b->size, v.stat, v.prior, v.kappa, v.theta, kpad);
+        }
+        break;
+    case BINOMIAL:
+        UNITS {
+            if (v.is_there) mean_step(all(*v.x), v.rho, v.stat);
+            binomial_maximize(CONST_AT(v.stat), all(b->size), CONST_AT(v.prior), v.kappa, v.theta, kpad);
+        }
+        break;
+    case CATEGORICAL:
+        UNITS {
+            vd beta = b->fixed ? all(0.0) : CONST_AT(v.prior);
+            if (v.is_there) categorical_learn(b, *v.x, v.rho, v.stat, kpad);
+            categorical_maximize(CONST_AT(v.stat), CONST_AT(e->count + v.mass), beta, b->size, v.theta, kpad);
+        }
+        break;
+    case VONMISES:
+        UNITS {
+            const double *angle = e->y + (b->y + u) * kpad;
+            if (v.is_there) vonmises_step(all(angle[0]), all(angle[1]), v.rho, v.stat, kpad);
+            vonmises_maximize(v.stat, CONST_AT(v.prior), v.kappa, b->constant, v.theta, kpad);
+        }
+        break;
+    case STUDENT:
+        UNITS {
+            const double *log_plus = e->y + (b->y + u) * kpad + k;
+            if (v.is_there) student_step(all(*v.x), CONST_AT(log_plus), v.rho, v.stat, v.theta, kpad);
+            student_maximize(v.stat, CONST_AT(v.prior), v.kappa, b->constant, v.theta, kpad);
+        }
+        break;
+    case UNIFORM:
+        UNITS AT(v.theta) = 1.0 / CONST_AT(v.stat);
+        break;
+    case INFLATED:
+        UNITS {
+            if (v.is_there) inflated_step(b, v.x, v.rho, v.stat, v.theta, kpad);
+            inflated_maximize(b, v.stat, v.prior, v.kappa, v.theta, kpad);
+        }
+        break;
     }
 }
 
-static inline void block_maximize(const engine *e, const block *b, int k) {
-    const int kpad = e->kpad;
-    if (b->kind == NORMAL || b->kind == LOGNORMAL) {
-        normals_learn(e, b, k, 0);
-        return;
-    }
-    for (int u = 0; u < b->units; u++) {
-        double *s = b->stat + u * b->stat_rows * kpad + k, *t = b->theta + u * b->theta_rows * kpad + k;
-        const double *p = b->prior + u * b->prior_rows * kpad + k;
-        long m = b->fixed ? 0 : b->mass[u] * kpad + k;
-        vd kappa = unit_kappa(e, b, u, k);
-        switch (b->kind) {
-        case MVN: mvn_maximize(b->size, s, p, kappa, t, kpad); break;
-        case GAMMA: gamma_maximize(s, p, kappa, t, kpad); break;
-        case DIRICHLET: dirichlet_maximize(b->size, s, p, kappa, t, kpad); break;
-        case NEGATIVE_BINOMIAL: negative_binomial_maximize(s, p, kappa, t, kpad); break;
-        case INVERSE_GAUSSIAN: inverse_gaussian_maximize(s, CONST_AT(p), kappa, t, kpad); break;
-        case EXPONENTIAL: exponential_maximize(CONST_AT(s), CONST_AT(p), kappa, t); break;
-        case POISSON: poisson_maximize(CONST_AT(s), CONST_AT(p), kappa, t, kpad); break;
-        case GEOMETRIC: geometric_maximize(CONST_AT(s), CONST_AT(p), kappa, t, kpad); break;
-        case BERNOULLI: bernoulli_maximize(CONST_AT(s), CONST_AT(p), kappa, t, kpad); break;
-        case MULTINOMIAL: multinomial_maximize(b->size, s, p, kappa, t, kpad); break;
-        case BINOMIAL: binomial_maximize(CONST_AT(s), all(b->size), CONST_AT(p), kappa, t, kpad); break;
-        case CATEGORICAL: {
-            vd beta = b->fixed ? all(0.0) : CONST_AT(p);
-            categorical_maximize(CONST_AT(s), CONST_AT(e->count + m), beta, b->size, t, kpad);
-            break;
-        }
-        case VONMISES: vonmises_maximize(s, CONST_AT(p), kappa, b->constant, t, kpad); break;
-        case STUDENT: student_maximize(s, CONST_AT(p), kappa, b->constant, t, kpad); break;
-        case UNIFORM: AT(t) = 1.0 / CONST_AT(s); break;
-        case INFLATED: inflated_maximize(b, s, p, kappa, t, kpad); break;
-        }
-    }
+static inline __attribute__((always_inline)) void block_learn(const engine *e, const block *b, int k, const double *row,
+                                                              const int kpad) {
+    if (is_normal(b)) normals_learn(e, b, k, row, kpad);
+    else other_learn(e, b, k, row);
 }
 
 static inline vd prior_share(const engine *e, vd count) { return e->prior_weight / (count + e->prior_weight); }
@@ -90,74 +214,8 @@ static void maximize(engine *e) {
             AT(e->kappa + m * e->kpad + k) = prior_share(e, CONST_AT(e->count + m * e->kpad + k));
     for (int i = 0; i < e->n_blocks; i++)
         if (e->blocks[i].kind != EXTERNAL)
-            for (int k = 0; k < e->kpad; k += W) block_maximize(e, e->blocks + i, k);
+            for (int k = 0; k < e->kpad; k += W) block_learn(e, e->blocks + i, k, 0, e->kpad);
     e->weight_prior = e->prior_weight * step_sizes(e, all(e->clock[0]), e->start[0])[0] / e->k;
-}
-
-static inline void block_step(const engine *e, const block *b, int k, const double *row) {
-    const int kpad = e->kpad;
-    for (int u = 0; u < b->units; u++) {
-        double *s = b->stat + u * b->stat_rows * kpad + k;
-        double x = row[b->column[u * b->width]];
-        const double *p = b->prior + u * b->prior_rows * kpad + k;
-        vd rho = CONST_AT(e->rho + b->mass[u] * kpad + k);
-        if (b->lanes) rho = (vd)((vi)rho & *(const vi *)(b->lanes + k));
-        if (b->kind == MVN) {
-            int pattern = e->pattern[b - e->blocks];
-            double *y = e->y + b->y * kpad + k;
-            if (pattern == FULL) mvn_step(b->size, rho, row + b->column[0], s, b->theta + k, p, kpad, y, y + b->size * kpad);
-            if (pattern == PARTIAL) mvn_partial_step(e, b, k, rho, row);
-            continue;
-        }
-        if (b->kind == MULTINOMIAL) {
-            int pattern = e->pattern[b - e->blocks];
-            if (pattern <= PARTIAL)
-                multinomial_step(b->size, row + b->column[0], pattern, rho, s, b->theta + k, kpad);
-            continue;
-        }
-        if (b->kind == DIRICHLET) {
-            int pattern = unit_pattern(b, u, row);
-            const double *t = b->theta + u * b->theta_rows * kpad + k;
-            if (pattern == FULL) dirichlet_step(b->size, row + b->column[u * b->width], rho, s, t, kpad);
-            if (pattern == PARTIAL) dirichlet_partial_step(b->size, row + b->column[u * b->width], rho, s, t, kpad);
-            continue;
-        }
-        if (!(x < INFINITY)) continue;
-        if (b->kind == GAMMA) {
-            gamma_step(all(x), all(row[b->column[2 * u + 1]]), rho, s, b->theta + u * 4 * kpad + k, kpad);
-            continue;
-        }
-        if (b->kind == NEGATIVE_BINOMIAL) {
-            negative_binomial_step(all(x), rho, s, b->theta + u * 4 * kpad + k, kpad);
-            continue;
-        }
-        if (b->kind == INVERSE_GAUSSIAN) {
-            inverse_gaussian_step(all(x), rho, s, b->theta + u * 3 * kpad + k, kpad);
-            continue;
-        }
-        const double *kept = e->y + (b->y + u) * kpad;
-        if (b->kind == VONMISES) {
-            vonmises_step(all(kept[0]), all(kept[1]), rho, s, kpad);
-            continue;
-        }
-        if (b->kind == INFLATED) {
-            const double *theta = b->theta + u * b->theta_rows * kpad + k;
-            inflated_step(b, row + b->column[u * b->width], rho, s, theta, kpad);
-            continue;
-        }
-        if (b->kind == STUDENT) {
-            student_step(all(x), CONST_AT(kept + k), rho, s, b->theta + u * 6 * kpad + k, kpad);
-            continue;
-        }
-        if (b->kind != CATEGORICAL) {
-            mean_step(all(x), rho, s);
-            continue;
-        }
-        vd t = categorical_step(rho, s, s + (1 + (long)x) * kpad);
-        for (int j = 0; j < W && !every(t <= GROWN); j++)
-            if (t[j] > GROWN)
-                for (long v = 0; v <= b->size; v++) s[v * kpad + j] /= t[j];
-    }
 }
 
 /* After a record absurdly far from every component: keeps the factors' entries where products stay finite. */
@@ -176,7 +234,6 @@ static void tame(const engine *e) {
 
 /* A mass of its own for each unit whose record lacks it, made before anything moves. */
 static int needs_fork(const engine *e, const double *row) {
-    if (e->whole) return 0;
     for (int i = 0; i < e->n_blocks; i++) {
         const block *b = e->blocks + i;
         if (b->fixed) continue;
@@ -190,12 +247,28 @@ static int needs_fork(const engine *e, const double *row) {
     return 0;
 }
 
-static int learn(engine *e, const double *row, double w) {
-    const int kpad = e->kpad;
+/* One step of a mass of W components that may respond, and what their statistics step by: a share rho of the record,
+ * and kappa of the prior in the M-step. `kept` is what the step leaves of a mass. */
+static inline __attribute__((always_inline)) void mass_learn(const engine *e, int m, int k, vd sum, vd inverse,
+                                                             double gamma, double records, const int kpad) {
+    double *mass = e->mass + m * kpad + k, *count = e->count + m * kpad + k;
+    vd r = CONST_AT(e->r + k), part = vmax(gamma * CONST_AT(e->share + k), all(SMALLEST));
+    vd before = (1.0 - gamma) * AT(mass), after = before + part * inverse;
+    vi moved = r > NEGLIGIBLE;
+    AT(e->rho + m * kpad + k) = select_(moved, part / (before * sum + part), all(0.0));
+    vd stands = select_(moved, vmax(after * records, all(SMALLEST)), AT(count));
+    AT(count) = stands;
+    if (e->prior_weight > 0.0) AT(e->kappa + m * kpad + k) = prior_share(e, stands);
+    AT(mass) = select_(CONST_AT(e->bias + k) == 0.0, vmax(select_(moved, after, before), all(SMALLEST)), all(0.0));
+}
+
+static inline __attribute__((always_inline)) int learn_lanes(engine *e, const double *row, double w, const int kpad) {
     if (e->scored) e->total = total_mass(e);
-    int status = expect(e, row);
+    int status = find_shares(e, row, kpad);
     if (status) return status;
-    if (needs_fork(e, row)) return FORK;
+    if (!e->whole && needs_fork(e, row)) return FORK;
+    const vd sum = all(e->sum), inverse = all(1.0 / e->sum);
+    for (int k = 0; k < kpad; k += W) AT(e->r + k) = CONST_AT(e->share + k) / sum;
     e->n_active = kpad == LANES;
     e->active[0] = 0;
     for (int g = 0; kpad > LANES && g < kpad; g += LANES) {
@@ -205,24 +278,18 @@ static int learn(engine *e, const double *row, double w) {
     }
     for (int m = 0; m < e->n_masses; m++) {
         if (m > 0 && !mass_observed(e, m, row)) continue;
-        const double next = next_step(e, m), gamma = weighted_step(next, w), kept = 1.0 - gamma;
-        const double records = weighted_records(next, w, gamma);
-        double *mass = e->mass + m * kpad;
-        for (int k = 0; k < kpad; k += W) {
-            vd r = CONST_AT(e->r + k);
-            vd s = kept * AT(mass + k) + gamma * select_(r > NEGLIGIBLE, r, all(0.0));
-            AT(mass + k) = select_(CONST_AT(e->bias + k) == 0.0, vmax(s, all(SMALLEST)), all(0.0));
-        }
-        for (int i = 0; i < e->n_active; i++)
-            for (int k = e->active[i]; k < e->active[i] + LANES; k += W) {
-                double *at = e->count + m * kpad + k;
-                vd r = CONST_AT(e->r + k);
-                vi moved = r > NEGLIGIBLE;
-                vd count = select_(moved, vmax(AT(mass + k) * records, all(SMALLEST)), AT(at));
-                AT(at) = count;
-                AT(e->rho + m * kpad + k) = select_(moved, vmin(w * r / count, all(1.0)), all(0.0));
-                AT(e->kappa + m * kpad + k) = prior_share(e, count);
+        const double next = next_step(e, m), gamma = weighted_step(next, w), records = weighted_records(next, w, gamma);
+        for (int g = 0, i = 0; g < kpad; g += LANES) {
+            if (kpad == LANES || (i < e->n_active && e->active[i] == g)) {
+                for (int k = g; k < g + LANES; k += W) mass_learn(e, m, k, sum, inverse, gamma, records, kpad);
+                i++;
+                continue;
             }
+            for (int k = g; k < g + LANES; k += W) {
+                vd s = vmax((1.0 - gamma) * CONST_AT(e->mass + m * kpad + k), all(SMALLEST));
+                AT(e->mass + m * kpad + k) = select_(CONST_AT(e->bias + k) == 0.0, s, all(0.0));
+            }
+        }
         e->clock[m] += w;
         if (m == 0) e->weight_prior = e->prior_weight * gamma / e->k;
     }
@@ -231,18 +298,15 @@ static int learn(engine *e, const double *row, double w) {
         const block *b = e->blocks + i;
         if (b->fixed) continue;
         for (int g = 0; g < e->n_active; g++)
-            for (int k = e->active[g]; k < e->active[g] + LANES; k += W) {
-                if (b->kind == NORMAL || b->kind == LOGNORMAL) {
-                    normals_learn(e, b, k, row);
-                    continue;
-                }
-                block_step(e, b, k, row);
-                block_maximize(e, b, k);
-            }
+            for (int k = e->active[g]; k < e->active[g] + LANES; k += W) block_learn(e, b, k, row, kpad);
     }
     if (e->top < -1e20) {
         tame(e);
         maximize(e);
     }
     return LEARNT;
+}
+
+static int learn(engine *e, const double *row, double w) {
+    return e->kpad == LANES ? learn_lanes(e, row, w, LANES) : learn_lanes(e, row, w, e->kpad);
 }

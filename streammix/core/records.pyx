@@ -24,9 +24,9 @@ cdef double LARGEST_WEIGHT = 1e100
 
 
 cdef double other_weight(object w) except? -1.0:
-    """A weight that is not a Python float."""
+    """A weight that is not a Python float; None is 1."""
     try:
-        return w
+        return 1.0 if w is None else w
     except (TypeError, ValueError, OverflowError):
         raise RecordError(
             f"a record's weight must be a positive number up to {LARGEST_WEIGHT:g}, not {short(w)}"
@@ -139,7 +139,7 @@ cdef class Records:
         x
             The record: field -> value. An absent field, None and NaN are missing.
         w
-            Its weight, a positive number; a weight of 2 counts as two records.
+            Its weight, a positive number; a weight of 2 counts as two records, None as 1.
 
         Raises
         ------

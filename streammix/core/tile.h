@@ -59,8 +59,6 @@ static inline int round_up(int n) { return (n + LANES - 1) / LANES * LANES; }
 
 static inline void add_density(double *lp, vd v) { AT(lp) = vmax(AT(lp) + v, all(LEAST)); }
 
-static inline int is_normal(const block *b) { return b->kind == NORMAL || b->kind == LOGNORMAL; }
-
 #define HEAD 2 /* the sum of the units' constants; whether the component stands apart from the origin */
 #define FOUR 4 /* anchor, offset, -precision / 2, constant; where it doesn't stand apart: mean - origin, 0, the same */
 
@@ -264,10 +262,12 @@ static void constants(const engine *e, tile *t) {
                     v = 0.5 * vlog(CONST_AT(theta + kpad + k)) - HALF_LOG_2PI;
                 if (b->kind == INVERSE_GAUSSIAN) v = 0.5 * vlog(CONST_AT(theta + k)) - HALF_LOG_2PI;
                 if (b->kind == EXPONENTIAL || b->kind == UNIFORM) v = vlog(CONST_AT(theta + k));
-                if (b->kind == VONMISES || b->kind == STUDENT) v = 0.5 * vlog(CONST_AT(theta + 3 * kpad + k));
+                if (b->kind == GAMMA || b->kind == VONMISES || b->kind == STUDENT)
+                    v = 0.5 * vlog(CONST_AT(theta + 3 * kpad + k));
                 if (b->kind == INFLATED) {
                     v = vlog(CONST_AT(inflated_theta(b, theta, KEPT, kpad) + k));
                     if (b->inner == EXPONENTIAL) v += vlog(CONST_AT(theta + k));
+                    if (b->inner == GAMMA) v += 0.5 * vlog(CONST_AT(theta + 3 * kpad + k));
                     if (b->inner == NORMAL || b->inner == LOGNORMAL)
                         v += 0.5 * vlog(CONST_AT(theta + kpad + k)) - HALF_LOG_2PI;
                     AT(c + kpad + k) = vlog(vmax(CONST_AT(inflated_theta(b, theta, AT_ZERO, kpad) + k), all(SMALLEST)));

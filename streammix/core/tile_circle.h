@@ -36,8 +36,7 @@ static inline vd inner_exponent(const block *b, const double *columns, const dou
     case NEGATIVE_BINOMIAL: return negative_binomial_exponent(x, latent_at(theta, kpad));
     case GAMMA: {
         const vd log_x = CONST_AT(columns + TILE);
-        return gamma_exponent(x, log_x, all(s[0]), all(theta[0]), all(theta[kpad]), all(theta[2 * kpad]),
-                              all(theta[3 * kpad])) - log_x;
+        return theta[0] * -gamma_excess(x, log_x, all(s[0]), all(theta[kpad]), all(theta[2 * kpad])) - log_x;
     }
     default: return binomial_exponent(x, b->size, all(theta[0]), all(theta[kpad]), all(theta[2 * kpad]));
     }

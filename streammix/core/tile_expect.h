@@ -38,7 +38,7 @@ static void block_rows_density(const engine *e, const block *b, const double *c,
             break;
         case GAMMA:
         case DIRICHLET:
-        case NEGATIVE_BINOMIAL: gamma_rows_density(e, b, u, k, t, lp); break;
+        case NEGATIVE_BINOMIAL: gamma_rows_density(e, b, c[k], u, k, t, lp); break;
         case CATEGORICAL:
             for (int i = 0; i < TILE; i++) t->top[i] = x[i] < b->size ? s[(1 + (long)x[i]) * kpad] : 0.0;
             ROWS {

@@ -13,7 +13,7 @@ static inline latent latent_at(const double *theta, int kpad) {
     return (latent){all(theta[0]), all(theta[kpad]), all(theta[2 * kpad]), all(theta[3 * kpad])};
 }
 
-static void gamma_rows_density(const engine *e, const block *b, int u, int k, tile *t, double *lp) {
+static void gamma_rows_density(const engine *e, const block *b, double constant, int u, int k, tile *t, double *lp) {
     const int kpad = e->kpad, n = b->size, column = b->column[u * b->width];
     const double *x = t->x + column * TILE, *theta = b->theta + u * b->theta_rows * kpad + k;
     const double *mean = b->stat + u * b->stat_rows * kpad + k;
@@ -23,8 +23,8 @@ static void gamma_rows_density(const engine *e, const block *b, int u, int k, ti
         vd v;
         if (b->kind == NEGATIVE_BINOMIAL) v = negative_binomial_exponent(CONST_AT(x + i), latent_at(theta, kpad));
         else if (b->kind == GAMMA)
-            v = gamma_exponent(CONST_AT(x + i), CONST_AT(x + TILE + i), all(*mean), all(theta[0]), all(theta[kpad]),
-                               all(theta[2 * kpad]), all(theta[3 * kpad]));
+            v = constant - theta[0] * gamma_excess(CONST_AT(x + i), CONST_AT(x + TILE + i), all(*mean), all(theta[kpad]),
+                                                   all(theta[2 * kpad]));
         else {
             v = all(theta[4 * n * kpad]);
             for (int j = 0; j < n; j++) {

@@ -123,7 +123,7 @@ static inline __attribute__((always_inline)) void vexps(vd *x, const int n) {
     STEP x[h] = unless_below(x[h], EXP_CUT, (vd)((vi)p[h] + (((vi)shifted[h] & ~15LL) << 48)));
 }
 
-static inline vd vexp(vd x) {
+static inline __attribute__((always_inline)) vd vexp(vd x) {
     vexps(&x, 1);
     return x;
 }
@@ -222,11 +222,10 @@ static inline void renormalise(density *a) {
     a->product = (vd)((bits & MANTISSA) | ONE_BITS);
 }
 
-/* the density as exp(result) * root, where root lies in [1, 2): no logarithm is needed to compare or to add densities */
-static inline vd density_scale(density *a, vd *root) {
-    renormalise(a);
+/* the density as exp(result) * root, where root is the product's: no logarithm is needed to compare or to add densities */
+static inline vd density_scale(const density *a, vd *root) {
     *root = vsqrt(a->product);
-    return vmax(a->sum, all(-1e300)) + from_int(a->exponent) * 0.34657359027997264 /* log(2) / 2 */;
+    return a->sum + from_int(a->exponent) * 0.34657359027997264 /* log(2) / 2 */;
 }
 
 static inline vd density_log(const density *a) {

@@ -70,7 +70,9 @@ def outcome(broker, directory):
 
 def kill(broker, directory, n, cases, every):
     """Make runs over n records, kill them as the cases say, compare each with the first; return the number of kills."""
-    name = f"events-{uuid.uuid4().hex[:12]}" if broker.kind != "file" else str(directory / "events")
+    name = f"events-{uuid.uuid4().hex[:12]}"
+    if broker.kind == "file":
+        name = str(directory / name)
     broker.fill(name, texts(n))
     template = directory / f"{broker.kind}-{uuid.uuid4().hex[:8]}"
     template.mkdir()

@@ -47,7 +47,7 @@ def test_a_run_is_supervised_resumed_and_inspected(tmp_path, monkeypatch):
     assert model.weights.tolist() == expected.weights.tolist()
     assert model.events == expected.events
     metrics = Metrics()
-    metrics.took(Tally(), model, None)
+    metrics.took(Tally(), model)
     text = metrics.text().decode()
     assert 'streammix_events_total{kind="components"} 1.0' in text
     assert "streammix_background_weight" in text

@@ -12,7 +12,7 @@ from pipeline_tools import PROGRAM, events, lines_of, run, state_of, write_confi
 from servers import Server, free_port, nats_arguments
 
 from streammix.pipeline import faults
-from streammix.pipeline.sources.nats import NatsSource
+from streammix.pipeline.sources.nats import NatsPlace, NatsSource
 from streammix.pipeline.sources.redis import RedisSource
 
 NDJSON = '[[sink]]\nkind = "ndjson"\npath = "scored.ndjson"\n'
@@ -117,6 +117,21 @@ def test_nats_refuses(tmp_path, tmp_path_factory, monkeypatch):
     assert status == 1
     assert "NATS refuses the credentials" in said
     assert "wrong-and-secret" not in said
+
+
+def test_nats_may_time_out_in_two_ways(nats_server, monkeypatch):
+    name = f"events-{uuid.uuid4().hex[:12]}"
+    nats_server.fill(name, texts(3))
+    source = NatsSource(NatsPlace([nats_server.url], name, None, {}))
+
+    async def time_out(limit, timeout):
+        raise TimeoutError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(source._subscription, "fetch", time_out)
+        assert len(source.read(10)) == 0
+    assert len(source.read(10)) == 3
+    source.close()
 
 
 def test_a_nats_stream_that_does_not_exist(nats_server, tmp_path):

@@ -173,7 +173,7 @@ class NatsSource:
     async def _fetch(self, limit: int) -> list[Msg]:
         try:
             return await self._subscription.fetch(limit, timeout=PATIENCE)
-        except nats.errors.TimeoutError:
+        except TimeoutError:  # the client raises this one as well as its own, which is one
             if self._link is None or not self._link.is_connected:
                 raise
             return []
