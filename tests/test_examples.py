@@ -342,3 +342,25 @@ def test_the_rings_density_sums_to_one() -> None:
     x, y = np.meshgrid(side, side)
     density = np.exp(approximator.log_density(pa.table({"x": x.ravel(), "y": y.ravel()})))
     assert density.sum() * (side[1] - side[0]) ** 2 == pytest.approx(1.0, abs=1e-6)
+
+
+# --- a stream that changes, and how many components ---
+
+
+def test_a_stream_that_changes_is_followed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drift = load("drift")
+    model, auto, plain = drift.main(str(tmp_path / "drift.png"), 12_000)
+    assert (tmp_path / "drift.png").read_bytes().startswith(b"\x89PNG")
+    assert "records: restart" in capsys.readouterr().out
+    last = len(auto["score"]) // 5
+    assert auto["score"][-last:].mean() < plain["score"][-last:].mean() - 0.1
+    found = sorted(component["minutes"].mean for component in model.parameters)
+    np.testing.assert_allclose(found, sorted([drift.AFTER[0] + drift.SLOWER, *drift.AFTER[1:]]), atol=0.25)
+
+
+def test_the_number_of_components_is_chosen_and_chosen_again(tmp_path: Path) -> None:
+    choose_k = load("choose_k")
+    fixed, numbers = choose_k.main(str(tmp_path / "choose_k.png"), 14_000, [2, 4])
+    assert (tmp_path / "choose_k.png").read_bytes().startswith(b"\x89PNG")
+    assert (numbers[len(numbers) // 2 - 1], numbers[-1]) == (4, 5)
+    assert fixed[4] > fixed[2] + 0.1
