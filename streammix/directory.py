@@ -112,14 +112,17 @@ class Directory:
         """Return a file's bytes; FileNotFoundError if it is gone."""
         return read_file(self.path / name, self._magic)
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file that is not there yet."""
+    def check(self) -> None:
+        """Refuse to go on where the directory is not the one that was locked."""
         try:
             held = os.path.samestat(os.fstat(self._lock), os.stat(self.path / _LOCK))
         except OSError:
             held = False
         if not held:  # another writer may have made the directory anew, and have its lock
             raise CheckpointError(f"{self.path}: the directory was removed or replaced; nothing was written")
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file that is not there yet."""
         write_file(self.path / name, data)
 
     def remove(self, name: str) -> None:

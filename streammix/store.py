@@ -226,6 +226,7 @@ class CheckpointStore:
         if not self._at.is_open:
             raise CheckpointError(f"{self.directory}: this store is {'read-only' if self.readonly else 'closed'}")
         data = _packed(model, positions, outputs)
+        self._at.check()
         known = self._names()
         number = _number(known[-1]) + 1 if known else 1
         name = f"checkpoint-{number:010d}.arrow"
