@@ -41,7 +41,7 @@ podman images localhost/streammix
 mounts='mount -t tmpfs none /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec podman "$@"'
 try=(unshare -m bash -c "$mounts" podman)
 limits="--cgroups=disabled --network host --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 \
-    --read-only --tmpfs /tmp:size=64m --cap-drop all --security-opt no-new-privileges"
+    --read-only --tmpfs /tmp:size=64m --cap-drop all --security-opt no-new-privileges --no-healthcheck"
 work=$place/work
 rm -rf "$work"
 mkdir -p "$work/state" "$work/scored"
@@ -110,9 +110,16 @@ answer = json.load(urllib.request.urlopen(f"{url}/score", json.dumps(record).enc
 print("scored:", answer)
 assert len(answer["responsibilities"]) == 6
 PYTHON
-echo "== the image's own health check"
-# shellcheck disable=SC2086
-"${try[@]}" run --rm $limits -e STREAMMIX_HEALTH="http://127.0.0.1:$port/readyz" --entrypoint sh localhost/streammix -c \
-    "$(podman image inspect localhost/streammix --format '{{json .Healthcheck.Test}}' \
-        | python3 -c 'import json, shlex, sys; print(shlex.join(json.load(sys.stdin)[1:]))')"
+echo "== the image's own health check, of the scorer and of a port where nobody answers"
+check=$(podman image inspect localhost/streammix \
+    | python3 -c 'import json, shlex, sys; print(shlex.join(json.load(sys.stdin)[0]["Healthcheck"]["Test"][1:]))')
+health() {
+    # shellcheck disable=SC2086
+    "${try[@]}" run --rm $limits -e STREAMMIX_HEALTH="$1" --entrypoint sh localhost/streammix -c "$check"
+}
+health "http://127.0.0.1:$port/readyz"
+if health http://127.0.0.1:1/readyz 2>/dev/null; then
+    echo "the health check does not fail where nobody answers"
+    exit 1
+fi
 echo "all is well"
