@@ -153,7 +153,7 @@ def test_a_long_text_is_no_level():
     for x in records(50):
         mixture.learn_one(x)
     before = state_of(mixture)
-    with pytest.raises(sm.RecordError, match=r"field 'c': expected a string.* of at most 10,000 characters, got 'xxx"):
+    with pytest.raises(sm.RecordError, match=r"field 'c': expected text of at most 10,000 characters, got 'xxx"):
         mixture.learn_one({"c": "x" * 10_001})
     with pytest.raises(sm.RecordError, match=r"row 1: field 'c': .* of at most 10,000 characters"):
         mixture.learn_many(pa.table({"c": ["de", "x" * 10_001]}))
