@@ -147,7 +147,7 @@ def test_waits_grow_and_begin_anew_after_progress(monkeypatch):
 
 @pytest.mark.slow
 def test_following_files_killed_and_resumed(tmp_path):
-    """A run that follows is killed while files grow, and stopped by SIGTERM within two seconds."""
+    """A run that follows is killed while files grow, and ends with a checkpoint on SIGTERM."""
     records = events(1000)
     write_config(tmp_path, FILES + "\nfollow = true", SINKS, every=250)
     path = tmp_path / "events" / "a.ndjson"
