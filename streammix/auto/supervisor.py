@@ -7,6 +7,7 @@ goes by the number of records: how they are handed over does not matter, and it 
 
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,9 @@ class Supervisor(Running):
         self.choice = Choice(len(lines))
         self.told: list[str] = []  # the signs of doubt that are in the log
         super().__init__(declaration, schema, lines[0].champion.state)
+        import_module(
+            "scipy.optimize"
+        )  # which `matching` asks for: it takes half a second, here rather than amid the stream
 
     @property
     def line(self) -> Line:
