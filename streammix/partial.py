@@ -350,6 +350,8 @@ def _running(model: Mixture) -> Running:
     if isinstance(model, AutoMixture):
         raise StreammixError("an AutoMixture learns in one place: parts of its statistics can't be taken elsewhere")
     running = model._learner.running
+    if model._learner.clock is not None:
+        raise StreammixError("a model that forgets by event time learns in one place: each record's weight is its own")
     if running is None:
         raise StreammixError("the model is still warming up: it has no parameters to take statistics at")
     return running
