@@ -28,6 +28,7 @@ from streammix.errors import UnavailableError
 from streammix.mixture import Mixture
 from streammix.pipeline.decode import Decoder, JsonDecoder, without
 from streammix.pipeline.flow import Batch, Lines
+from streammix.pipeline.light import leave_out_pandas
 
 __all__ = ["Crew"]
 
@@ -161,6 +162,7 @@ def _begin(ignore: list[str]) -> None:
     """Begin a worker process: what it needs beside its shares."""
     global _decode
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run itself is asked to stop
+    leave_out_pandas()
     _decode = without(set(ignore), JsonDecoder())
     threading.Thread(target=_end_with_the_run, daemon=True).start()
 
