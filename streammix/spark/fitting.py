@@ -15,9 +15,9 @@ from streammix.batch import Trace, check_iterations, settle_fit
 from streammix.errors import RecordError
 from streammix.inference import MOST_RECORDS
 from streammix.mixture import Mixture
-from streammix.partial import Partial, Refused
 from streammix.spark import tasks
 from streammix.spark.passes import check_mixture, columns_in_use, expect_all
+from streammix.statistics import Partial, Refused
 
 __all__ = ["Fitted", "fit"]
 

@@ -12,8 +12,8 @@ from streammix import partial, shipping
 from streammix.errors import ConfigError, RecordError
 from streammix.inference import MOST_RECORDS
 from streammix.mixture import Mixture
-from streammix.partial import LONGEST_RECORD, Partial, Refused
 from streammix.spark import tasks
+from streammix.statistics import LONGEST_RECORD, Partial, Refused
 
 __all__ = ["check_mixture", "columns_in_use", "expect_all", "learn_first", "statistics"]
 

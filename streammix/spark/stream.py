@@ -18,9 +18,9 @@ from streammix.declaration import to_json
 from streammix.directory import write_file
 from streammix.errors import CheckpointError, ConfigError
 from streammix.mixture import Mixture
-from streammix.partial import Refused
 from streammix.spark import tasks
 from streammix.spark.passes import check_mixture, columns_in_use, expect_all, learn_first
+from streammix.statistics import Refused
 from streammix.store import CheckpointStore
 
 __all__ = ["DEAD_LETTERS", "learn_stream"]
