@@ -35,7 +35,6 @@ def matched(old: FloatArray, new: FloatArray) -> tuple[list[int], list[int]]:
     >>> matched(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 1.0, 0.0], [0.9, 0.0, 0.1]]))
     ([1, 0, 2], [0, 1, -1])
     """
-
     common = old.T @ new
     size = np.add.outer(old.sum(axis=0), new.sum(axis=0)) - common
     overlap = common / np.maximum(size, 1e-300)
