@@ -111,6 +111,9 @@ def serve(
 
 def main() -> None:
     """Run the command line."""
+    from streammix.pipeline.light import leave_out_pandas
+
+    leave_out_pandas()
     app()
 
 
