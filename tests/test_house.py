@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "streammix"
 
 FLOORS = [
     ["errors"],
-    ["stepsize", "core", "directory", "bucket"],
+    ["stepsize", "statistics", "core", "directory", "bucket"],
     ["families", "state", "frames", "answers"],
     ["angles", "kmeans", "clock"],
     ["declaration", "columns", "em", "gaps", "packing", "plain", "inference", "supervised"],

@@ -12,7 +12,6 @@ from streammix import frames
 from streammix.auto.background import Box, takes_background
 from streammix.auto.keeping import resumed, supervision
 from streammix.auto.line import Line, Settings
-from streammix.auto.matching import matched
 from streammix.auto.moves import fresh
 from streammix.auto.reservoir import Reservoir
 from streammix.auto.supervisor import Supervisor, reservoir_size, share_of_beat
@@ -55,7 +54,6 @@ class AutoLearner(Learner):
         self.sizes = sizes
         self.has_background = has_background
         super().__init__(declaration, rng)
-        matched(np.eye(1), np.eye(1))  # loads what it needs now, not in the midst of a stream
         self.n_witnesses = 1  # there are several mixtures, whose components differ
         if len(sizes) > 1:
             self.inferred_for = min(sizes[-1], USUAL)  # a joint family must not hang on the largest K

@@ -25,10 +25,10 @@ from pipeline_tools import (
 from streammix.errors import StreammixError, UnavailableError
 from streammix.pipeline import faults
 from streammix.pipeline.faults import Patience
-from streammix.pipeline.runner import StopRequest
 from streammix.pipeline.sinks.ndjson import GrowingFile
 from streammix.pipeline.sinks.parquet import ParquetSink
 from streammix.pipeline.sources.file import FileSource
+from streammix.pipeline.stopping import StopRequest, is_over, stop_on_signals
 from streammix.store import CheckpointStore
 
 
@@ -181,3 +181,31 @@ def wait_for(happened, seconds=60):
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_request_to_stop_ends_waits_for_others():
+    begin = time.monotonic()
+    assert not is_over(begin, 60.0, stopping=0.0)
+    with stop_on_signals() as stop:
+        assert not is_over(begin, 60.0, stopping=0.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signal == signal.SIGTERM
+        assert is_over(begin, 60.0, stopping=0.0)
+        assert not is_over(time.monotonic(), 60.0, stopping=60.0)
+    assert not is_over(begin, 60.0, stopping=0.0)  # another run has not been asked
+    assert is_over(begin, 0.0)
+
+
+def test_a_consumer_that_does_not_close_holds_nobody_up():
+    kafka_link = pytest.importorskip("streammix.pipeline.kafka_link")
+    done = threading.Event()
+
+    class Stuck:
+        def close(self):
+            done.wait()
+
+    with stop_on_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        kafka_link.close_consumer(Stuck())
+        assert not done.is_set()
+        done.set()
