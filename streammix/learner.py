@@ -44,9 +44,9 @@ class Learner:
         self.chosen = None if declaration.infers else declaration.fields
         self.newcomers = Newcomers()
         self.clock = clock_of(declaration.step_size)
-        self._undeclared_time = None  # the field of event time, where it would be taken for one to be learnt
+        self._undeclared_time: tuple[str, ...] = ()  # the field of event time, where it would be taken for another
         if self.clock is not None and declaration.infers and self.clock.field not in declaration.declared_names:
-            self._undeclared_time = self.clock.field
+            self._undeclared_time = (self.clock.field,)
         self.running: Running | None = None
         self.schema: Schema | None = None
         self.buffer: list[dict[str, Any]] = []
@@ -75,7 +75,7 @@ class Learner:
         """The fields that are known to be left out, where others that are unknown may join; else none."""
         if not self.is_open:
             return ()
-        return {*self.newcomers.left_out, *self.declaration.ignored, self._undeclared_time} - {None}
+        return {*self.newcomers.left_out, *self.declaration.ignored, *self._undeclared_time}
 
     @property
     def is_open(self) -> bool:
@@ -307,7 +307,7 @@ class Learner:
 
     def _infer(self, records: Sequence[Mapping[str, Any]]) -> Inferred:
         """What becomes of the fields that nobody declared."""
-        declared = self.declaration.declared_names | {self._undeclared_time}
+        declared = self.declaration.declared_names | {*self._undeclared_time}
         others = [{name: value for name, value in x.items() if name not in declared} for x in records]
         return infer(others, self.inferred_for, bool(self.declaration.fields))
 
@@ -376,8 +376,8 @@ class Learner:
         for name in record:
             if not isinstance(name, str) or not is_sound_text(name):
                 raise RecordError(f"a field's name must be a string, not {short(name)}")
-        if self._undeclared_time in record:
-            record = {name: value for name, value in record.items() if name != self._undeclared_time}
+        if any(name in record for name in self._undeclared_time):
+            record = {name: value for name, value in record.items() if name not in self._undeclared_time}
             if not record:
                 raise RecordError("the record has a time and nothing else")
         declared = self.declaration.declared_names
