@@ -17,7 +17,7 @@ import uuid
 from pathlib import Path
 
 from brokers import KafkaTopics, NatsStreams, RedisStreams
-from pipeline_tools import crash, events, lines_of, scored_parquet, state_of, write_config, write_ndjson
+from pipeline_tools import count_lines, crash, events, lines_of, scored_parquet, state_of, write_config, write_ndjson
 
 PARQUET = '[[sink]]\nkind = "parquet"\npath = "scored"\n'
 NDJSON = '[[sink]]\nkind = "ndjson"\npath = "scored.ndjson"\n'
@@ -131,7 +131,7 @@ def follow(directory, kills, rng):
                 done += process.wait() == -signal.SIGKILL
             process = subprocess.Popen([sys.executable, "-c", PROGRAM, "run", config], stdout=said, stderr=said)
             deadline = time.monotonic() + 120
-            while len(lines_of(place / "scored.ndjson")) < len(records):
+            while count_lines(place / "scored.ndjson") < len(records):
                 assert time.monotonic() < deadline, (place / "log.txt").read_text()
                 time.sleep(0.1)
             process.terminate()
