@@ -24,7 +24,7 @@ from streammix.mixture import Mixture
 from streammix.running import Running
 from streammix.schema import Schema
 from streammix.state import Snapshot
-from streammix.stepsize import HalfLife, PowerDecay, RunningMean, StepSize, step_size_to_json
+from streammix.stepsize import HalfLife, PowerDecay, RunningMean, StepSize, step_size_from_json, step_size_to_json
 from streammix.warmup import free_parameters
 
 __all__ = ["AutoMixture"]
@@ -123,7 +123,8 @@ class AutoMixture(Mixture):
         As in `Mixture`.
     drift
         "auto": the stream may change at any time. "none": it doesn't, however long it dwells in one component; all
-        records weigh the same, and nothing chases the present. `HalfLife`: forget at this rate.
+        records weigh the same, and nothing chases the present. `HalfLife`: forget at this rate, by records or by event
+        time.
     background
         Whether there is a component beside the K whose density is one over the volume of everything seen so far, for
         records that none of them explains. Where it is left out: if there are `Normal`, `LogNormal` or
@@ -173,7 +174,8 @@ class AutoMixture(Mixture):
         sizes = _sizes(n_components)
         declared = checked(sizes[-1], fields, None, None, step, share_of_beat(len(sizes)), warm_up, False, seed, infer)
         is_auto = drift == "auto"
-        settings = Settings(step.core, is_auto, drift != "none", not isinstance(drift, HalfLife))
+        by_time = isinstance(drift, HalfLife) and drift.field is not None
+        settings = Settings(step.core, is_auto, drift != "none", not isinstance(drift, HalfLife), by_time)
         self.n_components = n_components  # type: ignore[assignment]
         self.fields = fields
         self.drift = drift
@@ -204,7 +206,7 @@ class AutoMixture(Mixture):
         model = cls(
             tuple(sizes) if isinstance(sizes, list) else sizes,
             given["fields"],
-            drift if isinstance(drift, str) else HalfLife(drift["records"]),
+            drift if isinstance(drift, str) else step_size_from_json(drift),  # type: ignore[arg-type]
             given["background"],
             given["warm_up"],
             given["seed"],
