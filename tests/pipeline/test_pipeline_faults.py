@@ -80,6 +80,7 @@ def test_a_disk_that_is_full_for_a_while(place, owner, name, at, monkeypatch, br
     assert said.count("No space left on device; ") <= 2  # one line, however many attempts
     assert "trying again until it is back" in said
     assert "going on after" in said
+    assert "after the last checkpoint" not in said  # what each attempt cuts off is no news
     assert state_of(place / "state") == state_of(whole / "state")
     assert rows_of(place) == rows_of(whole)
     assert (place / "scored.ndjson").read_bytes() == (whole / "scored.ndjson").read_bytes()
