@@ -22,7 +22,6 @@ import streammix as sm
 from benchmarks import data
 from streammix import partial, shipping
 from streammix.spark import fit, learn_stream, session, tasks
-from streammix.spark.passes import PARTIAL
 
 OPTIONS = {"spark_ui_enabled": "false", "spark_driver_memory": "2g", "spark_sql_shuffle_partitions": "4"}
 SHAPES = [(5, 10), (10, 20), (20, 50), (50, 50), (100, 100)]  # K, D
@@ -125,11 +124,11 @@ def passes(spark: Any, cores: int, n: int, K: int = 5, D: int = 10) -> None:
         df = spark.createDataFrame(rows).repartition(partitions).cache()
         df.count()
         columns = bound(tasks.expect_rows, version=version, model=packed_model, taken={}, closed=False)
-        packed = df.mapInArrow(bound(tasks.pack_rows, version=version), tasks.PACKED).cache()
+        packed = df.mapInArrow(bound(tasks.pack_rows, version=version), tasks.PACKED).rdd.cache()
         packed.count()
         bytes_only = bound(tasks.expect_packed, version=version, model=packed_model, closed=False)
-        plain = both(lambda df=df, run=columns: df.mapInArrow(run, PARTIAL).toArrow(), 4)
-        fast = both(lambda df=packed, run=bytes_only: df.mapInArrow(run, PARTIAL).toArrow(), 4)
+        plain = both(lambda df=df, run=columns: df.mapInArrow(run, tasks.ANSWER).rdd.collect(), 4)
+        fast = both(lambda packed=packed, run=bytes_only: packed.mapPartitions(run).collect(), 4)
         each = [f"{n / plain[0]:,.0f} | {plain[1]:.2f}", f"{n / fast[0]:,.0f} | {fast[1]:.2f}"]
         print(f"| {cores} | {partitions} | {n:,} | {' | '.join(each)} |", flush=True)
 

@@ -1,5 +1,6 @@
 """The command line: it names the commands and their arguments, and turns errors into exit statuses."""
 
+import gc
 import logging
 import os
 from collections.abc import Callable
@@ -111,7 +112,13 @@ def serve(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    from streammix.pipeline.light import leave_out_pandas
+
+    leave_out_pandas()
+    try:
+        app()
+    finally:
+        gc.freeze()  # ends at once: what is left goes with the process, and is not looked through before
 
 
 def _do(work: Callable[[], int]) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from streammix.core.reader import UNSEEN, explain_composition, fits_composition, transformed_column
@@ -370,7 +369,7 @@ class Encoder:
             elif key == ("null", None):
                 table.append(math.nan)
             elif key is None or not is_open or (is_open == 2 and not isinstance(key, str)) or _is_too_long(key):
-                row = pc.index(encoded.indices, pa.scalar(i, encoded.indices.type)).as_py()
+                row = encoded.indices.index(pa.scalar(i, encoded.indices.type)).as_py()
                 raise RecordError(self._explain(column, value), field=self._rules[column][0], row=row)
             else:
                 new[i] = key

@@ -6,7 +6,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from streammix.core.values import is_missing, short
@@ -114,7 +113,9 @@ def _without_runs(table: pa.Table) -> pa.Table:
     """The table with its run-end encoded columns written out."""
     for i, field in enumerate(table.schema):
         if pa.types.is_run_end_encoded(field.type):
-            chunks = [pc.run_end_decode(chunk) for chunk in table.column(i).chunks]
+            from pyarrow import compute  # here, as it takes a while to load
+
+            chunks = [compute.run_end_decode(chunk) for chunk in table.column(i).chunks]
             table = table.set_column(i, field.name, pa.chunked_array(chunks, field.type.value_type))
     return table
 
@@ -186,7 +187,7 @@ def missing_cells(frame: Frame, name: str) -> NDArray[np.bool_]:
     if isinstance(frame, Arrays):
         column = frame.columns[frame.column_names.index(name)]
         return np.asarray(column != column)
-    return np.asarray(pc.is_null(frame.column(name), nan_is_null=True).to_numpy())
+    return np.asarray(frame.column(name).is_null(nan_is_null=True).to_numpy())
 
 
 def filled(X: Any, names: Sequence[str], fills: Fills) -> Any:
@@ -244,7 +245,9 @@ def _filled_column(table: pa.Table, name: str, mask: NDArray[np.bool_], values: 
     has_means = any(isinstance(value, float) for value in values) and not pa.types.is_floating(kind)
     kind = pa.float64() if has_means else pa.large_string() if pa.types.is_string_view(kind) else kind
     fill = pa.array(values).cast(kind, safe=False) if not pa.types.is_string(kind) else pa.array(values, kind)
-    result = pc.if_else(pa.array(mask), fill, source.cast(kind))
+    from pyarrow import compute
+
+    result = compute.if_else(pa.array(mask), fill, source.cast(kind))
     return result.dictionary_encode() if pa.types.is_dictionary(source.type) else result
 
 

@@ -19,15 +19,13 @@ one; and a field that is missing somewhere has masses of its own from there on.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streammix.auto.automixture import AutoMixture
 from streammix.columns import Encoded
 from streammix.core.engine import Engine, rows_of, width_of
 from streammix.core.structs import Structs
@@ -38,6 +36,7 @@ from streammix.mixture import Mixture
 from streammix.running import Running
 from streammix.schema import OTHER
 from streammix.state import State
+from streammix.statistics import KEPT, LONGEST_RECORD, Level, Partial, Refused, Unit, check_same, merge
 
 __all__ = [
     "Level",
@@ -45,6 +44,7 @@ __all__ = [
     "Refused",
     "accumulator",
     "admit",
+    "check_divisible",
     "expect",
     "expect_scored",
     "fingerprint",
@@ -54,84 +54,6 @@ __all__ = [
 ]
 
 FloatArray = NDArray[np.float64]
-Unit = tuple[int, int]  # a block, and which of its units
-
-KEPT = 10_000  # refused records of one call that are kept; more are counted
-LONGEST_RECORD = 4_096  # characters of a refused record that are kept
-
-
-@dataclass(frozen=True, order=True)
-class Refused:
-    """A record that was not taken.
-
-    Parameters
-    ----------
-    place, row
-        Where it stands: its partition, and its number there.
-    reason
-        One sentence.
-    record
-        The record as JSON, or the beginning of it.
-    """
-
-    place: int
-    row: int
-    reason: str
-    record: str
-
-
-@dataclass(frozen=True, eq=False)
-class Level:
-    """A level that the model does not know.
-
-    Parameters
-    ----------
-    first
-        Where it was first seen: (place, row).
-    counts
-        (K,): the expected number of its records in each component.
-    """
-
-    first: tuple[int, int]
-    counts: FloatArray
-
-
-@dataclass(frozen=True, eq=False)
-class Partial:
-    """Expected statistics of some records, all at the same parameters.
-
-    Parameters
-    ----------
-    fingerprint
-        Of the parameters.
-    place
-        The first of the places that they are from: a partition's number.
-    n
-        How many records.
-    log_likelihood
-        The sum of log p(x).
-    masses
-        (K,): the expected number of records of each component.
-    sums
-        (rows, K): the rows of the core's accumulator without the masses, of levels those that the model knows.
-    own
-        For each (block, unit) that some record lacks: how many records have it, and their masses (K,).
-    levels
-        Levels that the model does not know, by field and key.
-    n_refused, refused
-        How many records were refused, and which.
-    """
-
-    fingerprint: str
-    place: int
-    n: int
-    log_likelihood: float
-    masses: FloatArray
-    sums: FloatArray
-    own: Mapping[Unit, tuple[float, FloatArray]]
-    levels: Mapping[str, Mapping[Any, Level]]
-    n_refused: int = 0
-    refused: Sequence[Refused] = ()
 
 
 def fingerprint(model: Mixture) -> str:
@@ -229,43 +151,6 @@ def _expect(
     return taken, responsibilities, log_density
 
 
-def merge(partials: Iterable[Partial]) -> Partial:
-    """Return the statistics of all records of several partials, at least one; those of a lower place come first.
-
-    Raises
-    ------
-    StreammixError
-        If they were taken at different parameters.
-    """
-    first, *others = sorted(partials, key=lambda part: part.place)
-    if not others:
-        return first
-    for other in others:
-        _check_same(first.fingerprint, other.fingerprint)
-    masses, sums, n, log_likelihood = first.masses.copy(), first.sums.copy(), first.n, first.log_likelihood
-    own, levels = dict(first.own), {name: dict(found) for name, found in first.levels.items()}
-    for other in others:
-        for unit in own.keys() | other.own.keys():
-            seen, mass = own.get(unit, (n, masses))
-            more_seen, more = other.own.get(unit, (other.n, other.masses))
-            own[unit] = (seen + more_seen, mass + more)
-        masses += other.masses
-        sums += other.sums
-        n += other.n
-        log_likelihood += other.log_likelihood
-        for name, found in other.levels.items():
-            mine = levels.setdefault(name, {})
-            for key, level in found.items():
-                known = mine.get(key)
-                if known is not None:
-                    level = Level(min(known.first, level.first), known.counts + level.counts)
-                mine[key] = level
-    parts = [first, *others]
-    refused = sorted(refusal for part in parts for refusal in part.refused)
-    n_refused = sum(part.n_refused for part in parts)
-    return Partial(first.fingerprint, first.place, n, log_likelihood, masses, sums, own, levels, n_refused, refused)
-
-
 def admit(model: Mixture, partial: Partial) -> bool:
     """Let a model know the new levels of a partial; tell whether there were any.
 
@@ -277,7 +162,7 @@ def admit(model: Mixture, partial: Partial) -> bool:
     StreammixError
         If the partial was taken at other parameters than the model's.
     """
-    _check_same(fingerprint(model), partial.fingerprint)
+    check_same(fingerprint(model), partial.fingerprint)
     running = _running(model)
     for name, found in partial.levels.items():
         ordered = sorted(found.items(), key=lambda item: item[1].first)
@@ -295,7 +180,7 @@ def accumulator(model: Mixture, partial: Partial) -> tuple[FloatArray, FloatArra
     StreammixError
         If the partial was taken at other parameters, or has levels that the model does not know.
     """
-    _check_same(fingerprint(model), partial.fingerprint)
+    check_same(fingerprint(model), partial.fingerprint)
     if partial.levels:
         raise StreammixError(f"field {next(iter(partial.levels))!r} has levels that are new: admit them, then expect")
     running = _running(model)
@@ -346,20 +231,24 @@ def settle(model: Mixture) -> None:
         model._sync()
 
 
-def _running(model: Mixture) -> Running:
+def check_divisible(model: Mixture) -> None:
+    """Refuse a mixture whose statistics can't be taken in parts."""
+    if type(model) is Mixture:
+        return
+    from streammix.auto.automixture import AutoMixture  # takes as long as all the rest, and workers don't need it
+
     if isinstance(model, AutoMixture):
         raise StreammixError("an AutoMixture learns in one place: parts of its statistics can't be taken elsewhere")
+
+
+def _running(model: Mixture) -> Running:
+    check_divisible(model)
     running = model._learner.running
+    if model._learner.clock is not None:
+        raise StreammixError("a model that forgets by event time learns in one place: each record's weight is its own")
     if running is None:
         raise StreammixError("the model is still warming up: it has no parameters to take statistics at")
     return running
-
-
-def _check_same(ours: str, theirs: str) -> None:
-    if ours != theirs:
-        raise StreammixError(
-            f"statistics were taken at other parameters: their fingerprint is {theirs[:12]}, expected {ours[:12]}"
-        )
 
 
 def _rows(running: Running, state: State) -> list[tuple[int, int, int]]:

@@ -1,4 +1,4 @@
-"""Statistics on their way between processes: a partial ↔ one row of Arrow; a model → bytes that workers read.
+"""Statistics on their way between processes: a partial ↔ one row of Arrow ↔ bytes; a model → bytes that workers read.
 
 A row says which version of the library and which parameters it is from; another version's is refused by name, on
 either side.
@@ -16,9 +16,12 @@ import streammix
 from streammix.checkpoint import from_bytes, to_bytes
 from streammix.errors import StreammixError
 from streammix.mixture import Mixture
-from streammix.partial import Level, Partial, Refused
+from streammix.statistics import Level, Partial, Refused
 
-__all__ = ["FORMAT", "SCHEMA", "check_version", "from_arrow", "packed_model", "to_arrow", "unpacked_model"]
+__all__ = [
+    "FORMAT", "SCHEMA", "check_version", "from_arrow", "packed", "packed_model", "to_arrow", "unpacked",
+    "unpacked_model",
+]  # fmt: skip
 
 FloatArray = NDArray[np.float64]
 
@@ -111,6 +114,27 @@ def _partial(row: Mapping[str, Any], masses: FloatArray, sums: FloatArray) -> Pa
         row["n_refused"],
         [Refused(refusal["place"], refusal["row"], refusal["reason"], refusal["record"]) for refusal in row["refused"]],
     )
+
+
+def packed(partials: Sequence[Partial]) -> bytes:
+    """Return partials as the bytes of a stream of Arrow."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, SCHEMA) as writer:
+        for partial in partials:
+            writer.write_batch(to_arrow(partial))
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def unpacked(data: bytes) -> list[Partial]:
+    """Return the partials that bytes hold.
+
+    Raises
+    ------
+    StreammixError
+        As `from_arrow`.
+    """
+    return from_arrow(pa.ipc.open_stream(data).read_all())
 
 
 def packed_model(model: Mixture) -> tuple[str, bytes]:

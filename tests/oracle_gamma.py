@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 from scipy.optimize import brentq
-from scipy.special import digamma, gammaln, polygamma
+from scipy.special import digamma, gammaln, zeta
 
 Array = NDArray[np.float64]
 
@@ -100,17 +100,27 @@ def concentration_of(mean_logs: Array) -> Array:
     """Minka's Newton for the Dirichlet, from a method of its own that can't leave the domain: fixed points."""
     values = np.ones(len(mean_logs))
     for _ in range(50):
-        values = np.array([inverse_digamma(digamma(values.sum()) + g) for g in mean_logs])
+        values = inverse_digamma(digamma(values.sum()) + mean_logs)
     for _ in range(60):
         gradient = digamma(values.sum()) - digamma(values) + mean_logs
-        own, common = -polygamma(1, values), polygamma(1, values.sum())
+        own, common = -trigamma(values), trigamma(values.sum())
         b = (gradient / own).sum() / (1 / common + (1 / own).sum())
         step = (gradient - b) / own
         while (values - step <= 0).any():
             step /= 2
         values = values - step
+        if (abs(step) < 1e-15 * values).all():
+            break
     return values
 
 
-def inverse_digamma(y: float) -> float:
-    return float(np.exp(brentq(lambda v: digamma(np.exp(v)) - y, -700, 100, xtol=1e-12)))
+def trigamma(x: Any) -> Any:
+    return zeta(2, x)
+
+
+def inverse_digamma(y: Array) -> Array:
+    """Minka's: five Newton steps from a start that is near everywhere."""
+    x = np.where(y >= -2.22, np.exp(y) + 0.5, -1 / (y - digamma(1)))
+    for _ in range(5):
+        x = x - (digamma(x) - y) / trigamma(x)
+    return np.asarray(x)

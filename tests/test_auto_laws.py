@@ -57,7 +57,7 @@ def test_single_records_make_no_difference(expected: Any) -> None:
     assert state_of(model) == expected
 
 
-@settings(derandomize=True, deadline=None, max_examples=6)
+@settings(derandomize=True, deadline=None, max_examples=3)
 @given(st.lists(st.integers(0, N), max_size=12))
 def test_cuts_and_resumes_make_no_difference(expected: Any, marks: list[int]) -> None:
     model, edges = make(), [0, *sorted(marks), N]

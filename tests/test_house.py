@@ -9,15 +9,16 @@ PACKAGE = Path(__file__).parent.parent / "streammix"
 
 FLOORS = [
     ["errors"],
-    ["stepsize", "core", "directory", "bucket"],
+    ["stepsize", "statistics", "core", "directory", "bucket"],
     ["families", "state", "frames", "answers"],
-    ["angles", "kmeans"],
+    ["angles", "kmeans", "clock"],
     ["declaration", "columns", "em", "gaps", "packing", "plain", "inference", "supervised"],
     ["schema", "zeros"],
     ["scales", "given"],
     ["warmup", "average", "checkpoint", "newcomers", "parameters"],
     ["running"],
     ["learner", "conditional"],
+    ["intake"],
     ["mixture"],
     ["auto"],
     ["adapters", "batch", "partial", "store"],

@@ -159,3 +159,20 @@ def test_a_long_text_is_no_level():
         mixture.learn_many(pa.table({"c": ["de", "x" * 10_001]}))
     assert state_of(mixture) == before
     mixture.learn_one({"c": "x" * 10_000})
+
+
+def test_a_supervised_mixture_folds_the_rows_that_it_keeps():
+    """Codes that are there no more must not stand in its reservoir, nor in a challenge."""
+    rows, fields = texts(records(2_500)), {"x": sm.Normal(), "c": sm.Categorical()}
+    models = [sm.AutoMixture((1, 2), fields=fields, warm_up=100, seed=1) for _ in range(2)]
+    table = pa.Table.from_pylist(rows)
+    models[0].learn_many(table)
+    for begin in range(0, 2_500, 833):
+        models[1].learn_many(table.slice(begin, 833))
+        models[1] = reloaded(models[1])
+    running = models[0]._learner.running
+    for kept in (running.reservoir.rows, running.sample.rows):
+        codes = kept[:2_500, 1]
+        assert codes.max() < len(levels_of(models[0])) <= ROOM
+    assert "(other)" in models[0].parameters[0]["c"].probabilities
+    assert state_of(models[0]) == state_of(models[1])

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from typing import Any, Self
 
 import numpy as np
@@ -9,10 +10,11 @@ from numpy.typing import NDArray
 
 from streammix import frames
 from streammix.auto.background import Box, takes_background
+from streammix.auto.keeping import resumed, supervision
 from streammix.auto.line import Line, Settings
 from streammix.auto.moves import fresh
 from streammix.auto.reservoir import Reservoir
-from streammix.auto.supervisor import BEAT, Supervisor, reservoir_size
+from streammix.auto.supervisor import Supervisor, reservoir_size, share_of_beat
 from streammix.core.table import table_of
 from streammix.declaration import Declaration, checked, from_json
 from streammix.errors import CheckpointError, ConfigError
@@ -22,7 +24,7 @@ from streammix.mixture import Mixture
 from streammix.running import Running
 from streammix.schema import Schema
 from streammix.state import Snapshot
-from streammix.stepsize import HalfLife, PowerDecay, RunningMean, StepSize, step_size_to_json
+from streammix.stepsize import HalfLife, PowerDecay, RunningMean, StepSize, step_size_from_json, step_size_to_json
 from streammix.warmup import free_parameters
 
 __all__ = ["AutoMixture"]
@@ -85,13 +87,21 @@ class AutoLearner(Learner):
         found = super().snapshot(n_seen, seed)
         found.declaration = {**found.declaration, **self.arguments}
         if isinstance(self.running, Supervisor):
-            found.supervision = self.running.supervision()
+            found.supervision = supervision(self.running)
         return found
 
     def _resume(self, schema: Schema, snapshot: Snapshot) -> Running:
         if snapshot.supervision is None:
             raise CheckpointError("the checkpoint's model is supervised, but what supervises it is missing")
-        return Supervisor.resumed(self.declaration, schema, self.settings, snapshot.supervision)
+        made = resumed(self.declaration, schema, self.settings, snapshot.supervision)
+        assert made.waiting is not None
+        surplus = len(snapshot.pending) // made.waiting.size * made.waiting.size
+        if surplus:  # kept before lines took turns
+            made.reservoir.add(snapshot.pending[:surplus], snapshot.pending_weights[:surplus])
+            made.gathered += surplus
+            snapshot.pending = snapshot.pending[surplus:]
+            snapshot.pending_weights = snapshot.pending_weights[surplus:]
+        return made
 
 
 class AutoMixture(Mixture):
@@ -113,7 +123,8 @@ class AutoMixture(Mixture):
         As in `Mixture`.
     drift
         "auto": the stream may change at any time. "none": it doesn't, however long it dwells in one component; all
-        records weigh the same, and nothing chases the present. `HalfLife`: forget at this rate.
+        records weigh the same, and nothing chases the present. `HalfLife`: forget at this rate, by records or by event
+        time.
     background
         Whether there is a component beside the K whose density is one over the volume of everything seen so far, for
         records that none of them explains. Where it is left out: if there are `Normal`, `LogNormal` or
@@ -150,6 +161,7 @@ class AutoMixture(Mixture):
         seed: int | None = None,
         infer: bool = False,
     ) -> None:
+        import_module("scipy.optimize")  # for `matching`: half a second, here rather than amid the stream
         step: StepSize = PowerDecay(0.6)
         if isinstance(drift, HalfLife):
             step = drift
@@ -160,9 +172,10 @@ class AutoMixture(Mixture):
         if background is not None and not isinstance(background, bool):
             raise ConfigError(f"background must be True, False or None, not {background!r}")
         sizes = _sizes(n_components)
-        declared = checked(sizes[-1], fields, None, None, step, BEAT, warm_up, False, seed, infer)
+        declared = checked(sizes[-1], fields, None, None, step, share_of_beat(len(sizes)), warm_up, False, seed, infer)
         is_auto = drift == "auto"
-        settings = Settings(step.core, is_auto, drift != "none", not isinstance(drift, HalfLife))
+        by_time = isinstance(drift, HalfLife) and drift.field is not None
+        settings = Settings(step.core, is_auto, drift != "none", not isinstance(drift, HalfLife), by_time)
         self.n_components = n_components  # type: ignore[assignment]
         self.fields = fields
         self.drift = drift
@@ -193,7 +206,7 @@ class AutoMixture(Mixture):
         model = cls(
             tuple(sizes) if isinstance(sizes, list) else sizes,
             given["fields"],
-            drift if isinstance(drift, str) else HalfLife(drift["records"]),
+            drift if isinstance(drift, str) else step_size_from_json(drift),  # type: ignore[arg-type]
             given["background"],
             given["warm_up"],
             given["seed"],

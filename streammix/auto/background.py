@@ -41,14 +41,18 @@ class Box:
         self.low = np.full(n_columns, np.inf)
         self.high = np.full(n_columns, -np.inf)
         self.spread = np.zeros((2, n_columns))  # in place: engines are bound to it
+        self._sizes: list[Any] = []  # of the blocks, levels among them, when it was last written for a beat
 
     def add(self, rows: FloatArray, layout: Layout) -> None:
         """Take in rows."""
         seen = np.where(np.isfinite(rows), rows, np.nan)
         low, high = np.fmin.reduce(seen, axis=0), np.fmax.reduce(seen, axis=0)
-        np.fmin(self.low, low, out=self.low)
-        np.fmax(self.high, high, out=self.high)
-        self.refresh(layout)
+        sizes = [size for _, _, size, _, _ in layout]
+        if (low < self.low).any() or (high > self.high).any() or sizes != self._sizes:
+            np.fmin(self.low, low, out=self.low)
+            np.fmax(self.high, high, out=self.high)
+            self._sizes = sizes
+            self.refresh(layout)
 
     def refresh(self, layout: Layout) -> None:
         """Write the density's logarithm: of one column for each unit, the slope where it is one of log x."""

@@ -1,7 +1,8 @@
 """A challenge: the champion, polished, against other places for its components, on records that are set aside.
 
 It is work for many records, cut into slices of bounded cost: a slice ends within an iteration of EM where the rows are
-too many for one. Everything is counted in records and rows, never by the clock, and all of it is plain data.
+too many for one, and a proposal is made in several. Everything is counted in records and rows, never by the clock, and
+all of it is plain data, but for what follows from the rest and is at hand so that it need not be computed twice.
 """
 
 from typing import Any
@@ -10,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammix.auto.background import engine_of
+from streammix.auto.climb import CALL, ROW, Climb
 from streammix.auto.evidence import z_of
 from streammix.auto.member import densities
-from streammix.auto.moves import Move, fresh, moved, moves
+from streammix.auto.moves import Move, displaced, moves, partition, scaled, split_up, stepped, thinned
 from streammix.core.engine import Engine
 from streammix.core.table import Table
-from streammix.em import Layout, iterate, reanchor
+from streammix.em import Layout, reanchor
 from streammix.errors import CheckpointError
 from streammix.packing import check_rows
 from streammix.schema import Schema
@@ -29,13 +31,10 @@ POLISH, SHORT, LONG, WHOLE = 30, 5, 30, 20  # iterations of EM
 FINALISTS = 3
 LLOYD = 3  # steps of every other fresh start
 GAIN = 1e-4  # nats a record that a proposal has to be better than the polished champion
-CONVERGED = 1e-7  # nats a record
 
-# Work is counted in (rows x parameters); a slice is about a millisecond's
-SLICE = 2_000_000
-START = 2_500_000  # of a fresh start
-CALL = 100_000  # of a call, however few its rows
-ROW = 40  # parameters that a row costs in any case
+SLICE = 3_000_000  # (rows x parameters): somewhat more than half a millisecond's
+STEP = 2_500_000  # of what can't be cut and goes by some of the rows only
+CELL = 80  # of a training row and column, or component, where a proposal is made
 
 
 class Challenge:
@@ -77,6 +76,7 @@ class Challenge:
         self.spread = None if spread is None else spread.copy()
         self.lag = (0.0, 0.0)  # gain of polishing, and its z
         self.seed = seed
+        self.halvings = 0  # of all weights, since it began
         self.stage = "polish"
         self.plan: list[Move] = []
         self.at = 0  # of the plan, or of the finalists
@@ -104,93 +104,101 @@ class Challenge:
         """How many of them train: the first ones."""
         return self.n // 2
 
+    @property
+    def state(self) -> State:
+        """The state that is worked on; what comes out, in the end."""
+        return self.climb.state
+
+    @property
+    def _each(self) -> int:
+        """What a row costs an iteration."""
+        return self.n_parameters + ROW
+
     def _look(self) -> None:
         self.columns = list(self.rows)
         self.table = Table(self.columns)
         self.own_weights = None if (self.weights == 1.0).all() else self.weights
+        self.forget()
+
+    def forget(self) -> None:
+        """Put away what follows from the rest: it follows from other things now."""
+        self._made: NDArray[Any] | None = None  # labels of a fresh start, or responsibilities after a move
+        self._trained: tuple[FloatArray, FloatArray] | None = None
+        self._expected: FloatArray | None = None
 
     def _engine(self, state: State) -> Engine:
         return engine_of(self.schema, state, (0, 1.0), self.spread)
 
     def _begin(self, state: State, iterations: int, n_rows: int) -> None:
         """Set out on iterations of EM over the first rows."""
-        self.state = state
-        self.engine = self._engine(state)
-        self.left, self.n_rows, self.row = iterations, n_rows, 0
-        self.before = -np.inf
-        self.sums: FloatArray | None = None
-        self.log_likelihood = 0.0
-        self.totals = self.engine.compounded(self.table, 0, n_rows, self.own_weights)[1]
+        self.climb = Climb(
+            self.schema, state, self.spread, self.table, self.own_weights, n_rows, iterations, self._each
+        )
 
     def work(self, budget: int = SLICE) -> bool:
         """Do a slice; tell whether the challenge is over."""
         given = budget
         while budget > 0 and self.stage != "over":
-            if not self.left and budget < min(self._price(), given):
+            if self.climb.left:
+                budget -= self.climb.go(budget)
+                continue
+            price = self._price()
+            if budget < min(price, given):
                 break  # what can't be cut has room in the next slice
-            budget -= self._iterate(budget) if self.left else self._go_on()
+            self._go_on()
+            budget -= price
         return self.stage == "over"
 
-    def _iterate(self, budget: int) -> int:
-        each = self.n_parameters + ROW
-        end = min(self.n_rows, self.row + max((budget - CALL) // each, 256))
-        sums, log_likelihood, _ = self.engine.collect(self.table, self.row, end, self.own_weights)
-        cost = CALL + (end - self.row) * each
-        self.log_likelihood += log_likelihood
-        self.row = end
-        if self.sums is not None or end < self.n_rows:
-            self.sums = self.engine.accumulator() if self.sums is None else self.sums
-            self.sums += sums
-            sums = self.sums
-        if end < self.n_rows:
-            return cost
-        iterate(self.engine, self.state, sums, self.totals)
-        self.left -= 1
-        if self.log_likelihood - self.before < CONVERGED * float(self.totals[0]):
-            self.left = 0
-        self.before, self.row, self.sums, self.log_likelihood = self.log_likelihood, 0, None, 0.0
-        return cost
-
     def _price(self) -> int:
-        """What the next step beside the iterations costs: a score of the validating rows, or a proposal."""
-        each = self.n_parameters + ROW
-        if self.stage == "propose" and self.at < len(self.plan):
+        """What the next step beside the iterations costs."""
+        if self.stage == "whole":
+            return CALL
+        if self.stage in ("propose", "scaled", "made") and self.at < len(self.plan):
             if self.plan[self.at][0] == "fresh":
-                return START
-            return self.n_training * (each + 100 * (len(self.columns) + self.state.n_components)) + 4 * CALL
-        return CALL if self.stage == "whole" else self.n * each + 2 * CALL
+                return STEP
+            return self.n_training * (self._each + CELL * (len(self.columns) + self.state.n_components)) + 4 * CALL
+        return self.n * self._each + 4 * CALL
 
-    def _go_on(self) -> int:
-        """What comes after the iterations: a score, a decision, the next state. Returns what it costs."""
-        price = self._price()
+    def _go_on(self) -> None:
+        """Take the next step beside the iterations: a score, a decision, a part of a proposal, the next climb."""
         if self.stage == "polish":
             self.polished = self.state
-            self.lag = self._gain(self.engine, self.start)
-            self.start = self.polished
-            self.plan = moves(self._training()[0])
-            self.stage, self.at = "propose", 0
-            return price
+            self.lag = self._gain(self.climb.engine, self.start)
+            self.start, self.stage = self.polished, "plan"
+        elif self.stage == "plan":
+            self.plan, self.stage, self.at = moves(self._training()[0]), "propose", 0
+        elif self.stage == "propose" and self.at < len(self.plan):
+            self._made = self._make()
+            self.stage = "scaled" if self.plan[self.at][0] == "fresh" else "made"
+        elif self.stage == "scaled":
+            units = enumerate(self.polished.mass_units)
+            forks = [(block, unit) for block, own in units for unit, mass in enumerate(own) if mass]
+            some, weights = self._thinned()
+            state = scaled(self.schema, self.state.n_components, forks, some, weights, self._make())
+            self._begin(state, 0, self.n_training)
+            self.stage = "made"
+        elif self.stage == "made":
+            self._begin(self._proposed(), SHORT, self.n_training)
+            self._made, self.stage = None, "tried"
         elif self.stage == "tried":
             self._keep(self.kept, self.plan[self.at])
             self.kept = sorted(self.kept, key=lambda one: -one[1])[:FINALISTS]
             self.stage, self.at = "propose", self.at + 1
-            return price
-        elif self.stage == "final":
-            self._keep(self.done, self.kept[self.at][3])
-            self.at += 1
         elif self.stage == "whole":
             reanchor(self.layout, self.state)
             self.stage = "over"
-            return price
-        if self.stage == "propose" and self.at == len(self.plan):
+        else:
+            self._go_on_with_finalists()
+
+    def _go_on_with_finalists(self) -> None:
+        if self.stage == "final":
+            self._keep(self.done, self.kept[self.at][3])
+            self.at += 1
+        else:
             self.stage, self.at = "final", 0
-        if self.stage == "propose":
-            self._begin(self._proposed(self.plan[self.at]), SHORT, self.n_training)
-            self.stage = "tried"
-            return price
         if self.at < len(self.kept):
             self._begin(self.kept[self.at][0].copy(), LONG, self.n_training)
-            return price
+            return
         best = max(self.done, key=lambda one: one[1], default=None)
         if best is None or best[1] <= GAIN:
             best = (self.polished, 0.0, 0.0, None)
@@ -198,47 +206,69 @@ class Challenge:
         self.kept, self.done = [], []
         self.stage = "whole"
         self._begin(best[0].copy(), WHOLE, self.n)
-        return price
 
     def _keep(self, into: list[tuple[State, float, float, Move | None]], move: Move | None) -> None:
         """Take down a state with its gain over the polished champion."""
-        into.append((self.state, *self._gain(self.engine, self.polished), move))
+        into.append((self.state, *self._gain(self.climb.engine, None), move))
 
-    def _gain(self, engine: Engine, reference: State) -> tuple[float, float]:
-        """How much better an engine's state is than another on the validating rows, and its z."""
+    def _gain(self, engine: Engine, reference: State | None) -> tuple[float, float]:
+        """How much better an engine's state is on the validating rows than another, or the polished champion; its z."""
         n = self.n_training
-        before = densities(self._engine(reference), self.table, n, self.n)
-        difference = densities(engine, self.table, n, self.n) - before
-        clipped = np.clip(difference, -100.0, 100.0)
+        if reference is not None:
+            before = densities(self._engine(reference), self.table, n, self.n)
+        else:
+            if self._expected is None:
+                self._expected = densities(self._engine(self.polished), self.table, n, self.n)
+            before = self._expected
+        clipped = np.clip(densities(engine, self.table, n, self.n) - before, -100.0, 100.0)
         return z_of((len(clipped), float(clipped.sum()), float(clipped @ clipped)))
 
     def _training(self) -> tuple[FloatArray, FloatArray]:
         """Responsibilities and log densities of the training rows by the polished champion."""
-        n = self.n_training
-        responsibilities, log_density = np.empty((n, self.polished.n_components)), np.empty(n)
-        engine = self._engine(self.polished)
-        engine.accumulate(self.table, 0, n, out_r=responsibilities, out_lp=log_density)
-        responsibilities[responsibilities < 1e-100] = 0.0  # subnormal numbers are slow
-        return responsibilities, log_density
+        if self._trained is None:
+            n = self.n_training
+            responsibilities, log_density = np.empty((n, self.polished.n_components)), np.empty(n)
+            engine = self._engine(self.polished)
+            engine.accumulate(self.table, 0, n, out_r=responsibilities, out_lp=log_density)
+            responsibilities[responsibilities < 1e-100] = 0.0  # subnormal numbers are slow
+            self._trained = responsibilities, log_density
+        return self._trained
 
-    def _proposed(self, move: Move) -> State:
-        what, number, _ = move
+    def _training_columns(self) -> tuple[list[FloatArray], FloatArray | None]:
         n = self.n_training
-        weights = None if self.own_weights is None else self.own_weights[:n]
-        if what == "fresh":
-            rng = np.random.default_rng([self.seed, number])
-            columns = [column[:n] for column in self.columns]
-            steps = 1 if number % 2 else LLOYD
-            k = self.polished.n_components
-            return fresh(self.schema, k, columns, weights, steps, self.spread is not None, rng)
-        r, log_density = self._training()
-        return moved(self.layout, self.polished, move, self.table, self.columns, n, weights, r, log_density)
+        return [column[:n] for column in self.columns], None if self.own_weights is None else self.own_weights[:n]
+
+    def _thinned(self) -> tuple[list[FloatArray], FloatArray | None]:
+        return thinned(*self._training_columns())
+
+    def _make(self) -> NDArray[Any]:
+        """What a proposal needs first: the labels of a fresh start, or responsibilities after a move."""
+        if self._made is None:
+            what, number, _ = self.plan[self.at]
+            if what == "fresh":
+                rng = np.random.default_rng([self.seed, number])
+                steps = 1 if number % 2 else LLOYD
+                self._made = partition(self.layout, self._thinned()[0], self.state.n_components, steps, rng)
+            else:
+                self._made = displaced(self.layout, self.plan[self.at], *self._training_columns(), *self._training())
+        return self._made
+
+    def _proposed(self) -> State:
+        """A proposal: one M-step of what was made for it."""
+        made = self._make()
+        if self.plan[self.at][0] == "fresh":
+            some, weights = self._thinned()
+            given = split_up(made, self.state.n_components, self.spread is not None)
+            stepped(self.layout, self.state, Table(some), len(made), weights, given)
+            return self.state
+        state, weights = self.polished.copy(), self._training_columns()[1]
+        stepped(self.layout, state, self.table, self.n_training, weights, made)
+        return state
 
     def bind(self) -> None:
-        """Bind the engine anew, after arrays were replaced; an iteration that no longer fits them starts again."""
-        self.engine = self._engine(self.state)
-        if self.sums is not None and self.sums.shape != self.engine.accumulator().shape:
-            self.row, self.sums, self.log_likelihood = 0, None, 0.0
+        """Bind the engine anew, after arrays were replaced."""
+        self.forget()
+        self.climb.bind()
 
     def states(self) -> dict[str, State]:
         """Return all statistics that are kept, by name."""
@@ -255,23 +285,20 @@ class Challenge:
             "lag": list(self.lag),
             "seed": self.seed,
             "stage": self.stage,
+            "halvings": self.halvings,
             "plan": [list(move) for move in self.plan],
             "at": self.at,
             "kept": [[gain, z, move] for _, gain, z, move in self.kept],
             "done": [[gain, z, move] for _, gain, z, move in self.done],
             "chosen": list(self.chosen),
-            "left": self.left,
-            "n_rows": self.n_rows,
-            "row": self.row,
-            "before": self.before if np.isfinite(self.before) else None,
-            "log_likelihood": self.log_likelihood,
+            "climb": self.climb.to_json(),
         }
 
     def arrays(self) -> dict[str, FloatArray]:
         """Return the arrays that are kept, by name."""
         found = {"rows": self.rows, "weights": self.weights}
-        if self.sums is not None:
-            found["sums"] = self.sums
+        if self.climb.sums is not None:
+            found["sums"] = self.climb.sums
         if self.spread is not None:
             found["spread"] = self.spread
         return found
@@ -289,25 +316,20 @@ class Challenge:
         if made.spread is not None and made.spread.shape != (2, len(made.rows)):
             raise CheckpointError("the checkpoint's background contradicts itself")
         made.seed, made.stage, made.at = int(document["seed"]), str(document["stage"]), int(document["at"])
+        made.halvings = int(document.get("halvings", 0))
         made.plan = [_move(move) for move in document["plan"]]
         made.kept = [(states[f"kept{i}"], *_outcome(one)) for i, one in enumerate(document["kept"])]
         made.done = [(states[f"done{i}"], *_outcome(one)) for i, one in enumerate(document["done"])]
         made.chosen = _outcome(document["chosen"])
-        made.polished, made.state = states["polished"], states["work"]
+        made.polished = states["polished"]
         made.start = states.get("start", made.polished)
-        n = made.rows.shape[1]
-        made.left, made.n_rows, made.row = int(document["left"]), int(document["n_rows"]), int(document["row"])
-        if not 0 <= made.row <= made.n_rows <= n or made.weights.shape != (n,):
+        n, climb = made.rows.shape[1], document.get("climb", document)  # once they were one
+        if not 0 <= int(climb["n_rows"]) <= n or made.weights.shape != (n,):
             raise CheckpointError("the checkpoint's challenge contradicts itself")
         check_rows(made.rows.T, made.layout)
         made._look()
-        made.engine = made._engine(made.state)
-        made.before = -np.inf if document["before"] is None else float(document["before"])
-        made.log_likelihood = float(document["log_likelihood"])
-        made.sums = made.engine.accumulator() if "sums" in arrays else None
-        if made.sums is not None:
-            made.sums[...] = arrays["sums"]
-        made.totals = made.engine.compounded(made.table, 0, made.n_rows, made.own_weights)[1]
+        made._begin(states["work"], 0, int(climb["n_rows"]))
+        made.climb.resume(climb, arrays.get("sums"))
         return made
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Paired", "z_of"]
+__all__ = ["Paired", "add_paired", "z_of"]
 
 FloatArray = NDArray[np.float64]
 Sums = tuple[int, float, float]
@@ -44,8 +44,11 @@ class Paired:
 
     def add(self, differences: FloatArray) -> None:
         """Take in the differences of some records."""
-        clipped = np.clip(differences, -LARGEST, LARGEST)
-        self._open = _plus(self._open, (len(clipped), float(clipped.sum()), float(clipped @ clipped)))
+        add_paired([self], differences[None, :])
+
+    def take(self, sums: Sums) -> None:
+        """Take in the sums of some records."""
+        self._open = _plus(self._open, sums)
 
     def close(self) -> None:
         """End a tick."""
@@ -101,6 +104,14 @@ class Paired:
         made._open, made._total = _sums(now), _sums(total)
         made.ticks = [_sums(tick) for tick in ticks]
         return made
+
+
+def add_paired(members: Sequence[Paired], differences: FloatArray) -> None:
+    """Let each of the members take in its differences of some records, (members, n)."""
+    clipped = np.clip(differences, -LARGEST, LARGEST)
+    totals, squares = clipped.sum(axis=1).tolist(), np.einsum("ij,ij->i", clipped, clipped).tolist()
+    for member, total, square in zip(members, totals, squares, strict=True):
+        member.take((differences.shape[1], total, square))
 
 
 def _plus(a: Sums, b: Sums) -> Sums:

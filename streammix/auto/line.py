@@ -11,7 +11,7 @@ from streammix.auto.alarm import Alarm
 from streammix.auto.challenge import Challenge
 from streammix.auto.dwell import Dwell
 from streammix.auto.events import Events
-from streammix.auto.evidence import Paired
+from streammix.auto.evidence import Paired, add_paired
 from streammix.auto.matching import arranged, matched, shared
 from streammix.auto.member import Member, densities
 from streammix.auto.reservoir import Reservoir
@@ -58,6 +58,8 @@ class Settings:
         Whether there are any.
     averages
         Whether the champion's average is taken.
+    by_time
+        Whether records weigh less as event time goes by.
     spread
         Of the background's density, where there is one.
     """
@@ -66,6 +68,7 @@ class Settings:
     experts: bool
     alarms: bool
     averages: bool
+    by_time: bool = False
     spread: FloatArray | None = None
 
 
@@ -94,6 +97,7 @@ class Line:
         self.next_challenge = n_seen
         self.shown = 0  # 0: the champion, 1: the average, 2 and 3: experts
         self.crowned = n_seen  # when the champion came by its place
+        self.unit = 1.0  # what a record weighs, by now
         self.has_started = False  # the first challenge makes the first champion, its labels and all
         self.audit = (0.0, 0.0)  # gain and z of the best proposal of the last challenge
         self.lag = (0.0, 0.0)  # of polishing what is published
@@ -149,28 +153,41 @@ class Line:
         if self.challenge is not None:
             self.challenge.bind()
 
+    def halve(self) -> None:
+        """Let all records so far weigh half of what they did; those of a challenge keep theirs until it is over."""
+        self.unit *= 0.5
+        for member in self.members:
+            member.state.halve()
+        if self.challenge is not None:
+            self.challenge.halvings += 1
+
     def join(self, old: Schema, schema: Schema, part: State, settings: Settings, n_seen: int) -> None:
         """Take in a field, of which `part` is what a single component knows; a challenge in preparation is dropped."""
-        self.schema, self.settings, self.challenge = schema, settings, None
-        self.next_challenge = min(self.next_challenge, n_seen + SOON)
+        self.schema, self.settings = schema, settings
+        self.drop_challenge(n_seen)
         for member in self.members:
             member.schema, member.spread = schema, settings.spread
             member.state = joined(member.state, old, schema, shared(part, member.state))
             member.bind()
 
+    def drop_challenge(self, n_seen: int) -> None:
+        """Drop the challenge that is being prepared, if there is one, and hold another soon."""
+        if self.challenge is not None:
+            self.challenge, self.next_challenge = None, n_seen + SOON
+
     def step(self, table: Table, n: int, weights: FloatArray, averages: bool) -> FloatArray:
         """Learn the first n rows; return the log densities that the published member gave them."""
         champion = self.champion.learn(table, n, weights)
+        self.unit = float(weights[:n].max()) if self.settings.by_time else 1.0
         self.alarm.add(champion)
         self.dwell.add(self.champion.responsibilities[:n])
-        scores = [champion, densities(self.average.engine, table, 0, n)]
-        scores += [member.learn(table, n, weights) for member in [*self.experts, *self.challengers]]
-        scores += [densities(sleeper.engine, table, 0, n) for sleeper in self.sleepers]
-        for member, score in zip(self.members[1:], scores[1:], strict=True):
-            member.scores.add(score - champion)
+        others = [densities(self.average.engine, table, 0, n)]
+        others += [member.learn(table, n, weights) for member in [*self.experts, *self.challengers]]
+        others += [densities(sleeper.engine, table, 0, n) for sleeper in self.sleepers]
+        add_paired([member.scores for member in self.members[1:]], np.array(others) - champion)
         if averages:
             self._average()
-        return scores[self.shown]
+        return others[self.shown - 1] if self.shown else champion
 
     def _average(self) -> None:
         self.times += 1
@@ -202,7 +219,9 @@ class Line:
     def effective_records(self, n_seen: int) -> float:
         """How many records the champion rests on: those of the epoch, or what its step remembers of them."""
         kind, step = self.settings.step
-        n = float(n_seen - self.epoch)
+        n, state = float(n_seen - self.epoch), self.champion.state
+        if self.settings.by_time:
+            return min(n, float(state.starts[0] + state.clocks[0]) / self.unit)
         return min(n, 2 / step - 1) if kind == 1 else n
 
     def _begin_epoch(self, n_seen: int, epoch: int) -> None:
@@ -234,7 +253,7 @@ class Line:
     def _lay_down(self, n_seen: int) -> None:
         """Keep what the champion was: its average, where it has had time to become one."""
         if self.settings.averages and n_seen - self.crowned >= SETTLED:
-            self.sleepers = [*self.sleepers, self._member(self.average.state.copy(), n_seen)][-SLEEPERS:]
+            self.sleepers = [*self.sleepers, self.member(self.average.state.copy(), n_seen)][-SLEEPERS:]
 
     def _wake(self, n_seen: int, events: Events) -> bool:
         """Let a champion of the past be the champion again where it predicts clearly better; tell whether one is."""
@@ -252,7 +271,8 @@ class Line:
                     return True
         return False
 
-    def _member(self, state: State, n_seen: int, about: Any = None) -> Member:
+    def member(self, state: State, n_seen: int, about: Any = None) -> Member:
+        """Return a member that steps as the champion does, born now."""
         return Member(self.schema, state, self.champion.step, self.settings.spread, n_seen, about)
 
     def _judge_challengers(self, n_seen: int, events: Events, reservoir: Reservoir) -> None:
@@ -358,6 +378,8 @@ class Line:
         if is_over:
             made = self.challenge
             self.challenge = None
+            for _ in range(made.halvings):
+                made.state.halve()
             gain, z, move = made.chosen
             self.audit, self.lag, self.doubted = (gain, z), made.lag, n_seen
             about = {"move": "refresh" if move is None else move[0], "gain": round(gain, 6), "z": round(z, 3)}
@@ -370,7 +392,7 @@ class Line:
                 self.challengers.pop(0)
             if self.is_long:
                 made.state.starts *= max(1.0, n_seen / made.n)
-            self.challengers.append(self._member(made.state, n_seen, about))
+            self.challengers.append(self.member(made.state, n_seen, about))
             if self.crowns:
                 self.crowns = False
                 self._take_over(self.challengers[-1], n_seen, z, gain, events, reservoir)
@@ -381,70 +403,3 @@ class Line:
         while self.epoch + distance <= n_seen:
             distance *= 2
         self.next_challenge = self.epoch + distance
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything but states and arrays, as JSON can hold it."""
-        return {
-            "n_parameters": self.n_parameters,
-            "times": self.times,
-            "first": self.first,
-            "epoch": self.epoch,
-            "next_challenge": self.next_challenge,
-            "shown": self.shown,
-            "has_started": self.has_started,
-            "audit": list(self.audit),
-            "lag": list(self.lag),
-            "doubted": self.doubted,
-            "crowned": self.crowned,
-            "sleepers": [sleeper.born for sleeper in self.sleepers],
-            "labels": list(self.labels),
-            "next_label": self.next_label,
-            "alarm": self.alarm.to_json(),
-            "dwell": self.dwell.to_json(),
-            "crowns": self.crowns,
-            "scores": [member.scores.to_json() for member in self.members],
-            "challengers": [[member.born, member.about] for member in self.challengers],
-            "challenge": None if self.challenge is None else self.challenge.to_json(),
-        }
-
-    def named_states(self) -> dict[str, State]:
-        """Return all statistics by name."""
-        found = {f"member{i}": member.state for i, member in enumerate(self.members)}
-        if self.challenge is not None:
-            found |= {f"challenge {name}": state for name, state in self.challenge.states().items()}
-        return found
-
-    @classmethod
-    def resumed(
-        cls,
-        schema: Schema,
-        settings: Settings,
-        document: dict[str, Any],
-        states: dict[str, State],
-        arrays: dict[str, FloatArray],
-    ) -> "Line":
-        """Return the line that `to_json`, `named_states` and the challenge's `arrays` were called of."""
-        made = cls(schema, states["member0"], int(document["n_parameters"]), int(document["first"]), settings, 0)
-        made.dwell, made.crowns = Dwell.from_json(document["dwell"]), bool(document["crowns"])
-        made.set_pace()
-        made.average.become(states["member1"])
-        for i, expert in enumerate(made.experts, 2):
-            expert.become(states[f"member{i}"])
-        for i, (born, about) in enumerate(document["challengers"], 2 + len(made.experts)):
-            made.challengers.append(made._member(states[f"member{i}"], int(born), about))
-        for i, born in enumerate(document["sleepers"], len(made.members)):
-            made.sleepers.append(made._member(states[f"member{i}"], int(born)))
-        for member, scores in zip(made.members, document["scores"], strict=True):
-            member.scores = Paired.from_json(scores)
-        (gain, z), (lag, lag_z) = document["audit"], document["lag"]
-        made.audit, made.lag = (float(gain), float(z)), (float(lag), float(lag_z))
-        made.doubted = None if document["doubted"] is None else int(document["doubted"])
-        made.has_started, made.crowned = bool(document["has_started"]), int(document["crowned"])
-        made.times, made.epoch = int(document["times"]), int(document["epoch"])
-        made.next_challenge, made.shown = int(document["next_challenge"]), int(document["shown"])
-        made.labels, made.next_label = [int(label) for label in document["labels"]], int(document["next_label"])
-        made.alarm = Alarm.from_json(document["alarm"])
-        if document["challenge"] is not None:
-            work = {name.removeprefix("challenge "): s for name, s in states.items() if name.startswith("challenge ")}
-            made.challenge = Challenge.resumed(schema, document["challenge"], work, arrays)
-        return made

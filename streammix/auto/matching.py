@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
+import scipy  # its subpackages load when they are first asked for: scipy.optimize takes half a second
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from streammix.core.engine import aligned
 from streammix.state import State
@@ -38,7 +38,7 @@ def matched(old: FloatArray, new: FloatArray) -> tuple[list[int], list[int]]:
     common = old.T @ new
     size = np.add.outer(old.sum(axis=0), new.sum(axis=0)) - common
     overlap = common / np.maximum(size, 1e-300)
-    rows, columns = linear_sum_assignment(-overlap)
+    rows, columns = scipy.optimize.linear_sum_assignment(-overlap)
     k = new.shape[1]
     places: list[int] = [-1] * max(k, old.shape[1])
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):

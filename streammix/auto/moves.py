@@ -7,7 +7,6 @@ records that the model explains worst.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +14,17 @@ from numpy.typing import NDArray
 from streammix.auto.background import AWAY
 from streammix.core.engine import Engine
 from streammix.core.table import Table
-from streammix.em import blank, iterate
+from streammix.em import Layout, blank, iterate
 from streammix.given import fill_given
 from streammix.kmeans import kmeans
 from streammix.scales import PRIOR_WEIGHT, fill_scales, settle, shrink_scales, standardised
 from streammix.schema import Schema
 from streammix.state import State
 
-__all__ = ["Move", "fresh", "moved", "moves"]
+__all__ = ["Move", "displaced", "fresh", "moves", "partition", "scaled", "split_up", "stepped", "thinned"]
 
 FloatArray = NDArray[np.float64]
+Labels = NDArray[np.intp]
 Move = tuple[str, int, int]  # what, the component that goes, the one that is split; or ("fresh", number, 0)
 
 FRESH = 3
@@ -51,6 +51,40 @@ def moves(responsibilities: FloatArray) -> list[Move]:
     return found
 
 
+def thinned(columns: Sequence[FloatArray], weights: FloatArray | None) -> tuple[list[FloatArray], FloatArray | None]:
+    """Return the rows that a fresh start looks at, as columns, and their weights."""
+    every = -(-len(columns[0]) // START_ROWS)
+    some = [np.ascontiguousarray(column[::every]) for column in columns]
+    return some, None if weights is None else np.ascontiguousarray(weights[::every])
+
+
+def partition(
+    layout: Layout, columns: Sequence[FloatArray], n_components: int, lloyd_steps: int, rng: np.random.Generator
+) -> Labels:
+    """Return the labels of a k-means++ partition of rows, in standardised space."""
+    return kmeans(standardised(layout, columns), n_components, lloyd_steps, rng)
+
+
+def scaled(
+    schema: Schema,
+    n_components: int,
+    forks: Sequence[tuple[int, int]],
+    columns: Sequence[FloatArray],
+    weights: FloatArray | None,
+    labels: Labels,
+) -> State:
+    """Return a state that knows the scales of rows and of their partition, and has masses of its own for some units."""
+    layout = schema.layout()
+    state = blank(layout, n_components, PRIOR_WEIGHT)
+    fill_given(schema, state)
+    fill_scales(layout, state, columns, weights)
+    for block, unit in forks:
+        state.fork(block, unit)
+    settle(state)
+    shrink_scales(layout, state, columns, labels)
+    return state
+
+
 def fresh(
     schema: Schema,
     n_components: int,
@@ -61,35 +95,30 @@ def fresh(
     rng: np.random.Generator,
 ) -> State:
     """Return the state that a k-means++ partition of some of the rows leads to."""
-    layout, n = schema.layout(), len(columns[0])
-    every = -(-n // START_ROWS)
-    some = [np.ascontiguousarray(column[::every]) for column in columns]
-    w = None if weights is None else np.ascontiguousarray(weights[::every])
-    table = Table(some)
-    state = blank(layout, n_components, PRIOR_WEIGHT)
-    fill_given(schema, state)
-    fill_scales(layout, state, some, w)
-    for block, unit in Engine(layout, state, (0, 1.0)).forks_needed(Table(list(columns)), 0, n):
-        state.fork(block, unit)
-    settle(state)
-    labels = kmeans(standardised(layout, some), n_components, lloyd_steps, rng)
-    shrink_scales(layout, state, some, labels)
-    given = np.eye(n_components)[labels] * (1 - AWAY if has_background else 1.0)
-    return _stepped(layout, state, table, 0, table.n_rows, w, given)
+    layout = schema.layout()
+    some, w = thinned(columns, weights)
+    labels = partition(layout, some, n_components, lloyd_steps, rng)
+    any_state = blank(layout, 1, PRIOR_WEIGHT)
+    forks = Engine(layout, any_state, (0, 1.0)).forks_needed(Table(list(columns)), 0, len(columns[0]))
+    state = scaled(schema, n_components, forks, some, w, labels)
+    stepped(layout, state, Table(some), len(labels), w, split_up(labels, n_components, has_background))
+    return state
 
 
-def moved(
-    layout: Any,
-    state: State,
+def split_up(labels: Labels, n_components: int, has_background: bool) -> FloatArray:
+    """Return responsibilities that give each row to its label's component, but for the background's share."""
+    return np.eye(n_components)[labels] * (1 - AWAY if has_background else 1.0)
+
+
+def displaced(
+    layout: Layout,
     move: Move,
-    table: Table,
     columns: Sequence[FloatArray],
-    n: int,
     weights: FloatArray | None,
     responsibilities: FloatArray,
     log_density: FloatArray,
-) -> State:
-    """Return a copy of a state after a move, by the first n rows; their responsibilities are given."""
+) -> FloatArray:
+    """Return what becomes of rows' responsibilities by a move."""
     what, goes, split = move
     given = responsibilities.copy()
     share = given[:, goes].copy()
@@ -101,15 +130,14 @@ def moved(
     given[:, goes] = 0.0
     if what == "split":
         own = given[:, split]
-        points = standardised(layout, [column[:n] for column in columns])
-        above = _side(points, own if weights is None else own * weights)
+        above = _side(standardised(layout, columns), own if weights is None else own * weights)
         given[:, goes] = np.where(above, own, 0.0)
         given[:, split] = np.where(above, 0.0, own)
     else:
-        worst = np.argsort(log_density, kind="stable")[: max(int(WORST * n), 1)]
+        worst = np.argsort(log_density, kind="stable")[: max(int(WORST * len(given)), 1)]
         given[worst] = 0.0
         given[worst, goes] = 1.0
-    return _stepped(layout, state.copy(), table, 0, n, weights, given)
+    return np.asarray(given)
 
 
 def _side(points: FloatArray, weights: FloatArray) -> NDArray[np.bool_]:
@@ -120,13 +148,12 @@ def _side(points: FloatArray, weights: FloatArray) -> NDArray[np.bool_]:
     return np.asarray(centred @ np.linalg.eigh(spread)[1][:, -1] > 0.0)
 
 
-def _stepped(
-    layout: Any, state: State, table: Table, begin: int, end: int, weights: FloatArray | None, given: FloatArray
-) -> State:
-    """One M-step of given responsibilities."""
+def stepped(
+    layout: Layout, state: State, table: Table, n_rows: int, weights: FloatArray | None, given: FloatArray
+) -> None:
+    """Let a state take one M-step of the first rows' responsibilities."""
     engine = Engine(layout, state, (0, 1.0))
-    totals = engine.compounded(table, begin, end, weights)[1]
+    totals = engine.compounded(table, 0, n_rows, weights)[1]
     acc = engine.accumulator()
-    engine.accumulate(table, begin, end, weights, np.ascontiguousarray(given), acc)
+    engine.accumulate(table, 0, n_rows, weights, np.ascontiguousarray(given), acc)
     iterate(engine, state, acc, totals)
-    return state

@@ -43,9 +43,8 @@ class Reservoir:
         fit = min(max(size - self.n, 0), len(rows))
         self.add(rows[:fit], weights[:fit])
         places = rng.integers(np.arange(self.n + 1, self.n + 1 + len(rows) - fit))
-        for place, row, weight in zip(places, rows[fit:], weights[fit:], strict=True):
-            if place < size:
-                self.rows[place], self.weights[place] = row, weight
+        for i in np.flatnonzero(places < size).tolist():
+            self.rows[places[i]], self.weights[places[i]] = rows[fit + i], weights[fit + i]
         self.n += len(rows) - fit
 
     def widen(self, at: int, more: int) -> None:

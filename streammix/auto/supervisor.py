@@ -1,12 +1,12 @@
 """What runs of a supervised mixture: lines that learn side by side in beats, and are judged in ticks.
 
-Records wait until there is a beat of them. A beat moves every member of every line by one mini-batch, fills the
-reservoir and does a slice of the work on challenges. Each tenth beat ends a tick, when everything is judged. All of it
-goes by the number of records: how they are handed over does not matter, and it can be saved between any two.
+Records wait until there is a beat of them. A beat moves every member of every line by one mini-batch and does a slice
+of the work on challenges; each tenth beat ends a tick, when everything is judged. Where there are several lines they
+take turns, each some records after the one before, so that no record waits for all of them. All of it goes by the
+number of records: how they are handed over does not matter, and it can be saved between any two.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,12 @@ from streammix.auto.events import Events
 from streammix.auto.line import Line, Settings
 from streammix.auto.reservoir import Reservoir
 from streammix.core.engine import Engine
+from streammix.core.records import Waiting
 from streammix.core.table import Table, table_of
 from streammix.declaration import Declaration
-from streammix.errors import CheckpointError
-from streammix.packing import check_rows
 from streammix.running import Running
 from streammix.schema import Schema
-from streammix.state import State, Supervision
+from streammix.state import State
 
 __all__ = ["BEAT", "TICK", "Supervisor"]
 
@@ -37,6 +36,36 @@ AVERAGING = 250
 SMALLEST, LARGEST = 4_000, 20_000  # records in the reservoir
 LOWEST = -1e4  # of a record's log density, where lines are compared
 PER_PARAMETER = 10
+
+
+def share_of_beat(n_lines: int) -> int:
+    """Return how many records there are from one line's turn to the next: an even part of a beat that has them all."""
+    return max(size for size in range(1, BEAT + 1) if BEAT % size == 0 and size * n_lines <= BEAT)
+
+
+@dataclass
+class Beat:
+    """A beat that the lines are taking in.
+
+    Parameters
+    ----------
+    n
+        Its records.
+    at
+        How many records there were in the reservoir, of all time, at its end.
+    now
+        How many the model had seen.
+    turn
+        The line that is next.
+    scores
+        The sum of the log densities of each line so far.
+    """
+
+    n: int
+    at: int
+    now: int
+    turn: int
+    scores: list[float]
 
 
 def reservoir_size(n_parameters: int) -> int:
@@ -66,8 +95,19 @@ class Supervisor(Running):
         self.rng = rng
         self.box: Box | None = None
         self.choice = Choice(len(lines))
+        self.epoch = 0  # of the line that predicts, at the end of the last tick
         self.told: list[str] = []  # the signs of doubt that are in the log
+        self.gathered = 0  # records of the next beat
+        self.beat = Beat(0, 0, 0, len(lines), [])
         super().__init__(declaration, schema, lines[0].champion.state)
+        if self.waiting is None:
+            self.waiting = Waiting(1, schema.reader.n_columns)
+        self._take_rows(schema.reader.n_columns)
+
+    def _take_rows(self, n_columns: int) -> None:
+        """Make room for the rows of a beat."""
+        self.rows, self.row_weights = np.empty((BEAT, n_columns)), np.empty(BEAT)
+        self.table = table_of(self.rows)
 
     @property
     def line(self) -> Line:
@@ -88,16 +128,26 @@ class Supervisor(Running):
         """Return all statistics that are kept."""
         return [state for line in self.lines for state in line.states()]
 
+    def halve(self) -> None:
+        """Let all records so far, those that are kept as well, weigh half of what they did."""
+        for line in self.lines:
+            line.halve()
+        for weights in (self.reservoir.weights, self.sample.weights, self.row_weights):
+            weights *= 0.5
+        if self.waiting is not None:
+            self.waiting.weights[: self.waiting.n] *= 0.5
+        self.rebind()
+
     def engines(self) -> list[Engine]:
         """Return the engines that are bound to them and stay so."""
-        prepared = [line.challenge.engine for line in self.lines if line.challenge is not None]
+        prepared = [line.challenge.climb.engine for line in self.lines if line.challenge is not None]
         return [member.engine for line in self.lines for member in line.members] + prepared
 
     def rebind(self) -> None:
         """Bind engines to the states anew, after arrays were replaced."""
         for line in self.lines:
             line.bind()
-        self._point()
+        self.point()
 
     def join(self, schema: Schema, part: State) -> None:
         """Take in a field that `schema` has last: at first it is the same in every component."""
@@ -112,9 +162,36 @@ class Supervisor(Running):
         for line in self.lines:
             line.join(old, schema, part, self.settings, self.n_seen)
         self._read_by(schema)
-        self._point()
+        self._take_rows(schema.reader.n_columns)
+        self.look_at_beat()
+        self.point()
 
-    def _point(self) -> None:
+    def code_of(self, column: int, key: Any) -> tuple[int, NDArray[np.intp] | None]:
+        """Return the code of a level; with an unknown one, what was computed of the others changes."""
+        is_known = key in self.schema.levels(column)
+        found = super().code_of(column, key)
+        if not is_known:
+            for line in self.lines:
+                if line.challenge is not None:
+                    line.challenge.forget()
+        return found
+
+    def _fold(self, column: int, block: int) -> NDArray[np.intp]:
+        """Fold the rarest levels, of the rows that are kept, too; challenges that are being prepared are dropped."""
+        for line in self.lines:
+            line.drop_challenge(self.n_seen)
+        places = super()._fold(column, block)
+        for rows in (
+            self.reservoir.rows[: self.reservoir.n],
+            self.sample.rows[: self.sample.n],
+            self.rows[: self.beat.n],
+        ):
+            own = rows[:, column]
+            seen = ~np.isnan(own)
+            own[seen] = places[own[seen].astype(np.intp)]
+        return places
+
+    def point(self) -> None:
         """Let what a plain mixture has be what is published."""
         self.engine, self.state = self.published, self.published_state
         self.average_engine = None
@@ -124,35 +201,56 @@ class Supervisor(Running):
             begin = self._let_wait(rows, begin, end)
 
     def _learn_waiting(self, n: int, added: int) -> None:
-        """A beat: of n rows, the last `added` of which are not counted yet."""
+        """Take in n rows, the last `added` of which are not counted yet; it may be a line's turn, or a beat's end."""
         waiting = self.waiting
         assert waiting is not None
         self.n_seen += added
-        now = self.n_seen
         self.reservoir.add(waiting.rows[:n], waiting.weights[:n])
-        self.sample.sample(waiting.rows[:n], waiting.weights[:n], self.rng)
-        averages = self.reservoir.n % AVERAGING < BEAT
-        scores = [line.step(self._full, n, waiting.weights, averages) for line in self.lines]
-        self.choice.add(n, [float(np.maximum(score, LOWEST).sum()) for score in scores])
+        self.gathered += n
+        if self.beat.turn < len(self.lines):
+            self._move_line()
+        if self.gathered == BEAT:
+            self.gathered = 0
+            self.beat = Beat(BEAT, self.reservoir.n, self.n_seen, 0, [])
+            self.look_at_beat()
+            self._move_line()
+        self.point()
+
+    def look_at_beat(self) -> None:
+        """Find the rows of the beat in the reservoir."""
+        rows, weights = self.reservoir.last(self.reservoir.n - self.beat.at + self.beat.n)
+        self.rows[: self.beat.n], self.row_weights[: self.beat.n] = rows[: self.beat.n], weights[: self.beat.n]
+
+    def _move_line(self) -> None:
+        """Let the line whose turn it is take in the beat; after the last of them all are judged."""
+        beat = self.beat
+        line, ends_tick = self.lines[beat.turn], beat.at % TICK < BEAT
+        scores = line.step(self.table, beat.n, self.row_weights, averages=beat.at % AVERAGING < BEAT)
+        beat.scores.append(float(np.maximum(scores, LOWEST).sum()))
+        if ends_tick:
+            events = self.events if line is self.line else Events(is_silent=True)
+            line.judge(beat.now, TICK, events, self.reservoir)
+        else:
+            line.prepare(beat.now, self.sample if line.is_long else self.reservoir, self.rng, self.events)
+        beat.turn += 1
+        if beat.turn < len(self.lines):
+            return
+        self.choice.add(beat.n, beat.scores)
+        self.sample.sample(self.rows, self.row_weights, self.rng)
         if self.box is not None:
-            self.box.add(waiting.rows[:n], self.schema.layout())
-        if self.reservoir.n % TICK < BEAT:
-            self._judge(now)
-        for line in self.lines:
-            line.prepare(now, self.sample if line.is_long else self.reservoir, self.rng, self.events)
-        self._point()
+            self.box.add(self.rows, self.schema.layout())
+        if ends_tick:
+            self._judge(beat.now)
 
     def _judge(self, now: int) -> None:
         """End a tick."""
-        epoch = self.line.epoch
-        for line in self.lines:
-            line.judge(now, TICK, self.events if line is self.line else Events(is_silent=True), self.reservoir)
         self.choice.close()
-        if self.line.epoch > epoch:
+        if self.line.epoch > self.epoch:
             self.choice.forget()
         best, gain = self.choice.best([line.n_parameters for line in self.lines], self.leader)
         if best != self.leader:
             self._lead(best, gain, now)
+        self.epoch = self.line.epoch
         signs = [doubt["sign"] for doubt in self.doubts]
         for doubt in self.doubts:
             if doubt["sign"] not in self.told:
@@ -199,79 +297,3 @@ class Supervisor(Running):
         responsibilities = np.empty((table.n_rows, self.published.n_components))
         self.published.accumulate(table, 0, table.n_rows, out_r=responsibilities, out_lp=np.empty(table.n_rows))
         return np.maximum(1.0 - responsibilities.sum(axis=1), 0.0) if self.box is not None else np.zeros(table.n_rows)
-
-    def supervision(self) -> Supervision:
-        """Return what is kept beside the champion, as plain data."""
-        rows, weights = self.reservoir.last(self.reservoir.n)
-        states: dict[str, State] = {}
-        arrays = {"reservoir": rows, "reservoir weights": weights}
-        arrays |= dict(zip(("sample", "sample weights"), self.sample.all(), strict=True))
-        for i, line in enumerate(self.lines):
-            states |= {f"line{i} {name}": state.copy() for name, state in line.named_states().items()}
-            if line.challenge is not None:
-                arrays |= {f"line{i} {name}": array.copy() for name, array in line.challenge.arrays().items()}
-        document = {
-            "leader": self.leader,
-            "lines": [line.to_json() for line in self.lines],
-            "reservoir": [self.reservoir.n, len(self.reservoir.rows)],
-            "sample": self.sample.n,
-            "box": None if self.box is None else [_finite(self.box.low), _finite(self.box.high)],
-            "choice": self.choice.to_json(),
-            "told": list(self.told),
-            "events": list(self.events.kept),
-            "counts": dict(self.events.counts),
-            "random_state": dict(self.rng.bit_generator.state),
-        }
-        return Supervision(document, states, arrays)
-
-    @classmethod
-    def resumed(cls, declaration: Declaration, schema: Schema, settings: Settings, kept: Supervision) -> "Supervisor":
-        """Return what `supervision` was called of."""
-        document, n_columns = kept.document, schema.reader.n_columns
-        n, size = (int(value) for value in document["reservoir"])
-        kept_rows = []
-        for name, n_rows in (("reservoir", n), ("sample", int(document["sample"]))):
-            rows, weights = kept.arrays[name], kept.arrays[f"{name} weights"]
-            if len(rows) != len(weights) or len(rows) != min(n_rows, size) or size > LARGEST:
-                raise CheckpointError(f"the checkpoint's {name} contradicts itself")
-            check_rows(rows, schema.layout())
-            kept_rows.append((rows, weights))
-        reservoir = Reservoir(size, n_columns)
-        reservoir.n = n - len(kept_rows[0][0])
-        reservoir.add(*kept_rows[0])
-        box = None
-        if document["box"] is not None:
-            box = Box(n_columns)
-            low, high = document["box"]
-            box.low[:], box.high[:] = _infinite(low, 1), _infinite(high, -1)
-            box.refresh(schema.layout())
-            settings = replace(settings, spread=box.spread)
-        lines = []
-        for i, own in enumerate(document["lines"]):
-            prefix = f"line{i} "
-            states = {name.removeprefix(prefix): s.copy() for name, s in kept.states.items() if name.startswith(prefix)}
-            arrays = {name.removeprefix(prefix): a.copy() for name, a in kept.arrays.items() if name.startswith(prefix)}
-            lines.append(Line.resumed(schema, settings, own, states, arrays))
-        rng = np.random.default_rng()
-        rng.bit_generator.state = document["random_state"]
-        made = cls(declaration, schema, lines, settings, reservoir, rng)
-        made.sample = Reservoir(size, n_columns)
-        made.sample.add(*kept_rows[1])
-        made.sample.n = int(document["sample"])
-        made.box = box
-        made.leader = int(document["leader"])
-        made.choice = Choice.from_json(document["choice"])
-        made.told = [str(sign) for sign in document["told"]]
-        made.events.kept = [dict(event) for event in document["events"]]
-        made.events.counts = {str(kind): int(n) for kind, n in document["counts"].items()}
-        made._point()
-        return made
-
-
-def _finite(values: FloatArray) -> list[float | None]:
-    """Numbers as JSON can hold them: None where there is none yet."""
-    return [float(value) if np.isfinite(value) else None for value in values]
-
-
-def _infinite(values: Sequence[float | None], sign: int) -> list[float]:
-    return [sign * np.inf if value is None else float(value) for value in values]

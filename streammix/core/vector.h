@@ -143,6 +143,9 @@ static inline unsigned lanes_of(vi mask) {
 
 static inline int some(vi mask) { return lanes_of(mask) != 0; }
 
+/* the exponent of a positive number times log 2: at most its logarithm, and at least that less log 2 */
+static inline vd rough_log(vd x) { return from_int((vi)((vu)(vi)x >> 52) - 1023) * 0.6931471805599453; }
+
 /* lanes in halves, quarters and pairs changing places */
 #if W == 8
 #define OTHER_HALF(x) __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3)

@@ -28,8 +28,9 @@ from streammix.pipeline.faults import Patience, keep_going
 from streammix.pipeline.model import build_model, check_same
 from streammix.pipeline.progress import LiveProgress, LogProgress, Progress, Tally
 from streammix.pipeline.report import components_table
-from streammix.pipeline.runner import Pipeline, StopRequest, stop_on_signals
+from streammix.pipeline.runner import Pipeline
 from streammix.pipeline.sections import StdoutSection
+from streammix.pipeline.stopping import StopRequest, stop_on_signals
 from streammix.pipeline.talk import naming, result_console
 from streammix.pipeline.watching import watching
 from streammix.store import CheckpointStore
@@ -168,7 +169,11 @@ class _Attempts:
         sinks = open_sinks(config, outputs.get("sinks", {}), self._own_sinks)
         for sink in sinks:
             opened.callback(sink.close)
-        tally = deepcopy(self._tally) or Tally(**{name: positions[name] for name in TALLIED if name in positions})
+        counts = {name: positions[name] for name in TALLIED if name in positions}
+        if (tally := deepcopy(self._tally)) is None:
+            tally = Tally(**counts)
+        else:  # the checkpoint may be a later one: it was written, and what had to follow has failed
+            tally.stand_at(**counts)
         crew = Crew(config.workers, config.source.ignore) if config.workers > 1 else None
         if crew is not None:
             opened.callback(crew.close)

@@ -28,6 +28,7 @@ from streammix.errors import UnavailableError
 from streammix.mixture import Mixture
 from streammix.pipeline.decode import Decoder, JsonDecoder, without
 from streammix.pipeline.flow import Batch, Lines
+from streammix.pipeline.light import leave_out_pandas
 
 __all__ = ["Crew"]
 
@@ -74,7 +75,7 @@ class Crew:
     def left(self, model: Any) -> int:
         """Return how many records the next mini-batch lacks; 0 where the model's are none to share."""
         running = model._learner.running if isinstance(model, Mixture) else None
-        if running is None or running.waiting is None or running.waiting.size <= CHUNK:
+        if running is None or running.waiting is None or running.waiting.size <= CHUNK or model._learner.clock:
             return 0
         return running.waiting.size - running.waiting.n
 
@@ -92,7 +93,7 @@ class Crew:
         answers = None if shares is None else self._expect(model, shares)
         if answers is None:
             return None
-        found = partial.merge(_partials(answers))
+        found = partial.merge([one for data, *_ in answers for one in shipping.unpacked(data)])
         if found.levels:
             return None  # each has its share of the probability from its first record on
         partial.step(model, found)
@@ -114,10 +115,6 @@ class Crew:
         except BrokenProcessPool as error:
             raise UnavailableError(f"a worker process has died ({error}); the last checkpoint stands") from None
         return None if any(answer is None for answer in answers) else [a for a in answers if a is not None]
-
-
-def _partials(answers: Sequence[Answer]) -> list[partial.Partial]:
-    return [one for data, *_ in answers for one in shipping.from_arrow(pa.ipc.open_stream(data).read_all())]
 
 
 def _shares(parts: Sequence[Batch], workers: int) -> list[_Share] | None:
@@ -165,6 +162,7 @@ def _begin(ignore: list[str]) -> None:
     """Begin a worker process: what it needs beside its shares."""
     global _decode
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run itself is asked to stop
+    leave_out_pandas()
     _decode = without(set(ignore), JsonDecoder())
     threading.Thread(target=_end_with_the_run, daemon=True).start()
 
@@ -192,10 +190,10 @@ def _work(version: str, data: bytes, share: _Share) -> Answer | None:
         found, shares, log_density = partial.expect_scored(model, chunk, share.chunk + number)
         if found.n != len(chunk):
             return None
-        partials.append(shipping.to_arrow(found))
+        partials.append(found)
         responsibilities.append(shares)
         log_densities.append(log_density)
-    return _stream(pa.Table.from_batches(partials)), np.concatenate(responsibilities), np.concatenate(log_densities)
+    return shipping.packed(partials), np.concatenate(responsibilities), np.concatenate(log_densities)
 
 
 def _records(share: _Share) -> Any:

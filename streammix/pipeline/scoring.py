@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -58,16 +59,17 @@ def score(state: Path | str, events: Path, output: Path | None = None) -> None:
     names = find_files([str(events)], Path())
     if output is not None:
         _check_output(output, state, names)
-    source = FileSource(names, Path(), how=Reading(as_text=_text_fields(model), holds="none"))
     refused: list[Refusal] = []
-    rows = _scored(model, source, refused)
-    if output is None:
-        sink = StdoutSink()
-        for batch in rows:
-            with naming():
-                sink.write(batch)
-    else:
-        _write(rows, output)
+    how = Reading(as_text=_text_fields(model), holds="none")
+    with closing(FileSource(names, Path(), how=how)) as source:
+        rows = _scored(model, source, refused)
+        if output is None:
+            sink = StdoutSink()
+            for batch in rows:
+                with naming():
+                    sink.write(batch)
+        else:
+            _write(rows, output)
     if refused:
         first = refused[0]
         log.warning(

@@ -15,15 +15,16 @@ from streammix.batch import Trace, check_iterations, settle_fit
 from streammix.errors import RecordError
 from streammix.inference import MOST_RECORDS
 from streammix.mixture import Mixture
-from streammix.partial import Partial, Refused
 from streammix.spark import tasks
-from streammix.spark.passes import PARTIAL, check_mixture, columns_in_use, expect_all
+from streammix.spark.passes import check_mixture, columns_in_use, expect_all
+from streammix.statistics import Partial, Refused
 
 __all__ = ["Fitted", "fit"]
 
 log = logging.getLogger("streammix")
 
 DataFrame = Any
+RDD = Any
 Progress = Callable[[int, float], None]
 
 
@@ -85,8 +86,11 @@ def fit(
     """
     check_mixture(model, fan_in)
     check_iterations(max_iter, tol)
+    from pyspark import StorageLevel
+
     rows = columns_in_use(df, model).mapInArrow(bound(tasks.pack_rows, version=streammix.__version__), tasks.PACKED)
-    before, packed = model._snapshot(), rows.persist()
+    # a pass over the DataFrame itself would have Spark plan and compile a query of its own, which takes longer
+    before, packed = model._snapshot(), rows.rdd.persist(StorageLevel.MEMORY_AND_DISK)
     try:
         if not model.is_warm:
             _start(packed, model)
@@ -98,9 +102,9 @@ def fit(
         packed.unpersist()
 
 
-def _start(packed: DataFrame, model: Mixture) -> None:
+def _start(packed: RDD, model: Mixture) -> None:
     """Start a model from a random sample of the rows."""
-    found = sorted((row["place"], row["first_row"], row["n"]) for row in packed.drop("rows").collect())
+    found = sorted(packed.map(tasks.place_of).collect())
     total = sum(n for *_, n in found)
     wanted = min(model._learner.declaration.warm_up or MOST_RECORDS, total)
     chosen = np.sort(np.random.default_rng(model.seed).choice(total, wanted, replace=False))
@@ -111,10 +115,9 @@ def _start(packed: DataFrame, model: Mixture) -> None:
         places.setdefault(place, []).extend(own.tolist())
         first += n
     task = bound(tasks.pick_rows, version=streammix.__version__, wanted=places)
-    parts = packed.mapInArrow(task, tasks.PACKED).collect()
     records, learner = [], model._learner
-    for part in sorted(parts, key=lambda part: (part["place"], part["first_row"])):
-        for record in pa.ipc.open_stream(part["rows"]).read_all().to_pylist():
+    for _, _, _, rows in sorted(packed.mapPartitions(task).collect()):
+        for record in pa.ipc.open_stream(rows).read_all().to_pylist():
             try:
                 records.append(learner.plain(record))
             except RecordError as error:
@@ -126,11 +129,11 @@ def _start(packed: DataFrame, model: Mixture) -> None:
 
 
 def _climb(
-    packed: DataFrame, model: Mixture, max_iter: int, tol: float, fan_in: int | None, progress: Progress | None
+    packed: RDD, model: Mixture, max_iter: int, tol: float, fan_in: int | None, progress: Progress | None
 ) -> Fitted:
-    def run(model_bytes: tuple[str, bytes], closed: bool) -> DataFrame:
+    def run(model_bytes: tuple[str, bytes], closed: bool) -> RDD:
         version, data = model_bytes
-        return packed.mapInArrow(bound(tasks.expect_packed, version=version, model=data, closed=closed), PARTIAL)
+        return packed.mapPartitions(bound(tasks.expect_packed, version=version, model=data, closed=closed))
 
     learner, history, converged = model._learner, list[float](), False
     found: Partial | None = None

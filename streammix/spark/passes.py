@@ -12,20 +12,13 @@ from streammix import partial, shipping
 from streammix.errors import ConfigError, RecordError
 from streammix.inference import MOST_RECORDS
 from streammix.mixture import Mixture
-from streammix.partial import LONGEST_RECORD, Partial, Refused
 from streammix.spark import tasks
+from streammix.statistics import LONGEST_RECORD, Partial, Refused
 
-__all__ = ["PARTIAL", "check_mixture", "columns_in_use", "expect_all", "learn_first", "statistics"]
+__all__ = ["check_mixture", "columns_in_use", "expect_all", "learn_first", "statistics"]
 
 DataFrame = Any
-
-#: The columns of `streammix.shipping.SCHEMA` as Spark spells them.
-PARTIAL = (
-    "format int, version string, fingerprint string, place int, n bigint, log_likelihood double, "
-    "masses array<double>, sums array<double>, "
-    "own array<struct<block:int,unit:int,n:double,masses:array<double>>>, levels string, n_refused bigint, "
-    "refused array<struct<place:int,row:bigint,reason:string,record:string>>"
-)
+RDD = Any
 
 
 def check_mixture(model: Any, fan_in: int | None = None) -> None:
@@ -48,16 +41,14 @@ def columns_in_use(df: DataFrame, model: Mixture, keep: Sequence[str] = ()) -> D
     return df.select(*("`" + name.replace("`", "``") + "`" for name in names))
 
 
-def expect_all(
-    run: Callable[[tuple[str, bytes], bool], DataFrame], model: Mixture, fan_in: int | None = None
-) -> Partial:
+def expect_all(run: Callable[[tuple[str, bytes], bool], RDD], model: Mixture, fan_in: int | None = None) -> Partial:
     """Return the statistics of all rows; where there are new levels, the model gets to know them first.
 
     Parameters
     ----------
     run
-        From a packed model, and whether levels that are still unknown count as "(other)", to the DataFrame of partial
-        statistics.
+        From a packed model, and whether levels that are still unknown count as "(other)", to the answers of all
+        partitions, as `streammix.spark.tasks` gives them.
     model
         The model; it learns levels, and nothing else.
     fan_in
@@ -69,15 +60,13 @@ def expect_all(
     return found
 
 
-def statistics(rows: DataFrame, model: Mixture, fan_in: int | None) -> Partial:
+def statistics(answers: RDD, model: Mixture, fan_in: int | None) -> Partial:
     """Return the merged statistics that executors have taken; of nothing, where they have none."""
-    if fan_in is not None:
-        from pyspark.sql import functions
-
-        groups = max(-(-int(rows.sparkSession.conf.get("spark.sql.shuffle.partitions")) // fan_in), 1)
-        rows = rows.repartition(groups, functions.expr(f"place div {fan_in}"))
-        rows = rows.mapInArrow(bound(tasks.merge_rows, version=streammix.__version__), PARTIAL)
-    found = shipping.from_arrow(rows.toArrow())
+    if fan_in is not None and answers.getNumPartitions() > fan_in:
+        groups = -(-answers.getNumPartitions() // fan_in)
+        apart = answers.mapPartitions(bound(tasks.grouped, fan_in=fan_in)).partitionBy(groups, tasks.own_group)
+        answers = apart.mapPartitions(bound(tasks.merge_answers, version=streammix.__version__))
+    found = [one for _, data in answers.collect() for one in shipping.unpacked(data)]
     return partial.merge(found) if found else partial.expect(model, [])
 
 

@@ -18,9 +18,9 @@ from streammix.declaration import to_json
 from streammix.directory import write_file
 from streammix.errors import CheckpointError, ConfigError
 from streammix.mixture import Mixture
-from streammix.partial import Refused
 from streammix.spark import tasks
-from streammix.spark.passes import PARTIAL, check_mixture, columns_in_use, expect_all, learn_first
+from streammix.spark.passes import check_mixture, columns_in_use, expect_all, learn_first
+from streammix.statistics import Refused
 from streammix.store import CheckpointStore
 
 __all__ = ["DEAD_LETTERS", "learn_stream"]
@@ -185,10 +185,10 @@ class _Step:
             partial.settle(model)
             rows = columns_in_use(batch, model, self._keys)
 
-            def run(packed: tuple[str, bytes], closed: bool) -> DataFrame:
+            def run(packed: tuple[str, bytes], closed: bool) -> Any:
                 version, data = packed
                 task = bound(tasks.expect_rows, version=version, model=data, taken=taken, closed=closed)
-                return rows.mapInArrow(task, PARTIAL)
+                return rows.mapInArrow(task, tasks.ANSWER).rdd
 
             found = expect_all(run, model, self._fan_in)
             partial.step(model, found)

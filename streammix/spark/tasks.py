@@ -12,14 +12,18 @@ from streammix import shipping
 from streammix.partial import Partial, expect, merge
 
 __all__ = [
-    "FIRST", "PACKED", "SCORES", "expect_packed", "expect_rows", "first_rows", "merge_rows", "pack_rows", "pick_rows",
-    "score_rows",
+    "ANSWER", "FIRST", "PACKED", "SCORES", "Answer", "expect_packed", "expect_rows", "first_rows", "grouped",
+    "merge_answers", "own_group", "pack_rows", "pick_rows", "place_of", "score_rows",
 ]  # fmt: skip
 
 Batches = Iterator[pa.RecordBatch]
+Packed = tuple[int, int, int, bytes]
+Answer = tuple[int, bytes]
 
 BLOCK = 1 << 16  # rows whose statistics are taken at a time
 
+#: The statistics of a partition: where it stands, and Arrow's bytes of `streammix.shipping.SCHEMA`.
+ANSWER = "place int, statistics binary"
 #: The first rows of a partition: how many, whether there may be more, and the rows as Arrow's bytes.
 FIRST = "place int, n bigint, is_cut boolean, rows binary"
 #: Rows as Arrow's bytes: where they stand, and how many they are.
@@ -37,25 +41,36 @@ def expect_rows(
         total = _added(total, expect(mixture, table, place, row, closed))
         row += table.num_rows
     if total is not None:
-        yield shipping.to_arrow(total)
+        yield _row(ANSWER, {"place": total.place, "statistics": shipping.packed([total])})
 
 
-def expect_packed(batches: Batches, version: str, model: bytes, closed: bool) -> Iterator[pa.RecordBatch]:
-    """Yield one row: the partial statistics of a partition of packed rows."""
+def expect_packed(blocks: Iterator[Packed], version: str, model: bytes, closed: bool) -> Iterator[Answer]:
+    """Yield the partial statistics of a partition of packed rows."""
     mixture, total = shipping.unpacked_model(version, model), None
-    for batch in batches:
-        for row in batch.to_pylist():
-            total = _added(total, expect(mixture, _unpacked(row["rows"]), row["place"], row["first_row"], closed))
+    for place, first_row, _, rows in blocks:
+        total = _added(total, expect(mixture, _unpacked(rows), place, first_row, closed))
     if total is not None:
-        yield shipping.to_arrow(total)
+        yield total.place, shipping.packed([total])
 
 
-def merge_rows(batches: Batches, version: str) -> Iterator[pa.RecordBatch]:
-    """Yield one row: the merged statistics of a partition of partial statistics."""
+def grouped(answers: Iterator[Answer], fan_in: int) -> Iterator[tuple[int, bytes]]:
+    """Yield answers beside the number of the group that merges them."""
+    for place, statistics in answers:
+        yield place // fan_in, statistics
+
+
+def own_group(group: int) -> int:
+    """Return the partition of a group."""
+    return group
+
+
+def merge_answers(answers: Iterator[tuple[int, bytes]], version: str) -> Iterator[Answer]:
+    """Yield the merged statistics of a group."""
     shipping.check_version(version)
-    found = [partial for batch in batches for partial in shipping.from_arrow(batch)]
+    found = [partial for _, statistics in answers for partial in shipping.unpacked(statistics)]
     if found:
-        yield shipping.to_arrow(merge(found))
+        total = merge(found)
+        yield total.place, shipping.packed([total])
 
 
 def first_rows(batches: Batches, version: str, taken: Mapping[int, int], limit: int) -> Iterator[pa.RecordBatch]:
@@ -78,16 +93,19 @@ def pack_rows(batches: Batches, version: str) -> Iterator[pa.RecordBatch]:
         row += table.num_rows
 
 
-def pick_rows(batches: Batches, version: str, wanted: Mapping[int, Sequence[int]]) -> Iterator[pa.RecordBatch]:
-    """Yield some rows of each partition of packed rows, packed."""
+def place_of(block: Packed) -> tuple[int, int, int]:
+    """Return where a block of packed rows stands, and how many rows it has."""
+    place, first_row, n, _ = block
+    return place, first_row, n
+
+
+def pick_rows(blocks: Iterator[Packed], version: str, wanted: Mapping[int, Sequence[int]]) -> Iterator[Packed]:
+    """Yield some rows of each block of packed rows, packed."""
     shipping.check_version(version)
-    for batch in batches:
-        for row in batch.to_pylist():
-            place, first = row["place"], row["first_row"]
-            own = [i - first for i in wanted.get(place, ()) if first <= i < first + row["n"]]
-            if own:
-                some = _unpacked(row["rows"]).take(own)
-                yield _row(PACKED, {"place": place, "first_row": first, "n": len(own), "rows": _packed(some)})
+    for place, first, n, rows in blocks:
+        own = [i - first for i in wanted.get(place, ()) if first <= i < first + n]
+        if own:
+            yield place, first, len(own), _packed(_unpacked(rows).take(own))
 
 
 def score_rows(batches: Batches, version: str, model: bytes) -> Iterator[pa.RecordBatch]:

@@ -46,7 +46,7 @@ def learnt(background: dict[Any, Any] | None, batch_size: int, columns: dict[str
 @pytest.mark.parametrize("batch_size", [1, 64])
 @pytest.mark.parametrize("name", BACKGROUNDS)
 def test_it_takes_the_outliers_and_the_others_are_not_pulled(name: str, batch_size: int) -> None:
-    columns, odd, z = stream(20_000, 0.05)
+    columns, odd, z = stream(4_000 if name == "scipy" else 20_000, 0.05)  # scipy.stats is asked value by value
     background = BACKGROUNDS[name]
     model = learnt(background, batch_size, columns)
     assert model.parameters[2] == background

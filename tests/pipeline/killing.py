@@ -17,7 +17,7 @@ import uuid
 from pathlib import Path
 
 from brokers import KafkaTopics, NatsStreams, RedisStreams
-from pipeline_tools import crash, events, lines_of, scored_parquet, state_of, write_config, write_ndjson
+from pipeline_tools import count_lines, crash, events, lines_of, scored_parquet, state_of, write_config, write_ndjson
 
 PARQUET = '[[sink]]\nkind = "parquet"\npath = "scored"\n'
 NDJSON = '[[sink]]\nkind = "ndjson"\npath = "scored.ndjson"\n'
@@ -69,22 +69,28 @@ def outcome(broker, directory):
 
 
 def kill(broker, directory, n, cases, every):
-    """Make runs over n records, kill them as the cases say, compare each with the first; return the number of kills."""
+    """Make runs over n records, kill them as the cases say, compare each with one that is not; return the kills.
+
+    A case's whole numbers are steps; other numbers are times, as shares of what the run takes that is not killed.
+    """
     name = f"events-{uuid.uuid4().hex[:12]}"
     if broker.kind == "file":
         name = str(directory / name)
     broker.fill(name, texts(n))
-    template = directory / f"{broker.kind}-{uuid.uuid4().hex[:8]}"
-    template.mkdir()
+    whole_place, killed_place = (directory / f"{name}-{uuid.uuid4().hex[:8]}" for name in ("whole", "killed"))
     source = broker.source(name, "stop_at_end = true\nmax_record_bytes = 2000")
-    write_config(template, source, PARQUET + NDJSON + broker.sink("out-DIRECTORY"), every=every)
-    cases = [[], *cases]
-    if broker.kind == "kafka":
-        for i in range(len(cases)):
-            broker.make(f"out-{template.name}-{i}", 2)
-    results = crash(template, cases, timeout=36_000)
+    for place, runs in ((whole_place, 1), (killed_place, len(cases))):
+        place.mkdir()
+        write_config(place, source, PARQUET + NDJSON + broker.sink("out-DIRECTORY"), every=every)
+        if broker.kind == "kafka":
+            for i in range(runs):
+                broker.make(f"out-{place.name}-{i}", 2)
+    (undisturbed,) = crash(whole_place, [[]], timeout=3600)
+    seconds = undisturbed["seconds"]
+    cases = [[kill * seconds if isinstance(kill, float) else kill for kill in kills] for kills in cases]
+    results = crash(killed_place, cases, timeout=36_000)
 
-    whole = outcome(broker, template.with_name(f"{template.name}-0"))
+    whole = outcome(broker, whole_place.with_name(f"{whole_place.name}-0"))
     positions = [(p["source"], p["offset"]) for p in whole["parquet"]["position"].to_pylist()]
     assert len(set(positions)) == len(positions) == n
     assert whole["ndjson"] == whole["parquet"].to_pylist()
@@ -92,7 +98,7 @@ def kill(broker, directory, n, cases, every):
         assert sorted(map(str, whole["sent"])) == sorted(map(str, whole["ndjson"]))
     kills = 0
     for i, result in enumerate(results):
-        place = template.with_name(f"{template.name}-{i}")
+        place = killed_place.with_name(f"{killed_place.name}-{i}")
         said = (place / "log.txt").read_text()
         assert result["statuses"][-1] == 0, said
         assert set(result["statuses"][:-1]) <= {-signal.SIGKILL, 0}, said
@@ -125,7 +131,7 @@ def follow(directory, kills, rng):
                 done += process.wait() == -signal.SIGKILL
             process = subprocess.Popen([sys.executable, "-c", PROGRAM, "run", config], stdout=said, stderr=said)
             deadline = time.monotonic() + 120
-            while len(lines_of(place / "scored.ndjson")) < len(records):
+            while count_lines(place / "scored.ndjson") < len(records):
                 assert time.monotonic() < deadline, (place / "log.txt").read_text()
                 time.sleep(0.1)
             process.terminate()
@@ -167,7 +173,7 @@ def main():
             broker = kinds[kind](directory)
             while done < wanted:
                 steps = [[rng.randrange(1, 200) for _ in range(6)] for _ in range(4)]
-                times = [[rng.uniform(0.0, 1.5) for _ in range(6)] for _ in range(4)]
+                times = [[rng.uniform(0.0, 0.8) for _ in range(6)] for _ in range(4)]
                 done += kill(broker, directory, 2000, steps + times, every=200)
                 print(f"{kind}: {done} kills, nothing lost, nothing twice", file=sys.stderr, flush=True)
             if kind in ("redis", "nats"):

@@ -84,6 +84,11 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
+def count_lines(path: Path) -> int:
+    """Return how many whole lines a file has that may still be written."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
 def state_of(directory: Path) -> dict[str, Any]:
     """Return all that the newest checkpoint holds, but for the time when it was written."""
     newest = max(directory.glob("*.arrow"))
@@ -91,11 +96,17 @@ def state_of(directory: Path) -> dict[str, Any]:
     return {name: table[name] for name in table.column_names if name != "written_at"}
 
 
-def run(place):
-    """Run in this process; return (exit status, standard output, what was said)."""
-    result = CliRunner().invoke(app, ["run", str(place / "pipeline.toml")])
-    assert "Traceback" not in result.output
+def call(*arguments: Any) -> tuple[int, str, str]:
+    """Call the command line in this process; return (exit status, standard output, what was said)."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     return result.exit_code, result.stdout, result.stderr
+
+
+def run(place: Path) -> tuple[int, str, str]:
+    """Run in this process; return (exit status, standard output, what was said)."""
+    status, out, said = call("run", place / "pipeline.toml")
+    assert "Traceback" not in out + said
+    return status, out, said
 
 
 def crash(template, cases, timeout=500):

@@ -8,19 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scipy.stats
-from pipeline_tools import MODEL, events, lines_of, streammix, write_config, write_ndjson
-from typer.testing import CliRunner
+from pipeline_tools import MODEL, call, events, lines_of, streammix, write_config, write_ndjson
 
-from streammix.cli import app
 from streammix.families import Binomial, Categorical, Fixed, LogNormal, MultivariateNormal, Normal, Poisson
 from streammix.pipeline.report import describe
 from streammix.store import CheckpointStore, load
-
-
-def call(*arguments):
-    """Call the command line in this process; return (exit status, standard output, what was said)."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture(scope="module")

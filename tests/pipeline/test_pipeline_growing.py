@@ -4,7 +4,7 @@ import gzip
 import json
 
 import pytest
-from pipeline_tools import events, lines_of, run, streammix, write_config
+from pipeline_tools import call, events, lines_of, run, write_config
 
 from streammix.pipeline.decode import decode_json
 from streammix.pipeline.sources.file import FileSource
@@ -70,15 +70,16 @@ def test_a_last_line_that_is_too_long_waits(tmp_path):
     assert (records, len(refused)) == ([{"x": 2}], 1)
 
 
-def test_a_run_says_what_waits_and_score_takes_it(tmp_path):
+def test_a_run_says_what_waits_and_score_takes_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     rows = [f"{x['x']},{x['y']},{x['kind']}" for x in events(150)]
     (tmp_path / "a.csv").write_text("x,y,kind\n" + "\n".join(rows), encoding="utf-8")
     write_config(tmp_path, 'kind = "file"\npath = "a.csv"', '[sink]\nkind = "ndjson"\npath = "o.ndjson"')
     status, _, said = run(tmp_path)
     assert (status, len(lines_of(tmp_path / "o.ndjson"))) == (0, 149)
     assert "a.csv: the last line, from byte" in said
-    done = streammix("score", "state", "a.csv", cwd=tmp_path)
-    assert len([json.loads(line) for line in done.stdout.splitlines()]) == 150
+    _, out, _ = call("score", "state", "a.csv")
+    assert len([json.loads(line) for line in out.splitlines()]) == 150
     with open(tmp_path / "a.csv", "a") as file:
         file.write("\n")
     assert run(tmp_path)[0] == 0

@@ -1,7 +1,7 @@
 """One file, however it is spelled: outputs that would overwrite something, sources that would be learnt twice."""
 
 import pytest
-from pipeline_tools import MODEL, events, lines_of, run, state_of, streammix, write_config, write_ndjson
+from pipeline_tools import MODEL, call, events, lines_of, run, state_of, streammix, write_config, write_ndjson
 
 from streammix.pipeline.sources.file import FileSource, find_files
 
@@ -135,19 +135,21 @@ def learnt(here):
 
 
 @pytest.mark.parametrize("output", ["a.ndjson", "./a.ndjson", "hard.ndjson", "state/_dead-letter.ndjson"])
-def test_score_does_not_overwrite_what_it_reads(output, learnt):
+def test_score_does_not_overwrite_what_it_reads(output, learnt, monkeypatch):
+    monkeypatch.chdir(learnt)
     (learnt / "hard.ndjson").symlink_to("a.ndjson")
     before = (learnt / "a.ndjson").read_bytes()
-    done = streammix("score", "state", "a.ndjson", "-o", output, cwd=learnt)
-    assert done.returncode == 2
-    assert b"error: --output: " in done.stderr
+    status, _, said = call("score", "state", "a.ndjson", "-o", output)
+    assert status == 2
+    assert "error: --output: " in said
     assert (learnt / "a.ndjson").read_bytes() == before
 
 
-def test_a_full_disk_is_a_sentence(learnt):
+def test_a_full_disk_is_a_sentence(learnt, monkeypatch):
+    monkeypatch.chdir(learnt)
     (learnt / "s.ndjson.tmp").symlink_to("/dev/full")
-    done = streammix("score", "state", "a.ndjson", "-o", "s.ndjson", cwd=learnt)
-    assert (done.returncode, done.stderr) == (1, b"error: s.ndjson can't be written: No space left on device\n")
+    status, _, said = call("score", "state", "a.ndjson", "-o", "s.ndjson")
+    assert (status, said) == (1, "error: s.ndjson can't be written: No space left on device\n")
     for command in ("score state a.ndjson", "inspect state", "run pipeline.toml"):
         with open("/dev/full", "wb") as full:
             done = streammix(*command.split(), cwd=learnt, stdout=full)

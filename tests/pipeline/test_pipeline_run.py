@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,6 @@ from pipeline_tools import (
     run,
     scored_parquet,
     state_of,
-    streammix,
     write_config,
     write_ndjson,
 )
@@ -223,15 +223,20 @@ def test_a_pipe_whose_reader_goes_away(tmp_path):
     assert b"Traceback" not in done.stderr
 
 
-def test_results_to_stdout_and_talk_to_stderr(tmp_path):
+def test_results_to_stdout_and_talk_to_stderr_and_nothing_idle_is_loaded(tmp_path):
     write_config(tmp_path, 'kind = "stdin"\nformat = "csv"', '[sink]\nkind = "stdout"')
     text = "x,y,kind\n" + "".join(f"{x['x']},{x['y']},{x['kind']}\n" for x in events(200))
-    done = streammix("run", "pipeline.toml", cwd=tmp_path, stdin=text.encode())
+    slow = "[name for name in ('pandas', 'scipy.optimize', 'scipy.stats', 'confluent_kafka') if name in sys.modules]"
+    program = f"import atexit, sys; atexit.register(lambda: print({slow}, file=sys.stderr)); {PROGRAM[-1]}"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "run", "pipeline.toml"], cwd=tmp_path, input=text.encode(), capture_output=True
+    )
     assert done.returncode == 0
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(rows) == 200
     assert rows[0]["position"] == {"source": "stdin", "offset": 9}
     assert "2 components after 200 records" in done.stderr.decode()
+    assert done.stderr.decode().splitlines()[-1] == "[]"
 
 
 def test_paths_start_from_the_configuration(place, monkeypatch):

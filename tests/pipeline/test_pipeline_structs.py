@@ -79,7 +79,7 @@ def learn(model, batches, decoder):
 
 @pytest.mark.parametrize("ignored", [(), ("x",)])
 @pytest.mark.parametrize("fields", [FIELDS, None], ids=["declared", "inferred"])
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=20)
 @given(first=LINES, second=LINES, third=LINES)
 def test_structs_are_learnt_as_dicts_are(fields, ignored, first, second, third):
     batches = [batch_of(texts) for texts in (first, second, third)]

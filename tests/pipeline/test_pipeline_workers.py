@@ -123,9 +123,9 @@ def test_a_worker_that_dies_is_a_fault_that_may_pass():
 @pytest.mark.slow
 def test_a_run_with_workers_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path):
     def write(directory):
-        write_ndjson(directory / "events" / "a.ndjson", stream(60_000))
+        write_ndjson(directory / "events" / "a.ndjson", stream(36_000))
 
-    whole, killed = (prepare(tmp_path / name, write, 2) for name in ("whole", "killed"))
+    whole, killed = (prepare(tmp_path / name, write, 2, every=8_000) for name in ("whole", "killed"))
     assert run(whole)[0] == 0
     process = subprocess.Popen([*PROGRAM, "run", str(killed / "pipeline.toml")], stderr=subprocess.DEVNULL)
     while len(list((killed / "state").glob("*.arrow"))) < 2 and process.poll() is None:

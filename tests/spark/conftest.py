@@ -1,29 +1,28 @@
 """One Spark session for all tests: it takes seconds to start."""
 
 import shutil
+from pathlib import Path
 
 import pytest
+from spark_tools import OPTIONS
 
 pytest.importorskip("pyspark", reason="pyspark is not installed")
 
 
+def pytest_collection_modifyitems(items):
+    """Let tests on Spark come first: all go to the first test process, and others steal from the end."""
+    items.sort(key=lambda item: Path(__file__).parent not in item.path.parents)
+
+
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory):
-    """Two cores, no web page, few partitions; a task may fail three times."""
+    """Two cores, few partitions; a task may fail once."""
     if shutil.which("java") is None:
         pytest.skip("Java is not installed: apt-get install default-jre-headless")
     from streammix.spark import session
 
-    made = session(
-        spark_master="local[2,4]",
-        spark_ui_enabled="false",
-        spark_sql_shuffle_partitions="4",
-        spark_driver_memory="600m",
-        spark_sql_warehouse_dir=str(tmp_path_factory.mktemp("warehouse")),
-        spark_sql_session_timeZone="UTC",
-        spark_driver_host="127.0.0.1",
-        spark_driver_bindAddress="127.0.0.1",
-    )
+    warehouse = str(tmp_path_factory.mktemp("warehouse"))
+    made = session(spark_master="local[2,2]", spark_sql_warehouse_dir=warehouse, **OPTIONS)
     made.sparkContext.setLogLevel("OFF")
     yield made
     made.stop()

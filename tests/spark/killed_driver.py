@@ -9,7 +9,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from spark_tools import mixture
+from spark_tools import OPTIONS, mixture
 from test_spark_stream import run
 
 from streammix.spark import session, stream
@@ -27,13 +27,7 @@ def main():
             os.kill(os.getpid(), signal.SIGKILL)
 
     stream._Step.__call__ = call_and_die
-    spark = session(
-        spark_master="local[2]",
-        spark_ui_enabled="false",
-        spark_driver_memory="600m",
-        spark_driver_host="127.0.0.1",
-        spark_driver_bindAddress="127.0.0.1",
-    )
+    spark = session(spark_master="local[1]", **OPTIONS)
     spark.sparkContext.setLogLevel("OFF")
     run(spark, directory / "in", mixture(), directory / "state", files=1)
 

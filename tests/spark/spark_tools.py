@@ -9,6 +9,15 @@ import pyarrow.parquet as pq
 
 import streammix as sm
 
+OPTIONS = {  # no web page; a JVM that lives for seconds does not compile for the long run
+    "spark_ui_enabled": "false",
+    "spark_sql_shuffle_partitions": "2",
+    "spark_driver_memory": "600m",
+    "spark_driver_extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark_sql_session_timeZone": "UTC",
+    "spark_driver_host": "127.0.0.1",
+    "spark_driver_bindAddress": "127.0.0.1",
+}
 FIELDS = {
     "amount": sm.LogNormal(),
     "items": sm.Poisson(),
