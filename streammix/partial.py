@@ -244,6 +244,8 @@ def check_divisible(model: Mixture) -> None:
 def _running(model: Mixture) -> Running:
     check_divisible(model)
     running = model._learner.running
+    if model._learner.clock is not None:
+        raise StreammixError("a model that forgets by event time learns in one place: each record's weight is its own")
     if running is None:
         raise StreammixError("the model is still warming up: it has no parameters to take statistics at")
     return running

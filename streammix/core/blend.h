@@ -6,6 +6,7 @@ static void mvn_blend(engine *e, const block *b, int k, vd rho, vd n, const doub
     double *stat = b->stat + k, *C = e->matrix + k, *d = C + pairs * kpad, *L = d + D * kpad;
     double *old_d = stat + 2 * D * kpad, *old_L = stat + 3 * D * kpad;
     vi moved = rho > 0.0;
+    if (!some(moved)) return;
     mvn_covariance(D, old_d, old_L, kpad, C);
     for (int i = 0; i < D; i++) {
         vd di = rho * (CONST_AT(acc + i * kpad) / n);
@@ -17,7 +18,8 @@ static void mvn_blend(engine *e, const block *b, int k, vd rho, vd n, const doub
     }
     mvn_factor(D, C, b->prior + k, kpad, d, L);
     for (int i = 0; i < D; i++) {
-        AT(stat + (D + i) * kpad) += select_(moved, rho * (CONST_AT(acc + i * kpad) / n), all(0.0));
+        double *offset = stat + (D + i) * kpad;
+        AT(offset) = select_(moved, AT(offset) + rho * (CONST_AT(acc + i * kpad) / n), AT(offset));
         AT(old_d + i * kpad) = select_(moved, AT(d + i * kpad), AT(old_d + i * kpad));
     }
     for (long i = 0; i < triangle(D); i++)

@@ -229,8 +229,11 @@ static inline int is_normal(const block *b) { return b->kind == NORMAL || b->kin
 #define NEAREST 4 /* coordinates by which many Gaussians are compared first */
 #define MANY 32   /* components, from which on it pays */
 
-/* Many Gaussians, last of the blocks, with no more than their means apart: over whole records, the components that can't
- * respond are left before their D^2 work is done. Nobody else can tell: exp of what they would get is exactly 0. */
+#define FAINT 80.0 /* many Gaussians: a component exp of it less likely than the likeliest has no share */
+
+/* Many Gaussians, last of the blocks, with no more than their means apart: over whole records, the components that come
+ * out FAINT are left before their D^2 work is done. Nobody else can tell: what isn't left is held against the same
+ * limit in the end. */
 static inline int ends_in_gaussians(const engine *e) {
     const block *b = e->blocks + e->n_blocks - 1;
     return e->kpad >= MANY && b->kind == MVN && !b->lanes && b->size > NEAREST;

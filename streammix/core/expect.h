@@ -18,16 +18,20 @@ static inline vd gaussian_squares(const engine *e, int k, const double *row, int
                        e->y + b->y * e->kpad + k, sum);
 }
 
-/* the log densities of W components, of which e->lp has the squares of the head; `top` is the greatest so far */
+static inline vd rough_log_masses(const engine *e, int k) { return rough_log(CONST_AT(e->mass + k) + e->weight_prior); }
+
+/* The log densities of W components, of which e->lp has the squares of the head; returned with their masses. `top` is the
+ * greatest of such so far. */
 static __attribute__((noinline)) vd gaussian_density(engine *e, int k, const double *row, vd top) {
     const int last = e->n_blocks - 1;
+    const vd mass = rough_log_masses(e, k);
     const block *b = e->blocks + last;
     density a;
     vd dead = blocks_density(e, k, row, last, &a, e->kpad), squares = CONST_AT(e->lp + k);
     mvn_root(&a, b->size, b->theta + k, e->kpad);
-    const vd most = a.sum + e->common[last] + from_int(a.exponent) * 0.34657359027997264 + dead + 1.0;
+    const vd most = a.sum + e->common[last] + from_int(a.exponent) * 0.34657359027997264 + dead + mass + 1.0;
     for (int i = NEAREST; i < b->size; i += NEAREST) {
-        if (every(most - squares < top + (EXP_CUT - 2.0))) {
+        if (every(most - squares < top - (FAINT + 2.0))) {
             AT(e->lp + k) = all(-INFINITY);
             AT(e->root + k) = all(1.0);
             return all(-INFINITY);
@@ -35,7 +39,7 @@ static __attribute__((noinline)) vd gaussian_density(engine *e, int k, const dou
         squares = gaussian_squares(e, k, row, i, i + NEAREST < b->size ? i + NEAREST : b->size, squares);
     }
     a.sum = vmax(a.sum - squares, all(LEAST)) + e->common[last];
-    return write_density(e, k, &a, dead);
+    return write_density(e, k, &a, dead) + mass;
 }
 
 /* the most likely components by the head first: what the others are held against */
@@ -53,6 +57,11 @@ static void many_densities(engine *e, const double *row) {
         if (k == first) continue;
         vd scale = gaussian_density(e, k, row, top);
         if (!every(scale <= top)) top = vmax(largest(scale), top);
+    }
+    for (int k = 0; k < e->kpad; k += W) {
+        const vd scale = CONST_AT(e->lp + k);
+        if (every(scale == -INFINITY)) continue;
+        AT(e->lp + k) = select_(scale + rough_log_masses(e, k) < top - FAINT, all(-INFINITY), scale);
     }
 }
 

@@ -30,6 +30,8 @@ typedef struct {
     char *turned;                 /* kpad / LANES: whose r is there */
     double *near;                 /* blocks x kpad: 1 where a component may be summed in a group */
     double *scatter;              /* MVNs: k x (anchor, offset, S1, S2) */
+    char *scattered;              /* blocks x k: whether those are begun */
+    char *made;                   /* Gaussians that may be left early: kpad / LANES: whether all of the factors is there */
     double *y, *delta;            /* TILE x padded D */
     double log_total;             /* of the masses */
     double background;            /* its share beside them */
@@ -42,9 +44,12 @@ typedef struct {
     double *deviations, *record;  /* of one record: deep x LANES; columns */
     double *observed;             /* masses x TILE: of those of units with gaps, 1 where a row has some value */
     int *gappy, n_gappy;          /* which those are */
+    uint64_t given;               /* a bit a row of the tile that is there */
     int missing, outside;         /* some cell of the tile is missing or outside; outside */
     int *live, n_live;            /* the components that may respond to some row; the others' r is 0 */
-    double *upper;                /* Gaussians that may be left early: k x TILE: no log density is above it */
+    double *log_mass;             /* Gaussians that may be left early: kpad */
+    double *likeliest;            /* TILE: of log densities with their masses the greatest */
+    double *upper;                /* k x TILE: no log density with its mass is above it */
     uint64_t *done;               /* and k: a bit a row of which the log density is known */
     int n_plain;                  /* tiles to come that take no such look: the last one found nothing to leave */
 } tile;
@@ -124,6 +129,8 @@ static double *carve(const engine *e, double *work, tile *t) {
     t->turned = (char *)take(&work, e->kpad / LANES);
     t->near = take(&work, (long)e->n_blocks * e->kpad);
     t->scatter = take(&work, scatter);
+    t->scattered = (char *)take(&work, (long)e->n_blocks * e->k);
+    t->made = (char *)take(&work, e->kpad / LANES);
     t->y = take(&work, TILE * round_up(deep));
     t->delta = take(&work, TILE * round_up(deep));
     t->respond = (uint64_t *)take(&work, e->k);
@@ -139,6 +146,8 @@ static double *carve(const engine *e, double *work, tile *t) {
     t->gappy = (int *)take(&work, e->n_masses);
     t->live = (int *)take(&work, e->k);
     if (ends_in_gaussians(e)) {
+        t->log_mass = take(&work, e->kpad);
+        t->likeliest = take(&work, TILE);
         t->upper = take(&work, (long)e->k * TILE);
         t->done = (uint64_t *)take(&work, e->k);
     }
@@ -157,9 +166,13 @@ static tile make_tile(const engine *e, int density_only, double *work) {
     t.density_only = density_only;
     memset(t.across, 0, sizeof(double) * (t.mass - t.across));
     memset(t.mass, 0, sizeof(double) * (t.grouped - t.mass));
+    memset(t.scattered, 0, (long)e->n_blocks * e->k);
+    memset(t.made, 0, e->kpad / LANES);
     for (int c = 0; c < e->n_columns; c++) t.gaps[c] = 1.0;
     t.log_total = log(total_mass(e));
     t.background = background_mass(e);
+    for (int k = 0; t.upper && k < e->kpad; k += W)
+        AT(t.log_mass + k) = vlog(vmax(CONST_AT(e->mass + k) + e->weight_prior, all(SMALLEST)));
     return t;
 }
 
@@ -218,40 +231,75 @@ static void find_origin(const engine *e, const block *b, double *origin) {
 
 static inline double nearness(double farthest) { return farthest <= NEAR ? 2.0 : farthest <= APART ? 1.0 : 0.0; }
 
-/* the same of a Gaussian, by the deviations that each coordinate has given those before it */
-static double mvn_frame(const block *b, const double *origin, double *f) {
-    const int D = b->size;
-    double farthest = 0.0;
-    for (int j = 0; j < D; j++) {
-        double distance = (f[j] - origin[j]) + f[D + j], square = distance * distance * f[2 * D + j];
-        farthest = square <= farthest ? farthest : square;
-    }
-    farthest = sqrt(farthest);
-    for (int j = 0; j < D && farthest <= APART; j++) {
-        f[j] = (f[j] - origin[j]) + f[D + j];
-        f[D + j] = 0.0;
-    }
-    return nearness(farthest);
-}
-
-/* anchor, offset, precision, L of one component after the other; those of a vector of components lie together */
-static void group_factors(const block *b, int n_components, int kpad, double *factor) {
+/* The same of n <= LANES Gaussians, by the deviations that each coordinate has given those before it: anchor, offset and
+ * precision of one after the other. */
+static void mvn_frames(const block *b, int first, int n, int kpad, const double *origin, double *own, double *near) {
     const int D = b->size;
     const long size = factor_size(b);
-    for (int first = 0; first < n_components; first += LANES) {
-        const int n = n_components - first < LANES ? n_components - first : LANES;
-        double *own = factor + first * size;
-        for (long j = 0; j < size; j++) {
-            const double *from = j < 2 * D || j >= 3 * D ? b->stat + j * kpad : b->theta + (j - D) * kpad;
-            for (int k = 0; k < n; k++) own[k * size + j] = from[first + k];
+    const double *anchor = b->stat + first, *offset = anchor + (long)D * kpad, *precision = b->theta + (long)D * kpad + first;
+    double farthest[LANES] __attribute__((aligned(64)));
+    for (int lane = 0; lane < LANES; lane += W) {
+        vd far = all(0.0);
+        for (long j = 0; j < D; j++) {
+            const long at = j * kpad + lane;
+            const vd distance = (CONST_AT(anchor + at) - origin[j]) + CONST_AT(offset + at);
+            const vd square = distance * distance * CONST_AT(precision + at);
+            far = select_(square <= far, far, square);
         }
+        AT(farthest + lane) = vsqrt(far);
     }
+    for (int k = 0; k < n; k++) near[k] = nearness(farthest[k]);
+    for (long j = 0; j < D; j++)
+        for (int k = 0; k < n; k++) {
+            const double a = anchor[j * kpad + k], o = offset[j * kpad + k];
+            double *f = own + k * size + j;
+            f[0] = near[k] > 0.0 ? (a - origin[j]) + o : a;
+            f[D] = near[k] > 0.0 ? 0.0 : o;
+            f[2 * D] = precision[j * kpad + k];
+        }
+}
+
+/* and of their L some numbers: those of a vector of components lie together */
+static void mvn_triangles(const block *b, int first, int n, int kpad, long begin, long end, double *own) {
+    const long size = factor_size(b), head = 3L * b->size;
+    for (long j = head + begin; j < head + end; j++)
+        for (int k = 0; k < n; k++) own[k * size + j] = b->stat[j * kpad + first + k];
+}
+
+static inline int lanes_left(int n_components, int first) {
+    return n_components - first < LANES ? n_components - first : LANES;
+}
+
+static inline int may_be_left(const engine *e, const block *b, const tile *t) {
+    return t->upper && b - e->blocks == e->n_blocks - 1;
+}
+
+/* What a block's components have in tile.factor. Of those that may be left early only what their heads need: the others
+ * are made when one of them is wanted. */
+static void mvn_factors(const engine *e, const block *b, const tile *t, const double *origin, double *factor, double *near) {
+    const long all_of_it = triangle(b->size);
+    for (int first = 0; first < e->k; first += LANES) {
+        double *own = factor + first * factor_size(b);
+        const int n = lanes_left(e->k, first);
+        mvn_frames(b, first, n, e->kpad, origin, own, near + first);
+        mvn_triangles(b, first, n, e->kpad, 0, may_be_left(e, b, t) ? triangle(NEAREST) : all_of_it, own);
+    }
+}
+
+static const double *whole_factor(const engine *e, const block *b, tile *t, double *factor, int k) {
+    const int group = k / LANES, first = group * LANES;
+    if (may_be_left(e, b, t) && !t->made[group]) {
+        mvn_triangles(b, first, lanes_left(e->k, first), e->kpad, triangle(NEAREST), triangle(b->size),
+                      factor + first * factor_size(b));
+        t->made[group] = 1;
+    }
+    return factor + k * factor_size(b);
 }
 
 /* per unit and component, what does not depend on the record: constants, or for Bernoulli log q and log p */
 static void constants(const engine *e, tile *t) {
     const int kpad = e->kpad;
-    double *c = t->constant, *s = t->scatter, *factor = t->factor, *origin = t->origin;
+    double *c = t->constant, *factor = t->factor, *origin = t->origin;
     for (int n = 0; n < e->n_blocks; n++) {
         const block *b = e->blocks + n;
         for (int u = 0; u < b->units; u++, c += 2 * kpad) {
@@ -278,10 +326,7 @@ static void constants(const engine *e, tile *t) {
                 }
                 if (b->kind == MVN) {
                     density a = density_one();
-                    for (int j = 0; j < b->size; j++) {
-                        times_root(&a, CONST_AT(theta + (b->size + j) * kpad + k));
-                        renormalise(&a);
-                    }
+                    mvn_root(&a, b->size, theta + k, kpad);
                     v = density_log(&a) - HALF_LOG_2PI * b->size;
                 }
                 AT(c + k) = v;
@@ -292,20 +337,8 @@ static void constants(const engine *e, tile *t) {
         if (is_normal(b))
             for (int k = 0; k < e->k; k++, factor += factor_size(b))
                 near[k] = nearness(normal_factor(b, k, kpad, c - 2L * b->units * kpad, origin, factor));
-        if (b->kind == MVN) {
-            group_factors(b, e->k, kpad, factor);
-            for (int k = 0; k < e->k; k++, factor += factor_size(b)) near[k] = mvn_frame(b, origin, factor);
-        }
+        if (b->kind == MVN) mvn_factors(e, b, t, origin, factor, near), factor += e->k * factor_size(b);
         origin += centred_columns(b);
-        if (b->kind != MVN) continue;
-        const int D = b->size, P = round_up(D);
-        for (int k = 0; k < e->k && !t->density_only; k++, s += (3 + P) * P) {
-            memset(s, 0, sizeof(double) * (3 + P) * P);
-            for (int j = 0; j < D; j++) {
-                s[j] = b->stat[(long)j * kpad + k];
-                s[P + j] = b->stat[(long)(D + j) * kpad + k];
-            }
-        }
     }
 }
 

@@ -86,7 +86,7 @@ static void rows_outside(const block *b, int n_components, tile *t) {
 }
 
 /* adds the block's log densities to each component's */
-static void block_rows(const engine *e, const block *b, const double *c, const double *factor, const double *centred,
+static void block_rows(const engine *e, const block *b, const double *c, double *factor, const double *centred,
                        const double *angle, tile *t) {
     double before[TILE] __attribute__((aligned(64)));
     const double *common = rows_common(e, b, t);
@@ -97,7 +97,7 @@ static void block_rows(const engine *e, const block *b, const double *c, const d
             for (int u = 0; u < b->units; u++) ROWS AT(lp + i) += CONST_AT(t->x + b->column[u] * TILE + i);
         else if (b->kind == MVN) {
             if (t->missing) memcpy(before, lp, sizeof before);
-            mvn_rows_density(b, factor + k * factor_size(b), c[k], centred, is_apart(e, b, t, k), t, lp);
+            mvn_rows_density(b, whole_factor(e, b, t, factor, k), c[k], centred, is_apart(e, b, t, k), t, lp);
             for (uint64_t left = t->missing ? ~t->full[b - e->blocks] : 0; left; left &= left - 1)
                 lp[__builtin_ctzll(left)] = before[__builtin_ctzll(left)];
         } else if (is_normal(b))
@@ -123,7 +123,8 @@ static void tile_densities(const engine *e, tile *t) {
     if (t->n_plain) t->n_plain--;
     memset(t->r, 0, sizeof(double) * e->k * TILE);
     for (int external = 0; external < 2; external++) {
-        const double *c = t->constant, *factor = t->factor, *centred = t->centred, *angle = t->angle;
+        const double *c = t->constant, *centred = t->centred, *angle = t->angle;
+        double *factor = t->factor;
         for (int n = 0; n < e->n_blocks; n++) {
             const block *b = e->blocks + n;
             if (external && t->outside) rows_outside(b, e->k, t);
@@ -138,6 +139,21 @@ static void tile_densities(const engine *e, tile *t) {
 }
 
 #define EXPS (W == 8 ? 4 : 2) /* vectors whose exp is taken side by side: as many as there are registers for */
+
+/* components that come out FAINT have no share */
+static void drop_the_faint(const engine *e, tile *t) {
+    ROWS {
+        vd likeliest = all(-INFINITY);
+        for (int l = 0; l < t->n_live; l++) {
+            const int k = t->live[l];
+            likeliest = vmax(CONST_AT(t->r + k * TILE + i) + t->log_mass[k], likeliest);
+        }
+        for (int l = 0; l < t->n_live; l++) {
+            double *r = t->r + t->live[l] * TILE + i;
+            AT(r) = select_(AT(r) + t->log_mass[t->live[l]] < likeliest - FAINT, all(-INFINITY), AT(r));
+        }
+    }
+}
 
 /* a component's share of each row, not yet divided by the sum over components, which it joins */
 static void rows_exp(double *r, double mass, const double *top, double *sum) {
@@ -175,6 +191,7 @@ static void background_rows(const engine *e, tile *t) {
 static void tile_expect(const engine *e, tile *t) {
     tile_densities(e, t);
     if (e->width) background_rows(e, t);
+    if (t->upper) drop_the_faint(e, t);
     ROWS {
         vd top = CONST_AT(t->r + t->live[0] * TILE + i);
         for (int l = 1; l < t->n_live; l++) top = vmax(CONST_AT(t->r + t->live[l] * TILE + i), top);

@@ -129,6 +129,7 @@ static void load(const engine *e, const table *in, long begin, int n, const doub
         for (const int last = c + side; c < last; c++)
             if (t->gaps[c] > 0.0 || (in->gaps[c] && has_gaps(t->x + c * TILE))) mark_gaps(t, c, &missing, &outside);
     }
+    t->given = ~(uint64_t)0 >> (TILE - n);
     t->missing = some(missing);
     t->outside = some(outside);
     for (int i = 0; i < TILE; i++) t->weight[i] = i >= n ? 0.0 : w ? w[begin + i] : 1.0;

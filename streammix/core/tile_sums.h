@@ -128,6 +128,21 @@ static void next_part(const engine *e, const block *b, gaussian_part *p) {
     p->grouped += group_rows(b) * e->kpad;
 }
 
+/* a component's sums of an MVN, zeros at first */
+static double *scatter_of(const engine *e, const block *b, tile *t, int k, double *scatter) {
+    const int D = b->size, P = round_up(D), kpad = e->kpad;
+    double *own = scatter + (long)k * (3 + P) * P;
+    char *begun = t->scattered + (b - e->blocks) * e->k + k;
+    if (*begun) return own;
+    *begun = 1;
+    memset(own, 0, sizeof(double) * (3 + P) * P);
+    for (int j = 0; j < D; j++) {
+        own[j] = b->stat[(long)j * kpad + k];
+        own[P + j] = b->stat[(long)(D + j) * kpad + k];
+    }
+    return own;
+}
+
 static inline int is_moved(const block *b, int k) { return !b->fixed && (!b->lanes || b->lanes[k]); }
 
 /* Normals or an MVN: groups of components where it pays, the others one by one */
@@ -148,7 +163,7 @@ static void gaussian_sums(const engine *e, const block *b, tile *t, const gaussi
         turned |= few || b->kind == MVN;
         if (b->kind == MVN) {
             const uint64_t rows = t->missing ? t->respond[k] & t->full[b - e->blocks] : t->respond[k];
-            mvn_rows_sums(b, rows, r, p->across, t->delta, p->scatter + (long)k * (3 + P) * P);
+            mvn_rows_sums(b, rows, r, p->across, t->delta, scatter_of(e, b, t, k, p->scatter));
         } else if (few)
             normal_listed_sums(b, f, t->respond[k], r, p->across, p->listed + k * listed_size(b));
         else
@@ -201,7 +216,7 @@ static void partial_sums(const engine *e, tile *t, double *acc) {
 }
 
 /* of n components, which lie together in the accumulator */
-static void gather_scatter(int D, const double *s, int n, int kpad, double *out) {
+ALWAYS_INLINE void gather_scatter(int D, const double *s, int n, int kpad, double *out) {
     const long P = round_up(D), size = (3 + P) * P;
     for (int a = 0; a < D; a++) {
         double *pairs = out + (D + triangle(a + 1)) * kpad;
@@ -209,6 +224,17 @@ static void gather_scatter(int D, const double *s, int n, int kpad, double *out)
         for (int j = 0; j <= a; j++)
             for (int k = 0; k < n; k++) pairs[(long)j * kpad + k] += s[k * size + (3 + a) * P + j];
     }
+}
+
+/* of a vector of components, where any has sums */
+static void gather_scatters(int D, const double *s, const char *begun, int n, int kpad, double *out) {
+    const long P = round_up(D), size = (3 + P) * P;
+    int n_begun = 0;
+    for (int k = 0; k < n; k++) n_begun += begun[k];
+    if (n_begun == n) gather_scatter(D, s, n, kpad, out);
+    else
+        for (int k = 0; k < n; k++)
+            if (begun[k]) gather_scatter(D, s + k * size, 1, kpad, out + k);
 }
 
 static void gather_sums(const engine *e, const tile *t, double *acc) {
@@ -219,8 +245,8 @@ static void gather_sums(const engine *e, const tile *t, double *acc) {
         double *out = acc + b->acc * e->kpad;
         const int D = b->size, P = round_up(D);
         for (int first = 0; b->kind == MVN && first < e->k; first += LANES)
-            gather_scatter(D, p.scatter + first * (3L + P) * P, e->k - first < LANES ? e->k - first : LANES, e->kpad,
-                           out + first);
+            gather_scatters(D, p.scatter + first * (3L + P) * P, t->scattered + (long)n * e->k + first,
+                            lanes_left(e->k, first), e->kpad, out + first);
         for (long row = 0; b->kind != MVN && b->kind != CATEGORICAL && row < b->units * b->acc_rows; row++)
             for (int k = 0; k < e->k; k++) out[row * e->kpad + k] += p.single[k * t->singles + row];
         for (long u = 0; is_normal(b) && u < b->units; u++)

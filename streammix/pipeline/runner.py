@@ -9,13 +9,10 @@ reading was cut, or, where workers share the mini-batches, on the end of the min
 
 import logging
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -30,20 +27,14 @@ from streammix.pipeline.dead_letter import DeadLetters
 from streammix.pipeline.decode import Decoder, JsonDecoder
 from streammix.pipeline.flow import Batch, Leaves, Outbox, Refusal, Scored, Sink, Source, TellsLag
 from streammix.pipeline.progress import Progress, Tally, Watch
+from streammix.pipeline.stopping import StopRequest
 from streammix.store import CheckpointStore
 
-__all__ = ["Pipeline", "StopRequest", "stop_on_signals"]
+__all__ = ["Pipeline"]
 
 log = logging.getLogger("streammix")
 
 RECORDS_AT_ONCE = 1 << 14
-
-
-@dataclass(slots=True)
-class StopRequest:
-    """Whether a run has been asked to end, and by which signal."""
-
-    signal: int | None = None
 
 
 @dataclass
@@ -249,23 +240,3 @@ def _naming(output: str) -> Iterator[None]:
     except (OSError, pa.ArrowException) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UnavailableError(f"{output} can't be written: {reason}; the last checkpoint stands") from error
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn the first SIGTERM or Ctrl-C into a request to stop; the second one ends the process at once."""
-    stop = StopRequest()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        stop.signal = number
-        for each in before:
-            signal.signal(each, signal.default_int_handler)
-
-    before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
-    if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
