@@ -164,5 +164,8 @@ def _fit(
             converged = True
             break
         em.iterate(engine, state, acc, totals)
+        if len(history).bit_count() == 1:  # at 1, 2, 4, … iterations: components move ever less
+            em.reanchor(running.schema.layout(), state)
+            engine.maximize()
     settle_fit(model, len(kept))
     return Trace(history, counts, converged)

@@ -13,6 +13,7 @@ from pipeline_tools import (
     FILES,
     PROGRAM,
     SINKS,
+    count_lines,
     events,
     lines_of,
     run,
@@ -22,7 +23,7 @@ from pipeline_tools import (
     write_ndjson,
 )
 
-from streammix.errors import StreammixError, UnavailableError
+from streammix.errors import CheckpointError, StreammixError, UnavailableError
 from streammix.pipeline import faults
 from streammix.pipeline.faults import Patience
 from streammix.pipeline.sinks.ndjson import GrowingFile
@@ -79,6 +80,7 @@ def test_a_disk_that_is_full_for_a_while(place, owner, name, at, monkeypatch, br
     assert said.count("No space left on device; ") <= 2  # one line, however many attempts
     assert "trying again until it is back" in said
     assert "going on after" in said
+    assert "after the last checkpoint" not in said  # what each attempt cuts off is no news
     assert state_of(place / "state") == state_of(whole / "state")
     assert rows_of(place) == rows_of(whole)
     assert (place / "scored.ndjson").read_bytes() == (whole / "scored.ndjson").read_bytes()
@@ -103,6 +105,29 @@ def test_the_checkpoints_are_away_for_a_while(place, monkeypatch, brief):
     assert "the directory was removed or replaced; nothing was written; trying again until it is back" in said
     assert len(lines_of(place / "scored.ndjson")) == len(scored_parquet(place / "scored")) == 1200
     assert len(list((place / "state").glob("*.arrow"))) == 3
+
+
+def test_a_checkpoint_that_is_written_and_fails_all_the_same(place, monkeypatch, brief, tmp_path_factory):
+    whole = tmp_path_factory.mktemp("whole") / "run"
+    shutil.copytree(place, whole)
+    run(whole)
+    write, calls = CheckpointStore.write, []
+
+    def write_then_fail(self, *arguments, **named):
+        done = write(self, *arguments, **named)
+        calls.append(done)
+        if len(calls) == 2:  # as when what it holds can't be sent to a broker
+            raise CheckpointError("the directory can't be synchronised")
+        return done
+
+    monkeypatch.setattr(CheckpointStore, "write", write_then_fail)
+    status, _, said = run(place)
+    assert status == 0
+    assert "can't be synchronised" in said
+    assert "records 1,200" in said
+    assert state_of(place / "state") == state_of(whole / "state")
+    assert rows_of(place) == rows_of(whole)
+    assert sorted(os.listdir(place / "scored")) == sorted(os.listdir(whole / "scored"))
 
 
 def test_patience_ends(place, monkeypatch, brief):
@@ -158,12 +183,12 @@ def test_following_files_killed_and_resumed(tmp_path):
             process = subprocess.Popen([*PROGRAM, "run", config], stderr=log, stdout=log)
             write_ndjson(path, records[500 * part : 500 * part + 250], mode="a")
             wanted = 500 * part + (250 if part % 2 else 0)  # sometimes in the middle of the start
-            wait_for(lambda wanted=wanted: len(lines_of(tmp_path / "scored.ndjson")) >= wanted)
+            wait_for(lambda wanted=wanted: count_lines(tmp_path / "scored.ndjson") >= wanted)
             write_ndjson(path, records[500 * part + 250 : 500 * part + 500], mode="a")
             process.kill()
             assert process.wait() == -signal.SIGKILL
         process = subprocess.Popen([*PROGRAM, "run", config], stderr=log, stdout=log)
-        wait_for(lambda: len(lines_of(tmp_path / "scored.ndjson")) == 1000)
+        wait_for(lambda: count_lines(tmp_path / "scored.ndjson") == 1000)
         process.terminate()
         assert process.wait(timeout=60) == 128 + signal.SIGTERM
     whole = tmp_path / "whole"
