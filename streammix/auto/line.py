@@ -34,6 +34,7 @@ LONG = 8  # ticks that a challenger has to run where nothing chases the present
 SHOWN = 1.0  # z at which the average or an expert is published
 STALE = 5_000  # records after which a challenge's doubts are settled: who was better has won by then
 SLEEPERS = 3
+FAMILIAR = 1 / 4_000  # nats a record and parameter that records which come again give what learnt them before
 SETTLED = 2_000  # records after which a champion is worth keeping
 SOON = 500  # records after an alarm until the challenge
 CHALLENGERS = 2
@@ -257,10 +258,11 @@ class Line:
 
     def _wake(self, n_seen: int, events: Events) -> bool:
         """Let a champion of the past be the champion again where it predicts clearly better; tell whether one is."""
-        for sleeper in self.sleepers:
+        enough = max(SUDDEN, self.n_parameters * FAMILIAR)
+        for sleeper in sorted(self.sleepers, key=lambda one: -one.scores.last(1)[0]):
             for ticks, least in EARLY:
                 mean, z = sleeper.scores.last(ticks)
-                if z > least and mean > SUDDEN:
+                if z > least and mean > enough:
                     self.sleepers.remove(sleeper)
                     self._lay_down(n_seen)
                     self.challengers = []  # they are of what is over

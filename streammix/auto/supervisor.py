@@ -236,10 +236,12 @@ class Supervisor(Running):
         if beat.turn < len(self.lines):
             return
         self.choice.add(beat.n, beat.scores)
-        self.sample.sample(self.rows, self.row_weights, self.rng)
         if self.box is not None:
             self.box.add(self.rows, self.schema.layout())
         if ends_tick:
+            rows, weights = self.reservoir.last(self.reservoir.n - self.sample.n)
+            news = beat.at - self.sample.n
+            self.sample.sample(rows[:news], weights[:news], self.rng)
             self._judge(beat.now)
 
     def _judge(self, now: int) -> None:
