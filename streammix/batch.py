@@ -10,8 +10,9 @@ from streammix import em
 from streammix.auto.automixture import AutoMixture
 from streammix.core.values import as_record
 from streammix.errors import ConfigError, RecordError
-from streammix.learner import IMPOSSIBLE, LARGEST_WEIGHT
+from streammix.learner import IMPOSSIBLE
 from streammix.mixture import Mixture
+from streammix.plain import LARGEST_WEIGHT
 
 __all__ = ["Trace", "check_iterations", "fit", "settle_fit"]
 
@@ -163,5 +164,8 @@ def _fit(
             converged = True
             break
         em.iterate(engine, state, acc, totals)
+        if len(history).bit_count() == 1:  # at 1, 2, 4, … iterations: components move ever less
+            em.reanchor(running.schema.layout(), state)
+            engine.maximize()
     settle_fit(model, len(kept))
     return Trace(history, counts, converged)

@@ -133,6 +133,7 @@ def to_bytes(
         "streammix.version": streammix.__version__,
         "streammix.declaration": _json(snapshot.declaration),
         "streammix.fields": _json(snapshot.fields),
+        "streammix.clock": _json(snapshot.clock),
     }
     place = secrets.token_hex(32)  # stands where the digest will, and nowhere else
     data = _write(batch, {**about, _DIGEST_KEY: place})
@@ -282,6 +283,7 @@ def _unpack(metadata: Mapping[bytes, bytes], batch: pa.RecordBatch) -> Unpacked:
             for field, keys in _document(batch, "levels").items()
         },
         n_seen=batch.column("n_seen").to_numpy()[0].item(),
+        clock=json.loads(metadata.get(b"streammix.clock", b"null")),
         random_state=_document(batch, "random_state"),
         state=state,
         average=average,

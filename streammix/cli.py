@@ -1,5 +1,6 @@
 """The command line: it names the commands and their arguments, and turns errors into exit statuses."""
 
+import gc
 import logging
 import os
 from collections.abc import Callable
@@ -114,7 +115,10 @@ def main() -> None:
     from streammix.pipeline.light import leave_out_pandas
 
     leave_out_pandas()
-    app()
+    try:
+        app()
+    finally:
+        gc.freeze()  # ends at once: what is left goes with the process, and is not looked through before
 
 
 def _do(work: Callable[[], int]) -> None:

@@ -1,13 +1,14 @@
 """What a mixture does with records: gather the first ones, start, and hand on to what runs."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streammix import families
+from streammix.clock import Look, clock_of, times_of
 from streammix.columns import Encoded
 from streammix.core.structs import Structs
 from streammix.core.times import is_time
@@ -19,19 +20,18 @@ from streammix.frames import Frame, check_names, first_seen, part
 from streammix.inference import TIMES, Inferred, infer, tell, tell_absent
 from streammix.newcomers import MOST_FIELDS, Newcomers
 from streammix.packing import check_fields, check_layout
-from streammix.plain import kind_of, number, plain_value, present
+from streammix.plain import check_weight, kind_of, number, plain_value, present
 from streammix.running import Running
 from streammix.schema import LARGEST_JOINT, Names, Schema
 from streammix.state import Snapshot
 from streammix.warmup import count_levels, given_state, needed_records, newcomer_state, warm_state
 
-__all__ = ["IMPOSSIBLE", "Learner", "check_weight"]
+__all__ = ["IMPOSSIBLE", "Learner"]
 
 FloatArray = NDArray[np.float64]
 
 IMPOSSIBLE = "no component gives the record a positive density"
 EXPLICIT_START = 100  # records that explicit parameters count as
-LARGEST_WEIGHT = 1e100
 FIRST_LOOK = 1_000  # records after which the warm-up's length is settled
 
 
@@ -43,6 +43,10 @@ class Learner:
         self.rng = rng
         self.chosen = None if declaration.infers else declaration.fields
         self.newcomers = Newcomers()
+        self.clock = clock_of(declaration.step_size)
+        self._undeclared_time: tuple[str, ...] = ()  # the field of event time, where it would be taken for another
+        if self.clock is not None and declaration.infers and self.clock.field not in declaration.declared_names:
+            self._undeclared_time = (self.clock.field,)
         self.running: Running | None = None
         self.schema: Schema | None = None
         self.buffer: list[dict[str, Any]] = []
@@ -69,7 +73,9 @@ class Learner:
     @property
     def ignored(self) -> Collection[str]:
         """The fields that are known to be left out, where others that are unknown may join; else none."""
-        return {*self.newcomers.left_out, *self.declaration.ignored} if self.is_open else ()
+        if not self.is_open:
+            return ()
+        return {*self.newcomers.left_out, *self.declaration.ignored, *self._undeclared_time}
 
     @property
     def is_open(self) -> bool:
@@ -92,7 +98,7 @@ class Learner:
         record = x if isinstance(x, dict) else as_record(x)
         running = self.running
         if running is None:
-            self._wait(record, weight)
+            self.wait(record, weight)
             return
         row, unseen = running.schema.reader.row(record)
         news = self.newcomers.read(running.schema.reader.new_fields)
@@ -105,11 +111,45 @@ class Learner:
         if news:
             self._let_join(self.newcomers.add(news, responsibilities, weight))
 
+    def learn_timed(
+        self, x: Any, weight: float, out_r: FloatArray | None = None, out_lp: FloatArray | None = None
+    ) -> None:
+        """Learn one record at its time; `out_r` and `out_lp` as in `Running.absorb`."""
+        self.learn_at(x, weight, lambda record, own: self.learn_record(record, own, out_r, out_lp), lambda: None)
+
+    def learn_at(
+        self, x: Any, weight: float, learn: Callable[[Any, float], None], hand_back: Callable[[], None]
+    ) -> bool:
+        """Let `learn` take a record at its weight by now, then the clock go on; tell whether all was halved."""
+        assert self.clock is not None
+        check_weight(weight)
+        record = x if isinstance(x, dict) else as_record(x)
+        look = self.clock.look(record)
+        learn(record, weight * look.weight)
+        hand_back()
+        return self.go_on(look)
+
+    def go_on(self, look: Look) -> bool:
+        """Let the clock go on after a record that was learnt; tell whether all weights so far were halved."""
+        assert self.clock is not None
+        if not self.clock.take(look):
+            return False
+        self.buffer_weights = [weight * 0.5 for weight in self.buffer_weights]
+        if self.running is not None:
+            self.running.halve()
+        return True
+
+    def may_refuse(self, frame: Frame) -> bool:
+        """Whether a row of a frame may be refused when others before it are learnt."""
+        running = self.running
+        return running is None or running.schema.may_refuse or bool(self.clock) or self.has_new_fields(frame)
+
     def has_new_fields(self, frame: Frame) -> bool:
         """Whether a frame has values of fields that the model doesn't know, but may get to know."""
-        return first_seen(frame, self._unknown(frame), self.newcomers.constant, 0) < frame.num_rows
+        return first_seen(frame, self.unknown(frame), self.newcomers.constant, 0) < frame.num_rows
 
-    def _unknown(self, frame: Frame) -> list[str]:
+    def unknown(self, frame: Frame) -> list[str]:
+        """The columns of a frame that may be fields to join."""
         if not self.is_open or self.running is None:
             return []
         known = {*self.running.schema.names, *self.ignored}
@@ -163,24 +203,39 @@ class Learner:
 
     def learn_frame(self, frame: Frame, weights: FloatArray | None) -> None:
         """Learn the rows of a frame. A refusal leaves what came before it learnt."""
+        if self.clock is None:
+            self._learn_frame(frame, weights, 0)
+            return
+        times, begin = times_of(self.clock.field, frame), 0
+        while begin < frame.num_rows:
+            looks = self.clock.stretch(times, begin)
+            end = begin + len(looks)
+            own = np.array([look.weight for look in looks]) * (1.0 if weights is None else weights[begin:end])
+            self._learn_frame(part(frame, begin, end), own, begin)
+            self.go_on(looks[-1])
+            begin = end
+
+    def _learn_frame(self, frame: Frame, weights: FloatArray | None, first: int) -> None:
+        """Learn the rows of a frame; the first of them is row `first` of its caller's."""
         taken = 0
         while self.running is None and taken < frame.num_rows:
             for record in self.first(frame, self.missing_records(), taken):
                 try:
-                    self._wait(record, 1.0 if weights is None else float(weights[taken]))
+                    self.wait(record, 1.0 if weights is None else float(weights[taken]))
                 except RecordError as error:
-                    raise RecordError(f"row {taken}: {error}", field=error.field, row=taken) from None
+                    raise RecordError(f"row {first + taken}: {error}", field=error.field, row=first + taken) from None
                 taken += 1
         while taken < frame.num_rows:
-            stop = first_seen(frame, self._unknown(frame), self.newcomers.constant, taken)
+            stop = first_seen(frame, self.unknown(frame), self.newcomers.constant, taken)
             if stop == taken:
                 try:
                     self.learn_record(self.first(frame, 1, taken)[0], 1.0 if weights is None else float(weights[taken]))
                 except RecordError as error:
-                    raise RecordError(f"row {taken}: {error}", field=error.field, row=taken) from None
+                    raise RecordError(f"row {first + taken}: {error}", field=error.field, row=first + taken) from None
                 taken += 1
                 continue
-            self._learn_rows(part(frame, taken, stop), None if weights is None else weights[taken:stop], taken)
+            own = None if weights is None else weights[taken:stop]
+            self._learn_rows(part(frame, taken, stop), own, first + taken)
             taken = stop
 
     def _learn_rows(self, frame: Frame, weights: FloatArray | None, first: int) -> None:
@@ -196,58 +251,6 @@ class Learner:
         if bad:
             raise RecordError(f"row {bad[0] + first}: {IMPOSSIBLE}", row=bad[0] + first)
 
-    def ingest(
-        self, records: list[Any] | Structs | Frame
-    ) -> tuple[FloatArray, FloatArray, NDArray[np.int64], list[tuple[int, RecordError]]]:
-        """Score each record as the model stands before it, then learn it; a refused one is left out."""
-        n, k = len(records), self.declaration.n_components
-        good: list[int] = []
-        refused: list[tuple[int, RecordError]] = []
-        at = 0
-        while self.running is None and at < n:
-            is_frame = not isinstance(records, list | Structs)
-            some: Any = self.first(records, self.missing_records(), at) if is_frame else records
-            for i in range(0 if is_frame else at, len(some)):
-                try:
-                    self._wait(some[i], 1.0)
-                    good.append(at)
-                except RecordError as error:
-                    refused.append((at, error))
-                at += 1
-                if self.running is not None:
-                    break
-        if self.running is None:
-            return np.full((len(good), k), 1 / k), np.zeros(len(good)), np.array(good, dtype=np.int64), refused
-        responsibilities, log_density = np.full((n, k), 1 / k), np.zeros(n)
-        while at < n:
-            if isinstance(records, list | Structs):
-                rest: list[Any] | Structs | Frame = records[at:]
-            else:
-                rest = records.slice(at, first_seen(records, self._unknown(records), self.newcomers.constant, at) - at)
-            encoded, kept, refusals = self.encode(rest)
-            bad = self.running.absorb(encoded, None, out_r := np.empty((len(kept), k)), out_lp := np.empty(len(kept)))
-            if len(kept) == n and not bad:
-                return out_r, out_lp, np.arange(n), []
-            wanted = np.setdiff1d(np.arange(len(kept)), bad)
-            places = [at + kept[i] for i in wanted]
-            responsibilities[places], log_density[places] = out_r[wanted], out_lp[wanted]
-            good += places
-            refused += [(at + i, error) for i, error in refusals]
-            refused += [(at + kept[i], RecordError(IMPOSSIBLE)) for i in bad]
-            at += len(kept) + len(refusals)
-            if at == n:
-                break
-            try:  # a record with a new field
-                record = records[at] if isinstance(records, list | Structs) else self.first(records, 1, at)[0]
-                self.learn_record(record, 1.0, responsibilities[at : at + 1], log_density[at : at + 1])
-                good.append(at)
-            except RecordError as error:
-                refused.append((at, error))
-            at += 1
-        refused.sort(key=lambda refusal: refusal[0])
-        rows = np.array(good, dtype=np.int64)
-        return responsibilities[rows], log_density[rows], rows, refused
-
     def encode(
         self, records: list[Any] | Structs | Frame
     ) -> tuple[Encoded, Sequence[int], list[tuple[int, RecordError]]]:
@@ -257,20 +260,22 @@ class Learner:
             try:
                 return self.schema.encode(records), range(len(records)), []
             except RecordError:
-                return self.encode(self._records(records))
+                return self.encode(self.records_of(records))
         reader = self.schema.reader
         rows, good, unknown, refused = reader.rows(records) if isinstance(records, list) else records.rows(reader)
         return Encoded.of_rows(rows, unknown), good, refused
 
     def first(self, frame: Frame, n: int, at: int = 0) -> list[dict[str, Any]]:
         """Return some rows of a frame as records, without fields that aren't in use."""
-        return self._records(frame.slice(at, n))
+        return self.records_of(frame.slice(at, n))
 
-    def _records(self, frame: Frame) -> list[dict[str, Any]]:
+    def records_of(self, frame: Frame) -> list[dict[str, Any]]:
         """The rows of a frame as records, without fields that aren't in use."""
         check_names(frame.column_names)
         if self.schema is not None:
-            wanted = {*self.schema.names, *self._unknown(frame)}
+            wanted = {*self.schema.names, *self.unknown(frame)}
+            if self.clock is not None:
+                wanted.add(self.clock.field)
             frame = frame.select([name for name in frame.column_names if name in wanted])
         records: list[dict[str, Any]] = frame.to_pylist()
         return records
@@ -302,7 +307,7 @@ class Learner:
 
     def _infer(self, records: Sequence[Mapping[str, Any]]) -> Inferred:
         """What becomes of the fields that nobody declared."""
-        declared = self.declaration.declared_names
+        declared = self.declaration.declared_names | {*self._undeclared_time}
         others = [{name: value for name, value in x.items() if name not in declared} for x in records]
         return infer(others, self.inferred_for, bool(self.declaration.fields))
 
@@ -325,6 +330,7 @@ class Learner:
             buffer=[dict(record) for record in self.buffer],
             buffer_weights=list(self.buffer_weights),
             new_fields=self.newcomers.to_json(),
+            clock=None if self.clock is None else self.clock.to_json(),
         )
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -332,6 +338,8 @@ class Learner:
         self.rng.bit_generator.state = snapshot.random_state
         self.buffer = [dict(record) for record in snapshot.buffer]
         self.buffer_weights = list(snapshot.buffer_weights)
+        if self.clock is not None and snapshot.clock is not None:
+            self.clock.restore(snapshot.clock)
         self.newcomers = Newcomers.from_json(snapshot.new_fields, self.n_witnesses)
         self._types = {name: "time" for name, why in self.newcomers.left_out.items() if why == TIMES}
         for record in self.buffer:
@@ -368,6 +376,10 @@ class Learner:
         for name in record:
             if not isinstance(name, str) or not is_sound_text(name):
                 raise RecordError(f"a field's name must be a string, not {short(name)}")
+        if any(name in record for name in self._undeclared_time):
+            record = {name: value for name, value in record.items() if name not in self._undeclared_time}
+            if not record:
+                raise RecordError("the record has a time and nothing else")
         declared = self.declaration.declared_names
         kept = {
             name: plain_value(name, value, LARGEST_JOINT)
@@ -400,7 +412,7 @@ class Learner:
                 kept[name] = number(plain_value(name, value, math.inf))
         return kept
 
-    def _wait(self, record: Any, weight: float) -> None:
+    def wait(self, record: Any, weight: float) -> None:
         """Put a record into the warm-up's buffer, and start where it is full."""
         given = record if isinstance(record, dict) else as_record(record)
         kept = self.plain(given)
@@ -436,9 +448,3 @@ class Learner:
                 raise RecordError(text, field=name)
         self._types |= kinds
         self.newcomers.left_out |= {name: TIMES for name, kind in kinds.items() if kind == "time"}
-
-
-def check_weight(weight: float) -> None:
-    """Refuse a weight that is not a positive number of a sensible size."""
-    if not 0.0 < weight <= LARGEST_WEIGHT:
-        raise RecordError(f"a record's weight must be a positive number up to {LARGEST_WEIGHT:g}, not {weight!r}")

@@ -12,14 +12,16 @@ from streammix.answers import Ingested
 from streammix.average import EVERY
 from streammix.core.records import Records
 from streammix.core.structs import Structs
-from streammix.declaration import checked, from_json
+from streammix.declaration import checked, from_json, shown
 from streammix.errors import RecordError
 from streammix.families import Family
-from streammix.learner import LARGEST_WEIGHT, Learner, check_weight
+from streammix.intake import frame_of, ingest
+from streammix.learner import Learner
 from streammix.parameters import center_of, draw, families_of
+from streammix.plain import LARGEST_WEIGHT, check_weight
 from streammix.schema import field_name
 from streammix.state import Snapshot
-from streammix.stepsize import PowerDecay, StepSize
+from streammix.stepsize import StepSize
 
 __all__ = ["Ingested", "Mixture"]
 
@@ -123,14 +125,8 @@ class Mixture(Records, base.Clusterer):
         self._sync()
 
     def __repr__(self) -> str:
-        fresh = type(self).__init__.__defaults__ or ()
-        given = zip((self._get_params() | self._learner.inferred()[1]).items(), fresh, strict=True)
-        shown = [
-            f"{name}={value!r}"
-            for (name, value), default in given
-            if not _same(value, default) and value != PowerDecay(0.6)
-        ]
-        return f"{type(self).__name__}({', '.join(shown)})"
+        given = self._get_params() | self._learner.inferred()[1]
+        return f"{type(self).__name__}({shown(given, type(self).__init__.__defaults__ or ())})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _revive, (type(self), self._get_params(), self._snapshot())
@@ -201,9 +197,7 @@ class Mixture(Records, base.Clusterer):
                 check_weight(float(weight))
         if not frame.num_rows:
             return
-        schema = self._learner.schema
-        careful = not self.is_warm or schema is None or schema.may_refuse or self._learner.has_new_fields(frame)
-        before = self._snapshot() if careful else None
+        before = self._snapshot() if self._learner.may_refuse(frame) else None
         try:
             self._hand_back()
             self._learner.learn_frame(frame, weights)
@@ -230,7 +224,7 @@ class Mixture(Records, base.Clusterer):
         records = X if isinstance(X, list | Structs) else self._frame(X, to_learn=True)
         self._hand_back()
         try:
-            return Ingested(*self._learner.ingest(records))
+            return Ingested(*ingest(self._learner, records))
         finally:
             self._sync()
 
@@ -376,6 +370,17 @@ class Mixture(Records, base.Clusterer):
         self._learner.learn_record(x, w)
         self._sync()
 
+    def _learn_waiting(self) -> None:
+        running = self._learner.running
+        assert running is not None
+        running.n_seen = self._n_seen
+        running.settle()
+        self._sync()
+
+    def _learn_timed(self, x: Any, w: float) -> None:
+        if self._learner.learn_at(x, w, self._learn_weighed, self._hand_back):
+            self._sync()
+
     def _codes_of(self, unseen: list[tuple[int, Any]]) -> list[int] | None:
         """The codes of new levels, by column; None where the engine was replaced by one with more room."""
         running = self._learner.running
@@ -389,6 +394,7 @@ class Mixture(Records, base.Clusterer):
     def _sync(self) -> None:
         """Let the compiled half see the learner's state."""
         learner, running = self._learner, self._learner.running
+        self._clock = learner.clock
         self._n_seen = learner.n_seen
         if running is None:
             self._bind(None, None, learner.schema.reader if learner.schema is not None else None, 0, None, False)
@@ -399,11 +405,7 @@ class Mixture(Records, base.Clusterer):
         self._bind(running.published, engine, running.schema.reader, every, waiting, not running.schema.may_refuse)
 
     def _frame(self, X: Any, to_learn: bool = False) -> frames.Frame:
-        """A frame in the form that is read, with the fields in use at least, and those that may join."""
-        learner = self._learner
-        is_open = learner.schema is None or (to_learn and learner.is_open)
-        names = None if learner.schema is None or is_open else learner.schema.names
-        return frames.to_frame(X, names, not learner.declaration.infers, learner.ignored)
+        return frame_of(self._learner, X, to_learn)
 
     def _responsibilities(self, X: Any) -> FloatArray:
         frame, running = self._frame(X), self._learner.running
@@ -443,7 +445,3 @@ def _revive(cls: type[Mixture], params: dict[str, Any], snapshot: Snapshot) -> M
     model = cls(**params)
     model._adopt(snapshot)
     return model
-
-
-def _same(value: Any, default: Any) -> bool:
-    return type(value) is type(default) and bool(value == default)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from streammix.columns import Encoded
 from streammix.core.engine import Engine, rows_of, width_of
 from streammix.core.structs import Structs
-from streammix.errors import RecordError, StreammixError
+from streammix.errors import ConfigError, RecordError, StreammixError
 from streammix.frames import Frame
 from streammix.learner import IMPOSSIBLE
 from streammix.mixture import Mixture
@@ -238,12 +238,14 @@ def check_divisible(model: Mixture) -> None:
     from streammix.auto.automixture import AutoMixture  # takes as long as all the rest, and workers don't need it
 
     if isinstance(model, AutoMixture):
-        raise StreammixError("an AutoMixture learns in one place: parts of its statistics can't be taken elsewhere")
+        raise ConfigError("an AutoMixture learns in one place: parts of its statistics can't be taken elsewhere")
 
 
 def _running(model: Mixture) -> Running:
     check_divisible(model)
     running = model._learner.running
+    if model._learner.clock is not None:
+        raise StreammixError("a model that forgets by event time learns in one place: each record's weight is its own")
     if running is None:
         raise StreammixError("the model is still warming up: it has no parameters to take statistics at")
     return running

@@ -1,4 +1,4 @@
-"""Values of fields that nobody declared, as plain ones: what a warm-up's buffer and a checkpoint can hold."""
+"""Values of fields that nobody declared, as plain ones, which a checkpoint can hold; and what a record may weigh."""
 
 import math
 from typing import Any
@@ -7,8 +7,9 @@ from streammix.core.times import is_time
 from streammix.core.values import LONGEST_TEXT, is_missing, is_sound_text, of_magnitude, plain_of, short
 from streammix.errors import RecordError
 
-__all__ = ["kind_of", "number", "plain_value", "present"]
+__all__ = ["LARGEST_WEIGHT", "check_weight", "kind_of", "number", "plain_value", "present"]
 
+LARGEST_WEIGHT = 1e100  # of a record
 NESTED = (dict, list, tuple, set, frozenset, bytes, bytearray)
 
 
@@ -72,3 +73,9 @@ def present(record: dict[str, Any]) -> dict[str, Any]:
 def number(value: Any) -> Any:
     """Return a boolean as the number that it is, any other value as it is."""
     return float(value) if isinstance(value, bool) else value
+
+
+def check_weight(weight: float) -> None:
+    """Refuse a weight that is not a positive number of a sensible size."""
+    if not 0.0 < weight <= LARGEST_WEIGHT:
+        raise RecordError(f"a record's weight must be a positive number up to {LARGEST_WEIGHT:g}, not {weight!r}")

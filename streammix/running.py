@@ -111,6 +111,14 @@ class Running:
             self.waiting.add(np.hstack([rows[:, :at], gaps, rows[:, at:]]), waiting.weights[: waiting.n])
             self._full = table_of(self.waiting.rows)
 
+    def halve(self) -> None:
+        """Let all records so far, those that wait as well, weigh half of what they did."""
+        for state in self.states():
+            state.halve()
+        if self.waiting is not None:
+            self.waiting.weights[: self.waiting.n] *= 0.5
+        self.rebind()
+
     def fork(self, units: Sequence[tuple[int, int]]) -> None:
         """Give units masses of their own."""
         for block, unit in units:

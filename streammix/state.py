@@ -107,6 +107,11 @@ class State:
         self.clocks = _append(self.clocks)
         self.starts = _append(self.starts)
 
+    def halve(self) -> None:
+        """Let all records so far weigh half of what they did."""
+        for array in (self.counts, self.clocks, self.starts):
+            array *= 0.5
+
     def make_room(self, block: int, levels: int, most: int) -> bool:
         """Let a categorical block hold so many levels, of `most` there will be; tell whether its array was replaced."""
         old = self.statistics[block]
@@ -177,6 +182,8 @@ class Snapshot:
         The records of the warm-up and their weights.
     new_fields
         Fields that were left out by inference, and values of fields that may join, as JSON can hold them.
+    clock
+        Where event time stands, as JSON can hold it; None of a model that does not go by it.
     supervision
         What a supervised model is beside this; None of a plain mixture, and while warming up.
     """
@@ -193,6 +200,7 @@ class Snapshot:
     buffer: list[dict[str, Any]] = field(default_factory=list)
     buffer_weights: list[float] = field(default_factory=list)
     new_fields: dict[str, Any] = field(default_factory=dict)
+    clock: list[Any] | None = None
     supervision: Supervision | None = None
 
 

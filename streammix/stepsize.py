@@ -3,13 +3,21 @@
 import difflib
 import math
 import numbers
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
+from datetime import timedelta
 from typing import Any
 
 from streammix.errors import ConfigError
 
 __all__ = ["HalfLife", "PowerDecay", "RunningMean", "StepSize", "step_size_from_json", "step_size_to_json"]
+
+_UNITS = {"w": 604_800_000_000, "d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_000}
+_UNITS["min"] = _UNITS["m"]
+_PART = re.compile(r"(\d+(?:\.\d+)?) ?(ms|min|w|d|h|m|s)", re.ASCII)
+_DURATION = re.compile(rf"(?:{_PART.pattern} ?)+", re.ASCII)
+LONGEST = 1000 * 366 * _UNITS["d"]
 
 
 @dataclass(frozen=True)
@@ -92,19 +100,26 @@ class RunningMean:
 
 @dataclass(frozen=True)
 class HalfLife:
-    """A constant step, under which a record's weight halves every `records` records.
+    """Forgetting at a constant rate: a record's weight halves every so many records, or every so much event time.
 
-    gamma = 1 - 2 ** (-1 / records). The model follows a drifting stream and never comes to rest.
+    By records, gamma = 1 - 2 ** (-1 / records). By event time, the n-th record of weight w moves the statistics by
+    gamma = w / (w + sum of w_i 2 ** (-(t - t_i) / half-life) over those before it). The model follows a drifting stream
+    and never comes to rest.
 
     Parameters
     ----------
     records
-        The half-life in records, a positive number, at most 1e15.
+        The half-life: in records, a positive number, at most 1e15; or in time, where `field` is given: a
+        `datetime.timedelta`, or text such as "2h", "30m", "1d", "1h30m", of the units ms, s, m (or min), h, d and w.
+    field
+        The field that holds the time of an event; docs/records.md says what a time may be, and what becomes of records
+        that are late or have none.
 
     Raises
     ------
     ConfigError
-        If `records` is not a positive number, at most 1e15.
+        If `records` is not a positive number, at most 1e15, or with `field` not a positive duration of at most a
+        thousand years.
 
     References
     ----------
@@ -116,24 +131,49 @@ class HalfLife:
     >>> from streammix.stepsize import HalfLife
     >>> round((1 - HalfLife(1000)(1, 500)) ** 1000, 12)
     0.5
+    >>> HalfLife("120m", field="at")
+    HalfLife('2h', field='at')
     """
 
-    records: float
+    records: float | str | timedelta
+    field: str | None = None
 
     def __post_init__(self) -> None:
-        # beyond, 1 - gamma rounds to 1 and nothing is ever forgotten
-        records = _number("HalfLife", "records", self.records, 0.0, 1e15, "a positive number, at most 1e15")
-        object.__setattr__(self, "records", records)
+        if self.field is None:
+            if isinstance(self.records, timedelta) or (
+                isinstance(self.records, str) and _DURATION.fullmatch(self.records)
+            ):
+                raise ConfigError(f"HalfLife: {self.records!r} of time needs field=, the field that holds it")
+            # beyond, 1 - gamma rounds to 1 and nothing is ever forgotten
+            records = _number("HalfLife", "records", self.records, 0.0, 1e15, "a positive number, at most 1e15")
+            object.__setattr__(self, "records", records)
+            return
+        if not isinstance(self.field, str) or not self.field:
+            raise ConfigError(f"HalfLife: field must be the name of a field, not {self.field!r}")
+        object.__setattr__(self, "records", _written(_microseconds(self.records)))
+
+    def __repr__(self) -> str:
+        if self.field is None:
+            return f"HalfLife(records={self.records!r})"
+        return f"HalfLife({self.records!r}, field={self.field!r})"
 
     def __call__(self, n: float, n0: float) -> float:
-        """Return the step, the same for every record."""
-        return self.core[1]
+        """Return the step of the n-th record after a warm-up of n0 records; by event time, if all had the same time."""
+        return self.core[1] if self.field is None else RunningMean()(n, n0)
 
     @property
     def core(self) -> tuple[int, float]:
         """The code and value by which the compiled core knows this step size."""
+        if self.field is not None:  # a running mean, in which later records weigh more: see clock.py
+            return RunningMean().core
+        assert isinstance(self.records, float)
         # expm1 keeps the digits that 1 - 2**(-1/records) loses at long half-lives
         return 1, -math.expm1(-math.log(2.0) / self.records)
+
+    @property
+    def microseconds(self) -> int:
+        """The half-life in event time."""
+        return _microseconds(self.records)
 
 
 StepSize = PowerDecay | RunningMean | HalfLife
@@ -149,7 +189,10 @@ def step_size_to_json(step_size: StepSize) -> dict[str, Any]:
     >>> step_size_to_json(PowerDecay(0.7))
     {'step_size': 'PowerDecay', 'alpha': 0.7}
     """
-    return {"step_size": type(step_size).__name__, **asdict(step_size)}
+    values = asdict(step_size)
+    if isinstance(step_size, HalfLife):
+        values = {"records": step_size.records} if step_size.field is None else _timed(step_size)
+    return {"step_size": type(step_size).__name__, **values}
 
 
 def step_size_from_json(declared: str | Mapping[str, Any]) -> StepSize:
@@ -165,6 +208,8 @@ def step_size_from_json(declared: str | Mapping[str, Any]) -> StepSize:
     >>> from streammix.stepsize import step_size_from_json
     >>> step_size_from_json({"step_size": "HalfLife", "records": 500})
     HalfLife(records=500.0)
+    >>> step_size_from_json({"step_size": "HalfLife", "time": "2h", "field": "at"})
+    HalfLife('2h', field='at')
     >>> step_size_from_json("RunningMean")
     RunningMean()
     """
@@ -177,6 +222,10 @@ def step_size_from_json(declared: str | Mapping[str, Any]) -> StepSize:
         hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(STEP_SIZES)}"
         raise ConfigError(f"unknown step size {name!r}: {hint}")
     kind = STEP_SIZES[name]
+    if kind is HalfLife and "time" in values:
+        if "records" in values:
+            raise ConfigError("step size HalfLife has records or time, not both")
+        values["records"] = values.pop("time")
     known = [field.name for field in fields(kind)]
     if unknown := [key for key in values if key not in known]:
         raise ConfigError(f"step size {name} has no parameter {unknown[0]!r}; it has {', '.join(known) or 'none'}")
@@ -191,3 +240,29 @@ def _number(kind: str, name: str, value: Any, low: float, high: float, expected:
     if not is_number or not low < value <= high:
         raise ConfigError(f"{kind}: {name} must be {expected}, not {value!r}")
     return float(value)
+
+
+def _timed(step_size: HalfLife) -> dict[str, Any]:
+    return {"time": step_size.records, "field": step_size.field}
+
+
+def _microseconds(duration: Any) -> int:
+    """Return a duration, or refuse it in a sentence."""
+    expected = 'a duration such as "2h", "30m", "1d" or a timedelta, positive and at most a thousand years'
+    if isinstance(duration, timedelta):
+        found = duration // timedelta(microseconds=1)
+    elif isinstance(duration, str) and _DURATION.fullmatch(duration):
+        found = round(sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(duration)))
+    else:
+        raise ConfigError(f"HalfLife: with field= it must be {expected}, not {duration!r}")
+    if not 0 < found <= LONGEST:
+        raise ConfigError(f"HalfLife: it must be {expected}, not {duration!r}")
+    return found
+
+
+def _written(microseconds: int) -> str:
+    """Return a duration in the largest unit that it is a whole number of; fractions of a second as such."""
+    for unit in ("w", "d", "h", "m", "s", "ms"):
+        if microseconds % _UNITS[unit] == 0:
+            return f"{microseconds // _UNITS[unit]}{unit}"
+    return f"{microseconds / _UNITS['ms']!r}ms"

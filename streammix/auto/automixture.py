@@ -12,7 +12,6 @@ from streammix import frames
 from streammix.auto.background import Box, takes_background
 from streammix.auto.keeping import resumed, supervision
 from streammix.auto.line import Line, Settings
-from streammix.auto.matching import matched
 from streammix.auto.moves import fresh
 from streammix.auto.reservoir import Reservoir
 from streammix.auto.supervisor import Supervisor, reservoir_size, share_of_beat
@@ -25,7 +24,7 @@ from streammix.mixture import Mixture
 from streammix.running import Running
 from streammix.schema import Schema
 from streammix.state import Snapshot
-from streammix.stepsize import HalfLife, PowerDecay, RunningMean, StepSize, step_size_to_json
+from streammix.stepsize import HalfLife, PowerDecay, RunningMean, StepSize, step_size_from_json, step_size_to_json
 from streammix.warmup import free_parameters
 
 __all__ = ["AutoMixture"]
@@ -55,7 +54,6 @@ class AutoLearner(Learner):
         self.sizes = sizes
         self.has_background = has_background
         super().__init__(declaration, rng)
-        matched(np.eye(1), np.eye(1))  # loads what it needs now, not in the midst of a stream
         self.n_witnesses = 1  # there are several mixtures, whose components differ
         if len(sizes) > 1:
             self.inferred_for = min(sizes[-1], USUAL)  # a joint family must not hang on the largest K
@@ -125,7 +123,8 @@ class AutoMixture(Mixture):
         As in `Mixture`.
     drift
         "auto": the stream may change at any time. "none": it doesn't, however long it dwells in one component; all
-        records weigh the same, and nothing chases the present. `HalfLife`: forget at this rate.
+        records weigh the same, and nothing chases the present. `HalfLife`: forget at this rate, by records or by event
+        time.
     background
         Whether there is a component beside the K whose density is one over the volume of everything seen so far, for
         records that none of them explains. Where it is left out: if there are `Normal`, `LogNormal` or
@@ -175,7 +174,8 @@ class AutoMixture(Mixture):
         sizes = _sizes(n_components)
         declared = checked(sizes[-1], fields, None, None, step, share_of_beat(len(sizes)), warm_up, False, seed, infer)
         is_auto = drift == "auto"
-        settings = Settings(step.core, is_auto, drift != "none", not isinstance(drift, HalfLife))
+        by_time = isinstance(drift, HalfLife) and drift.field is not None
+        settings = Settings(step.core, is_auto, drift != "none", not isinstance(drift, HalfLife), by_time)
         self.n_components = n_components  # type: ignore[assignment]
         self.fields = fields
         self.drift = drift
@@ -206,7 +206,7 @@ class AutoMixture(Mixture):
         model = cls(
             tuple(sizes) if isinstance(sizes, list) else sizes,
             given["fields"],
-            drift if isinstance(drift, str) else HalfLife(drift["records"]),
+            drift if isinstance(drift, str) else step_size_from_json(drift),  # type: ignore[arg-type]
             given["background"],
             given["warm_up"],
             given["seed"],

@@ -121,6 +121,7 @@ def _line_to_json(line: Line) -> dict[str, Any]:
         "epoch": line.epoch,
         "next_challenge": line.next_challenge,
         "shown": line.shown,
+        "unit": line.unit,
         "has_started": line.has_started,
         "audit": list(line.audit),
         "lag": list(line.lag),
@@ -169,6 +170,7 @@ def _line_resumed(
     made.audit, made.lag = (float(gain), float(z)), (float(lag), float(lag_z))
     made.doubted = None if document["doubted"] is None else int(document["doubted"])
     made.has_started, made.crowned = bool(document["has_started"]), int(document["crowned"])
+    made.unit = float(document.get("unit", 1.0))
     made.times, made.epoch = int(document["times"]), int(document["epoch"])
     made.next_challenge, made.shown = int(document["next_challenge"]), int(document["shown"])
     made.labels, made.next_label = [int(label) for label in document["labels"]], int(document["next_label"])

@@ -34,6 +34,7 @@ LONG = 8  # ticks that a challenger has to run where nothing chases the present
 SHOWN = 1.0  # z at which the average or an expert is published
 STALE = 5_000  # records after which a challenge's doubts are settled: who was better has won by then
 SLEEPERS = 3
+FAMILIAR = 1 / 4_000  # nats a record and parameter that records which come again give what learnt them before
 SETTLED = 2_000  # records after which a champion is worth keeping
 SOON = 500  # records after an alarm until the challenge
 CHALLENGERS = 2
@@ -58,6 +59,8 @@ class Settings:
         Whether there are any.
     averages
         Whether the champion's average is taken.
+    by_time
+        Whether records weigh less as event time goes by.
     spread
         Of the background's density, where there is one.
     """
@@ -66,6 +69,7 @@ class Settings:
     experts: bool
     alarms: bool
     averages: bool
+    by_time: bool = False
     spread: FloatArray | None = None
 
 
@@ -94,6 +98,7 @@ class Line:
         self.next_challenge = n_seen
         self.shown = 0  # 0: the champion, 1: the average, 2 and 3: experts
         self.crowned = n_seen  # when the champion came by its place
+        self.unit = 1.0  # what a record weighs, by now
         self.has_started = False  # the first challenge makes the first champion, its labels and all
         self.audit = (0.0, 0.0)  # gain and z of the best proposal of the last challenge
         self.lag = (0.0, 0.0)  # of polishing what is published
@@ -149,6 +154,14 @@ class Line:
         if self.challenge is not None:
             self.challenge.bind()
 
+    def halve(self) -> None:
+        """Let all records so far weigh half of what they did; those of a challenge keep theirs until it is over."""
+        self.unit *= 0.5
+        for member in self.members:
+            member.state.halve()
+        if self.challenge is not None:
+            self.challenge.halvings += 1
+
     def join(self, old: Schema, schema: Schema, part: State, settings: Settings, n_seen: int) -> None:
         """Take in a field, of which `part` is what a single component knows; a challenge in preparation is dropped."""
         self.schema, self.settings = schema, settings
@@ -166,6 +179,7 @@ class Line:
     def step(self, table: Table, n: int, weights: FloatArray, averages: bool) -> FloatArray:
         """Learn the first n rows; return the log densities that the published member gave them."""
         champion = self.champion.learn(table, n, weights)
+        self.unit = float(weights[:n].max()) if self.settings.by_time else 1.0
         self.alarm.add(champion)
         self.dwell.add(self.champion.responsibilities[:n])
         others = [densities(self.average.engine, table, 0, n)]
@@ -206,7 +220,9 @@ class Line:
     def effective_records(self, n_seen: int) -> float:
         """How many records the champion rests on: those of the epoch, or what its step remembers of them."""
         kind, step = self.settings.step
-        n = float(n_seen - self.epoch)
+        n, state = float(n_seen - self.epoch), self.champion.state
+        if self.settings.by_time:
+            return min(n, float(state.starts[0] + state.clocks[0]) / self.unit)
         return min(n, 2 / step - 1) if kind == 1 else n
 
     def _begin_epoch(self, n_seen: int, epoch: int) -> None:
@@ -242,10 +258,11 @@ class Line:
 
     def _wake(self, n_seen: int, events: Events) -> bool:
         """Let a champion of the past be the champion again where it predicts clearly better; tell whether one is."""
-        for sleeper in self.sleepers:
+        enough = max(SUDDEN, self.n_parameters * FAMILIAR)
+        for sleeper in sorted(self.sleepers, key=lambda one: -one.scores.last(1)[0]):
             for ticks, least in EARLY:
                 mean, z = sleeper.scores.last(ticks)
-                if z > least and mean > SUDDEN:
+                if z > least and mean > enough:
                     self.sleepers.remove(sleeper)
                     self._lay_down(n_seen)
                     self.challengers = []  # they are of what is over
@@ -363,6 +380,8 @@ class Line:
         if is_over:
             made = self.challenge
             self.challenge = None
+            for _ in range(made.halvings):
+                made.state.halve()
             gain, z, move = made.chosen
             self.audit, self.lag, self.doubted = (gain, z), made.lag, n_seen
             about = {"move": "refresh" if move is None else move[0], "gain": round(gain, 6), "z": round(z, 3)}

@@ -128,6 +128,16 @@ class Supervisor(Running):
         """Return all statistics that are kept."""
         return [state for line in self.lines for state in line.states()]
 
+    def halve(self) -> None:
+        """Let all records so far, those that are kept as well, weigh half of what they did."""
+        for line in self.lines:
+            line.halve()
+        for weights in (self.reservoir.weights, self.sample.weights, self.row_weights):
+            weights *= 0.5
+        if self.waiting is not None:
+            self.waiting.weights[: self.waiting.n] *= 0.5
+        self.rebind()
+
     def engines(self) -> list[Engine]:
         """Return the engines that are bound to them and stay so."""
         prepared = [line.challenge.climb.engine for line in self.lines if line.challenge is not None]
@@ -226,10 +236,12 @@ class Supervisor(Running):
         if beat.turn < len(self.lines):
             return
         self.choice.add(beat.n, beat.scores)
-        self.sample.sample(self.rows, self.row_weights, self.rng)
         if self.box is not None:
             self.box.add(self.rows, self.schema.layout())
         if ends_tick:
+            rows, weights = self.reservoir.last(self.reservoir.n - self.sample.n)
+            news = beat.at - self.sample.n
+            self.sample.sample(rows[:news], weights[:news], self.rng)
             self._judge(beat.now)
 
     def _judge(self, now: int) -> None:

@@ -253,6 +253,7 @@ static inline __attribute__((always_inline)) vd blocks_density(const engine *e, 
         others += !is_normal(e->blocks + i);
     }
     a.sum = all(common);
+    if (others) dead = other_densities(e, k, row, n_blocks, dead, &a);
     for (int i = 0; i < n_blocks && others < n_blocks; i++) {
         const block *b = e->blocks + i;
         const density before = a;
@@ -263,5 +264,5 @@ static inline __attribute__((always_inline)) vd blocks_density(const engine *e, 
         if (b->lanes) only_lanes(e, i, k, before, dead_before, &a, &dead);
     }
     *result = a;
-    return others ? other_densities(e, k, row, n_blocks, dead, result) : dead;
+    return dead;
 }

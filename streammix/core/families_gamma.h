@@ -52,11 +52,17 @@ static inline void gamma_step(vd x, vd log_x, vd apart, vd rho, double *stat, co
     gap_step(x, t, log_x - CONST_AT(theta + 2 * kpad), apart, all(0.0), rho, stat, stat + kpad);
 }
 
+/* one division serves 1 / c, c / (c + 3), 1 / mean and log mean; their numbers' product is far from 0 and infinity */
 static inline void gamma_maximize(const double *stat, const double *prior, vd kappa, double *theta, int kpad) {
-    vd square, mean = CONST_AT(stat);
-    AT(theta) = shape_of(shrunk_gap(CONST_AT(stat + kpad), CONST_AT(prior), kappa), &square);
-    AT(theta + kpad) = 1.0 / mean;
-    AT(theta + 2 * kpad) = vlog(mean);
+    vd square, mean = CONST_AT(stat), usual = CONST_AT(prior), least = vmax(usual * PIVOT_FLOOR, all(LEAST_GAP));
+    vd gap = vmax(shrink(CONST_AT(stat + kpad), usual, kappa), least);
+    vd c = vmin(gap, all(MOST_TABLED)), more = c + 3.0, of_gap = c * more;
+    binary m = binary_of(mean, (vi)all(0.0));
+    vd two = 2.0 + m.f, of_mean = mean * two, inverse = 1.0 / (of_gap * of_mean);
+    vd one = of_mean * inverse, other = of_gap * inverse;
+    AT(theta) = shape_by(gap, more * one, c * c * one, &square);
+    AT(theta + kpad) = two * other;
+    AT(theta + 2 * kpad) = binary_log(m, m.f * mean * other);
     AT(theta + 3 * kpad) = square;
 }
 

@@ -117,14 +117,20 @@ static __attribute__((noinline)) vd small_shape_of(vd gap, vd *constant) {
 
 #define MOST_TABLED 17.9 /* of gaps */
 
-/* The shape with this gap, and exp of twice its constant. */
-static inline vd shape_of(vd gap, vd *square) {
-    vd target = vmin(vmax(gap, all(LEAST_GAP)), all(LARGEST_GAP)), c = vmin(target, all(MOST_TABLED)), within, second;
-    vi interval = interval_of(c / (c + 3.0) * (224.0 / 3), 64.0, &within), far = target > MOST_TABLED;
-    vd inverse = 1.0 / c, shape = by_interval(gamma_table[0], interval, within, &second) * inverse;
+/* The shape with this gap, not below LEAST_GAP, and exp of twice its constant, where c is the gap but at most
+ * MOST_TABLED, `inverse` is 1 / c and `share` is c / (c + 3). */
+static inline vd shape_by(vd gap, vd inverse, vd share, vd *square) {
+    vd within, second;
+    vi interval = interval_of(share * (224.0 / 3), 64.0, &within), far = gap > MOST_TABLED;
+    vd shape = by_interval(gamma_table[0], interval, within, &second) * inverse;
     *square = second * inverse;
     if (!some(far)) return shape;
-    vd constant, small = small_shape_of(vmax(target, all(MOST_TABLED)), &constant);
+    vd constant, small = small_shape_of(vmin(vmax(gap, all(MOST_TABLED)), all(LARGEST_GAP)), &constant);
     *square = select_(far, vexp(2.0 * constant), *square);
     return select_(far, small, shape);
+}
+
+static inline vd shape_of(vd gap, vd *square) {
+    vd target = vmax(gap, all(LEAST_GAP)), c = vmin(target, all(MOST_TABLED));
+    return shape_by(target, 1.0 / c, c / (c + 3.0), square);
 }

@@ -97,7 +97,8 @@ cdef class Records:
     """The per-record half of a mixture: what runs at every record is here, the rest calls up to the subclass.
 
     The subclass says by `_bind` where there is a state to learn into, and defines `_learn_slow` for every other moment
-    (warming up, full mini-batches, averaging, new fields, newly missing fields) and `_codes_of` for new levels.
+    (warming up, averaging, new fields, newly missing fields), `_learn_waiting` for full mini-batches, `_codes_of` for
+    new levels, and, where there is a `_clock`, `_learn_timed`.
     """
 
     cdef Engine engine, learner
@@ -107,6 +108,7 @@ cdef class Records:
     cdef bint takes_levels
     cdef Answers answers
     cdef public long long _n_seen
+    cdef public object _clock
 
     def _bind(self, Engine engine, Engine learner, Reader reader, int every, Waiting waiting, bint takes_levels):
         """Take the engine that predicts, the one that learns here (or None), and where rows may wait (or None).
@@ -147,28 +149,40 @@ cdef class Records:
             If the record is refused: it names the field, the value and what was expected; the model is as before.
         """
         cdef double weight = PyFloat_AS_DOUBLE(w) if PyFloat_CheckExact(w) else other_weight(w)
+        if self._clock is None:
+            self.learn(x, weight)
+        else:
+            self._learn_timed(x, weight)
+
+    def _learn_weighed(self, x, double weight):
+        """Learn one record, of a weight that its time is reckoned in."""
+        self.learn(x, weight)
+
+    cdef int learn(self, x, double weight) except -1:
         cdef Engine learner = self.learner
         cdef Reader reader = self.reader
         cdef Waiting waiting
         if self.engine is None or not isinstance(x, dict) or not 0.0 < weight <= LARGEST_WEIGHT:
             self._learn_slow(x, weight)
-            return
+            return 0
         if learner is None:
             waiting = self.waiting
-            if waiting is None or waiting.n + 1 >= waiting.size:
+            if waiting is None or waiting.n == waiting.size:
                 self._learn_slow(x, weight)
-                return
+                return 0
             reader.read(<dict>x, &waiting.row_view[waiting.n, 0])
             if reader.has_news and not self.take_levels(reader, &waiting.row_view[waiting.n, 0]):
                 self._learn_slow(x, weight)
-                return
+                return 0
             waiting.weight_view[waiting.n] = weight
             waiting.n += 1
             self._n_seen += 1
-            return
+            if waiting.n == waiting.size:
+                self._learn_waiting()
+            return 0
         if self.every and (self._n_seen + 1) % self.every == 0:
             self._learn_slow(x, weight)
-            return
+            return 0
         reader.read(<dict>x, learner.e.row)
         if reader.has_news and not self.take_levels(reader, learner.e.row):
             self._learn_slow(x, weight)
@@ -176,6 +190,7 @@ cdef class Records:
             self._n_seen += 1
         else:
             self._learn_slow(x, weight)
+        return 0
 
     cdef bint take_levels(self, Reader reader, double *row) except -1:
         """Give the unknown levels of a record their places; whether that is all that is new, and the engine stays."""

@@ -169,22 +169,35 @@ static inline vd largest(vd x) {
     return vmax(x, OTHER_ONE(x));
 }
 
-/* log(x * 2^extra) for positive normal x */
-static inline __attribute__((always_inline)) vd vlog_scaled(vd x, vi extra) {
+/* positive normal x as 2^e (1 + f), with 1 + f between the square roots of 1/2 and 2 */
+typedef struct {
+    vd e, f;
+} binary;
+
+static inline __attribute__((always_inline)) binary binary_of(vd x, vi extra) {
     vi bits = (vi)x;
     vi k = (vi)((vu)bits >> 52) - 1023 + extra;
     vd m = (vd)((bits & MANTISSA) | ONE_BITS);
     vi high = m > 1.41421356237309504880;
     m = select_(high, m * 0.5, m);
-    k -= high;
-    vd e = from_int(k);
-    vd f = m - 1.0, s = f / (2.0 + f), z = s * s, w = z * z;
+    return (binary){from_int(k - high), m - 1.0};
+}
+
+/* its logarithm, where s is f / (2 + f) */
+static inline __attribute__((always_inline)) vd binary_log(binary x, vd s) {
+    vd z = s * s, w = z * z;
     vd t1 = w * (0.3999999999940941908 + w * (0.2222219843214978396 + w * 0.1531383769920937332));
     vd t2 = z * (0.6666666666666735130 +
                  w * (0.2857142874366239149 + w * (0.1818357216161805012 + w * 0.1479819860511658591)));
-    vd half = 0.5 * f * f;
-    return e * 6.93147180369123816490e-01 -
-           ((half - (s * (half + (t1 + t2)) + e * 1.90821492927058770002e-10)) - f);
+    vd half = 0.5 * x.f * x.f;
+    return x.e * 6.93147180369123816490e-01 -
+           ((half - (s * (half + (t1 + t2)) + x.e * 1.90821492927058770002e-10)) - x.f);
+}
+
+/* log(x * 2^extra) for positive normal x */
+static inline __attribute__((always_inline)) vd vlog_scaled(vd x, vi extra) {
+    binary b = binary_of(x, extra);
+    return binary_log(b, b.f / (2.0 + b.f));
 }
 
 static inline vd vlog(vd x) { return vlog_scaled(x, (vi)all(0.0)); }

@@ -75,7 +75,7 @@ class Crew:
     def left(self, model: Any) -> int:
         """Return how many records the next mini-batch lacks; 0 where the model's are none to share."""
         running = model._learner.running if isinstance(model, Mixture) else None
-        if running is None or running.waiting is None or running.waiting.size <= CHUNK:
+        if running is None or running.waiting is None or running.waiting.size <= CHUNK or model._learner.clock:
             return 0
         return running.waiting.size - running.waiting.n
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from streammix.errors import StreammixError, UnavailableError
-from streammix.pipeline.runner import StopRequest
+from streammix.pipeline.stopping import StopRequest
 
 __all__ = ["Backoff", "Patience", "keep_going"]
 

@@ -1,14 +1,17 @@
 """What Kafka's clients have in common: their settings, and what their errors mean."""
 
 import logging
+import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from streammix.errors import ConfigError, StreammixError, UnavailableError
+from streammix.pipeline.stopping import is_over
 
-__all__ = ["TIMEOUT", "KafkaLink"]
+__all__ = ["TIMEOUT", "KafkaLink", "close_consumer"]
 
 TIMEOUT = 1.5  # seconds for an answer: a request to stop waits no longer
 REFUSALS = {
@@ -26,6 +29,8 @@ AWAY = {
     KafkaError._SSL,
     KafkaError._TIMED_OUT,
 }
+
+CLOSING_SECONDS, STOPPING_SECONDS = 5.0, 0.4
 
 T = TypeVar("T")
 
@@ -107,3 +112,11 @@ class KafkaLink:
             log.warning("Kafka at %s does not answer; waiting for it", self.brokers)
         else:
             log.debug("Kafka: %s", error.str())
+
+
+def close_consumer(consumer: Consumer) -> None:
+    """Close a consumer; where brokers don't answer it goes on closing beside us."""
+    thread, begin = threading.Thread(target=consumer.close, daemon=True), time.monotonic()
+    thread.start()
+    while thread.is_alive() and not is_over(begin, CLOSING_SECONDS, STOPPING_SECONDS):
+        thread.join(0.01)

@@ -52,7 +52,10 @@ def declared_fields(section: ModelSection) -> set[str] | None:
     ['hour', 'lat', 'lon']
     """
     tables = [] if section.infer else _tables(section)
-    return {name for table in tables for key in table for name in _names(key)} if tables else None
+    if not tables:
+        return None
+    times: set[Any] = {value.get("field") for value in (section.step_size, section.drift) if isinstance(value, dict)}
+    return {name for table in tables for key in table for name in _names(key)} | (times - {None})
 
 
 def text_fields(section: ModelSection) -> set[str]:

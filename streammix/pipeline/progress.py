@@ -59,6 +59,12 @@ class Tally:
     def __post_init__(self) -> None:
         self._before = self.scored, self.log_density
 
+    def stand_at(self, records: int, rejected: int = 0, scored: int = 0, log_density: float = 0.0) -> None:
+        """Go to where a checkpoint stands, after this tally or before."""
+        self.new_records += records - self.records
+        self.new_rejected += rejected - self.rejected
+        self.records, self.rejected, self.scored, self.log_density = records, rejected, scored, log_density
+
     def add(self, records: int, refused: list[Refusal], log_density: NDArray[np.float64]) -> None:
         """Count a batch."""
         self.records += records

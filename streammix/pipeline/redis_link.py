@@ -59,7 +59,7 @@ def in_words(what: str) -> Iterator[None]:
         yield
     except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
         raise StreammixError(f"Redis refuses the credentials: {error}") from None
-    except (redis.ConnectionError, redis.TimeoutError, redis.WatchError) as error:
+    except (redis.ConnectionError, redis.TimeoutError) as error:
         raise UnavailableError(f"Redis does not answer: {error}") from None
     except redis.ReadOnlyError as error:
         raise UnavailableError(f"Redis: {error}") from None

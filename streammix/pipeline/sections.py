@@ -230,12 +230,13 @@ class ModelSection(_Section):
     n_components
         A number; of ``"auto"`` also the fewest and the most: ``[1, 10]``.
     drift, background
-        As in `AutoMixture`; a half-life is ``{ records = 20_000 }``.
+        As in `AutoMixture`; a half-life is ``{ records = 20_000 }`` or ``{ time = "2h", field = "at" }``.
     fields, components
         A family is its name or a table: ``amount = "LogNormal"``, ``heads = { family = "Binomial", n = 10 }``. A key
         with a comma names several fields: ``"lat, lon" = "MultivariateNormal"``.
     step_size
-        Likewise: ``"RunningMean"`` or ``{ step_size = "PowerDecay", alpha = 0.7 }``.
+        Likewise: ``"RunningMean"``, ``{ step_size = "PowerDecay", alpha = 0.7 }`` or
+        ``{ step_size = "HalfLife", time = "2h", field = "at" }``.
     weights, batch_size, warm_up, averaging, seed, infer
         As in `Mixture`; `AutoMixture` has but the last two and warm_up.
     """

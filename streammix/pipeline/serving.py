@@ -25,7 +25,7 @@ from streammix.errors import ConfigError, RecordError, StreammixError
 from streammix.mixture import Mixture
 from streammix.pipeline import answering, web
 from streammix.pipeline.evaluating import stand_still
-from streammix.pipeline.runner import stop_on_signals
+from streammix.pipeline.stopping import stop_on_signals
 from streammix.store import Checkpoint, CheckpointStore, read
 
 __all__ = ["serve"]

@@ -40,7 +40,7 @@ HEAD_BYTES = 1 << 14
 BODY_BYTES = 1 << 23
 CONNECTIONS = 256
 SECONDS_AT_ONE_POINT = 15
-SECONDS_TO_END = 3
+SECONDS_TO_END = 1
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -196,7 +196,7 @@ class WebServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.should_exit = True
-        self._thread.join(SECONDS_TO_END + 1)
+        self._thread.join(SECONDS_TO_END + 0.2)
         self._socket.close()
 
 

@@ -84,6 +84,11 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
+def count_lines(path: Path) -> int:
+    """Return how many whole lines a file has that may still be written."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
 def state_of(directory: Path) -> dict[str, Any]:
     """Return all that the newest checkpoint holds, but for the time when it was written."""
     newest = max(directory.glob("*.arrow"))

@@ -8,7 +8,7 @@ import time
 import uuid
 
 import pytest
-from pipeline_tools import PROGRAM, events, lines_of, run, state_of, write_config
+from pipeline_tools import PROGRAM, count_lines, events, lines_of, run, state_of, write_config
 from servers import Server, free_port, nats_arguments
 
 from streammix.pipeline import faults
@@ -163,7 +163,7 @@ def test_a_live_run_ends_with_sigterm(broker, tmp_path):
     config = write_config(tmp_path, broker.source(name), NDJSON, every=100)
     process = subprocess.Popen([*PROGRAM, "run", config], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while len(lines_of(tmp_path / "scored.ndjson")) < 300:
+    while count_lines(tmp_path / "scored.ndjson") < 300:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.terminate()

@@ -13,6 +13,7 @@ from pipeline_tools import (
     FILES,
     PROGRAM,
     SINKS,
+    count_lines,
     events,
     lines_of,
     run,
@@ -22,13 +23,13 @@ from pipeline_tools import (
     write_ndjson,
 )
 
-from streammix.errors import StreammixError, UnavailableError
+from streammix.errors import CheckpointError, StreammixError, UnavailableError
 from streammix.pipeline import faults
 from streammix.pipeline.faults import Patience
-from streammix.pipeline.runner import StopRequest
 from streammix.pipeline.sinks.ndjson import GrowingFile
 from streammix.pipeline.sinks.parquet import ParquetSink
 from streammix.pipeline.sources.file import FileSource
+from streammix.pipeline.stopping import StopRequest, is_over, stop_on_signals
 from streammix.store import CheckpointStore
 
 
@@ -62,9 +63,9 @@ def rows_of(directory):
     ("owner", "name", "at"),
     [
         (ParquetSink, "write", 2),
-        (ParquetSink, "flush", 2),
+        (ParquetSink, "flush_beside", 2),
         (GrowingFile, "write", 2),
-        (GrowingFile, "flush", 4),
+        (GrowingFile, "flush_beside", 4),
         (FileSource, "read", 2),
         (os, "fsync", 8),
     ],
@@ -79,13 +80,14 @@ def test_a_disk_that_is_full_for_a_while(place, owner, name, at, monkeypatch, br
     assert said.count("No space left on device; ") <= 2  # one line, however many attempts
     assert "trying again until it is back" in said
     assert "going on after" in said
+    assert "after the last checkpoint" not in said  # what each attempt cuts off is no news
     assert state_of(place / "state") == state_of(whole / "state")
     assert rows_of(place) == rows_of(whole)
     assert (place / "scored.ndjson").read_bytes() == (whole / "scored.ndjson").read_bytes()
 
 
 def test_the_checkpoints_are_away_for_a_while(place, monkeypatch, brief):
-    write = CheckpointStore.write
+    write = CheckpointStore.put
     away = place / "away"
     calls = 0
 
@@ -97,12 +99,35 @@ def test_the_checkpoints_are_away_for_a_while(place, monkeypatch, brief):
             threading.Timer(0.1, lambda: away.rename(place / "state")).start()
         return write(self, *arguments, **named)
 
-    monkeypatch.setattr(CheckpointStore, "write", vanish_then_write)
+    monkeypatch.setattr(CheckpointStore, "put", vanish_then_write)
     status, _, said = run(place)
     assert status == 0, said
     assert "the directory was removed or replaced; nothing was written; trying again until it is back" in said
     assert len(lines_of(place / "scored.ndjson")) == len(scored_parquet(place / "scored")) == 1200
     assert len(list((place / "state").glob("*.arrow"))) == 3
+
+
+def test_a_checkpoint_that_is_written_and_fails_all_the_same(place, monkeypatch, brief, tmp_path_factory):
+    whole = tmp_path_factory.mktemp("whole") / "run"
+    shutil.copytree(place, whole)
+    run(whole)
+    write, calls = CheckpointStore.put, []
+
+    def write_then_fail(self, *arguments, **named):
+        done = write(self, *arguments, **named)
+        calls.append(done)
+        if len(calls) == 2:  # as when what it holds can't be sent to a broker
+            raise CheckpointError("the directory can't be synchronised")
+        return done
+
+    monkeypatch.setattr(CheckpointStore, "put", write_then_fail)
+    status, _, said = run(place)
+    assert status == 0
+    assert "can't be synchronised" in said
+    assert "records 1,200" in said
+    assert state_of(place / "state") == state_of(whole / "state")
+    assert rows_of(place) == rows_of(whole)
+    assert sorted(os.listdir(place / "scored")) == sorted(os.listdir(whole / "scored"))
 
 
 def test_patience_ends(place, monkeypatch, brief):
@@ -158,12 +183,12 @@ def test_following_files_killed_and_resumed(tmp_path):
             process = subprocess.Popen([*PROGRAM, "run", config], stderr=log, stdout=log)
             write_ndjson(path, records[500 * part : 500 * part + 250], mode="a")
             wanted = 500 * part + (250 if part % 2 else 0)  # sometimes in the middle of the start
-            wait_for(lambda wanted=wanted: len(lines_of(tmp_path / "scored.ndjson")) >= wanted)
+            wait_for(lambda wanted=wanted: count_lines(tmp_path / "scored.ndjson") >= wanted)
             write_ndjson(path, records[500 * part + 250 : 500 * part + 500], mode="a")
             process.kill()
             assert process.wait() == -signal.SIGKILL
         process = subprocess.Popen([*PROGRAM, "run", config], stderr=log, stdout=log)
-        wait_for(lambda: len(lines_of(tmp_path / "scored.ndjson")) == 1000)
+        wait_for(lambda: count_lines(tmp_path / "scored.ndjson") == 1000)
         process.terminate()
         assert process.wait(timeout=60) == 128 + signal.SIGTERM
     whole = tmp_path / "whole"
@@ -181,3 +206,31 @@ def wait_for(happened, seconds=60):
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_request_to_stop_ends_waits_for_others():
+    begin = time.monotonic()
+    assert not is_over(begin, 60.0, stopping=0.0)
+    with stop_on_signals() as stop:
+        assert not is_over(begin, 60.0, stopping=0.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signal == signal.SIGTERM
+        assert is_over(begin, 60.0, stopping=0.0)
+        assert not is_over(time.monotonic(), 60.0, stopping=60.0)
+    assert not is_over(begin, 60.0, stopping=0.0)  # another run has not been asked
+    assert is_over(begin, 0.0)
+
+
+def test_a_consumer_that_does_not_close_holds_nobody_up():
+    kafka_link = pytest.importorskip("streammix.pipeline.kafka_link")
+    done = threading.Event()
+
+    class Stuck:
+        def close(self):
+            done.wait()
+
+    with stop_on_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        kafka_link.close_consumer(Stuck())
+        assert not done.is_set()
+        done.set()

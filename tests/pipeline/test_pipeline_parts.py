@@ -20,9 +20,10 @@ from streammix.pipeline import commands
 from streammix.pipeline.dead_letter import DeadLetters
 from streammix.pipeline.flow import Batch, Refusal, Scored
 from streammix.pipeline.progress import LogProgress, Tally
-from streammix.pipeline.runner import Pipeline, StopRequest, stop_on_signals
+from streammix.pipeline.runner import Pipeline
 from streammix.pipeline.sinks.ndjson import GrowingFile, to_lines
 from streammix.pipeline.sinks.parquet import ParquetSink
+from streammix.pipeline.stopping import StopRequest, stop_on_signals
 from streammix.store import CheckpointStore
 
 

@@ -14,7 +14,8 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from streammix.errors import ConfigError, UnavailableError
-from streammix.pipeline.kafka_link import TIMEOUT, KafkaLink
+from streammix.pipeline.kafka_link import TIMEOUT, KafkaLink, close_consumer
+from streammix.pipeline.stopping import is_over
 
 __all__ = ["KafkaChannel"]
 
@@ -66,16 +67,14 @@ class KafkaChannel:
             link.is_back()
             options = link.options(transactional_id=self._name, linger_ms=20, compression_type="lz4")
             self._producer = link.client(Producer, options)
-            # what an earlier process left open is aborted
-            self._within(lambda: self._producer.init_transactions(COMMIT_SECONDS))
-            (place,) = consumer.committed([self._place], timeout=COMMIT_SECONDS)
-            self._sent: int | None = place.offset if place.offset >= 0 else None
+            self._sent: int | None = None
+            self._within(lambda: self._begin(consumer))
             self._group: Any = consumer.consumer_group_metadata()
         except KafkaException as error:
             consumer.poll(0)
             raise link.error(error) from None
         finally:
-            consumer.close()
+            close_consumer(consumer)
 
     def sent(self) -> int | None:
         """Return the number of lines that were committed when this was opened."""
@@ -85,6 +84,12 @@ class KafkaChannel:
         """Send lines and their number in one transaction."""
         self._within(lambda: self._commit(lines, total))
         self._link.is_back()
+
+    def _begin(self, consumer: Consumer) -> None:
+        """Abort what an earlier process left open; ask how much was committed."""
+        self._producer.init_transactions(COMMIT_SECONDS)
+        (place,) = consumer.committed([self._place], timeout=COMMIT_SECONDS)
+        self._sent = place.offset if place.offset >= 0 else None
 
     def _commit(self, lines: list[bytes], total: int) -> None:
         producer = self._producer
@@ -97,7 +102,6 @@ class KafkaChannel:
                     break
                 except BufferError:
                     producer.poll(0.1)
-            producer.poll(0)
         self._place.offset = total
         producer.send_offsets_to_transaction([self._place], self._group, COMMIT_SECONDS)
         producer.commit_transaction(COMMIT_SECONDS)
@@ -122,8 +126,8 @@ class KafkaChannel:
             thread.join(0.02)
             self._producer.poll(0)
             self._link.check()
-            waited = time.monotonic() - begin
-            if thread.is_alive() and (waited > COMMIT_SECONDS or (self._link.is_away and waited > TIMEOUT)):
+            if thread.is_alive() and is_over(begin, TIMEOUT if self._link.is_away else COMMIT_SECONDS):
+                waited = time.monotonic() - begin
                 raise UnavailableError(
                     f"Kafka at {self._link.brokers} does not answer: no transaction in {waited:.0f} s"
                 )

@@ -1,8 +1,9 @@
 """A Redis Stream: each scored record stands there once.
 
-The rows between two checkpoints are one MULTI, together with a key that holds the number of rows sent so far: Redis has
-both or neither. What Redis itself loses when it crashes depends on its persistence (``appendonly yes``, ``appendfsync
-always``): rows that it has acknowledged and lost are not sent again.
+The rows between two checkpoints are written by one script, together with a key that holds the number of rows sent so
+far: Redis has both or neither. (A MULTI would be the same to Redis, at thirty times the client's work.) What Redis
+itself loses when it crashes depends on its persistence (``appendonly yes``, ``appendfsync always``): rows that it has
+acknowledged and lost are not sent again.
 """
 
 from typing import Any
@@ -11,6 +12,20 @@ from streammix.errors import StreammixError
 from streammix.pipeline.redis_link import in_words
 
 __all__ = ["RedisChannel"]
+
+# An earlier attempt may still be on its way: whichever comes second finds the number, and does nothing.
+SCRIPT = b"""
+local total, longest = ARGV[1], ARGV[2]
+if tonumber(redis.call('GET', KEYS[2]) or '0') >= tonumber(total) then return end
+for i = 3, #ARGV do
+  if longest == '' then
+    redis.call('XADD', KEYS[1], '*', 'data', ARGV[i])
+  else
+    redis.call('XADD', KEYS[1], 'MAXLEN', '~', longest, '*', 'data', ARGV[i])
+  end
+end
+redis.call('SET', KEYS[2], total)
+"""
 
 
 class RedisChannel:
@@ -43,16 +58,10 @@ class RedisChannel:
         return self._sent
 
     def send(self, lines: list[bytes], total: int) -> None:
-        """Send lines and their number in one transaction."""
-        with in_words(f"stream {self._stream}"), self._client.pipeline(transaction=True) as together:
-            together.watch(self._key)  # an earlier attempt that is still on its way fails then
-            if int(together.get(self._key) or 0) >= total:
-                return
-            together.multi()
-            for line in lines:
-                together.xadd(self._stream, {b"data": line}, maxlen=self._longest)
-            together.set(self._key, total)
-            together.execute()
+        """Send lines and their number, all or none."""
+        longest = "" if self._longest is None else self._longest
+        with in_words(f"stream {self._stream}"):
+            self._client.eval(SCRIPT, 2, self._stream, self._key, total, longest, *lines)
 
     def close(self) -> None:
         """Close the connection."""

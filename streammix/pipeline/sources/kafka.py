@@ -19,16 +19,16 @@ from operator import methodcaller
 from typing import Any
 
 import numpy as np
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streammix.errors import ConfigError, StreammixError, UnavailableError
 from streammix.pipeline.flow import Batch
-from streammix.pipeline.kafka_link import TIMEOUT, KafkaLink
+from streammix.pipeline.kafka_link import TIMEOUT, KafkaLink, close_consumer
 from streammix.pipeline.sources.messages import message_batch
+from streammix.pipeline.sources.partition import TURN, Partition, name_of, place_key, place_of
 
-__all__ = ["KafkaSource", "Partition"]
+__all__ = ["KafkaSource"]
 
-TURN = 1000  # offsets
 AT_ONCE = 2000
 PATIENCE = 0.2  # seconds to wait for messages
 FULL, ROOMY = 16 << 20, 4 << 20  # bytes of a partition that wait for its turn: it is paused, it is resumed
@@ -36,77 +36,11 @@ NEW_PARTITIONS_SECONDS = 30.0
 POLL_SECONDS = 0.5
 
 # of a message, without a Python frame for each
-_FAULT, _OFFSET, _VALUE, _NUMBER = map(methodcaller, ("error", "offset", "value", "partition"))
+_FAULT, _NUMBER = map(methodcaller, ("error", "partition"))
 
 Rebalance = Callable[[Consumer, list[TopicPartition]], None]
 
 log = logging.getLogger("streammix")
-
-
-class Partition:
-    """A partition that is read, and what was fetched of it ahead of its turn.
-
-    Parameters
-    ----------
-    name
-        Topic and number, as ``events/0``.
-    next_offset
-        Where the next read begins.
-    end
-        The offset at which to end; None to go on for ever.
-    """
-
-    def __init__(self, name: str, next_offset: int, end: int | None) -> None:
-        self.name, self.next, self.end = name, next_offset, end
-        self.offsets: list[int] = []
-        self.values: list[bytes | None] = []
-        self.bytes = 0
-        self.is_paused = False
-        self._ahead = next_offset  # of what is to be fetched
-        self._said_end = False  # the broker did, after the last message
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether there is nothing more, as far as the broker has said."""
-        return not self.offsets and (self._said_end or (self.end is not None and self.next >= self.end))
-
-    def add(self, message: Message) -> None:
-        """Keep a message, or note that the end is reached."""
-        offset = message.offset() or 0
-        if message.error() is not None or (self.end is not None and offset >= self.end):
-            self._said_end = True
-        elif offset >= self._ahead:  # else it came twice
-            self._ahead = offset + 1
-            value = message.value()
-            self.offsets.append(offset)
-            self.values.append(value)
-            self.bytes += len(value or b"")
-            self._said_end = False
-
-    def extend(self, messages: list[Message]) -> None:
-        """Keep messages, none of which is an error."""
-        offsets: list[int] = list(map(_OFFSET, messages))
-        if offsets[0] < self._ahead or (self.end is not None and offsets[-1] >= self.end):
-            for message in messages:
-                self.add(message)
-            return
-        values: list[bytes | None] = list(map(_VALUE, messages))
-        self.offsets += offsets
-        self.values += values
-        self.bytes += sum(map(len, filter(None, values)))
-        self._ahead = offsets[-1] + 1
-        self._said_end = False
-
-    def take(self, limit: int, turn: int) -> tuple[list[int], list[bytes | None]]:
-        """Take the messages of a turn, at most `limit`."""
-        n = min(limit, len(self.offsets))
-        while self.offsets[n - 1] // TURN != turn:
-            n -= 1
-        offsets, values = self.offsets[:n], self.values[:n]
-        del self.offsets[:n], self.values[:n]
-        self.bytes -= sum(map(len, filter(None, values)))
-        self.next = offsets[-1] + 1
-        return offsets, values
 
 
 class KafkaSource:
@@ -161,7 +95,9 @@ class KafkaSource:
         self._partitions: dict[str, Partition] = {}
         self._released: set[str] = set(recorded.get("released", ()))  # what others of the group may have read on
         self._is_assigned = group is None
+        self.is_steady = group is None
         self.before_leaving: Callable[[], None] = _nothing
+        self._is_closing = False
         self._failure: Exception | None = None  # of a rebalance
         self._look_again = time.monotonic() + NEW_PARTITIONS_SECONDS
         self._fetch_again = 0.0
@@ -178,7 +114,7 @@ class KafkaSource:
         try:
             self._begin()
         except BaseException:
-            self._consumer.close()
+            self.close()
             raise
 
     def read(self, limit: int) -> Batch | None:
@@ -194,7 +130,7 @@ class KafkaSource:
                 offsets, values = partition.take(limit, self._block)
                 self._known[partition.name] = partition.next
                 if partition.is_paused and partition.bytes < ROOMY:
-                    self._consumer.resume([_place(partition.name)])
+                    self._consumer.resume([place_of(partition.name)])
                     partition.is_paused = False
                 return message_batch(partition.name, offsets, values, self._longest)
             if self._stop_at_end and self._is_assigned and all(each.has_ended for each in self._partitions.values()):
@@ -219,18 +155,18 @@ class KafkaSource:
         """Return the number of offsets between what was read and the partitions' ends, as last heard of."""
         lag = 0
         for partition in self._partitions.values():
-            _, high = self._consumer.get_watermark_offsets(_place(partition.name), cached=True)
+            _, high = self._consumer.get_watermark_offsets(place_of(partition.name), cached=True)
             lag += max(high - partition.next, 0)
         return lag
 
     def close(self) -> None:
         """Leave the cluster."""
-        self.before_leaving = _nothing
-        self._consumer.close()
+        self._is_closing = True
+        close_consumer(self._consumer)
 
     def _whose_turn(self) -> Partition | None:
         """Return the partition whose records are next; None if that is not known yet, or all have ended."""
-        names = sorted(self._partitions, key=_place_key)
+        names = sorted(self._partitions, key=place_key)
         if not names:
             return None
         first = names.index(self._turn) if self._turn in names else 0
@@ -257,13 +193,13 @@ class KafkaSource:
         self._link.check()
         if self._failure is not None:
             raise self._failure
-        for _, run in groupby(messages, _name if len(self._topics) > 1 else _NUMBER):
+        for _, run in groupby(messages, name_of if len(self._topics) > 1 else _NUMBER):
             self._keep(list(run))
         if messages:
             self._link.is_back()
         for partition in self._partitions.values():
             if partition.bytes > FULL and not partition.is_paused:
-                self._consumer.pause([_place(partition.name)])
+                self._consumer.pause([place_of(partition.name)])
                 partition.is_paused = True
         return bool(messages)
 
@@ -274,9 +210,9 @@ class KafkaSource:
                 fault = message.error()
                 if fault is not None and fault.code() != KafkaError._PARTITION_EOF:
                     self._meet(message, fault)
-                elif (partition := self._partitions.get(_name(message))) is not None:
+                elif (partition := self._partitions.get(name_of(message))) is not None:
                     partition.add(message)
-        elif (partition := self._partitions.get(_name(run[0]))) is not None:  # else revoked meanwhile
+        elif (partition := self._partitions.get(name_of(run[0]))) is not None:  # else revoked meanwhile
             partition.extend(run)
 
     def _meet(self, message: Message, error: KafkaError) -> None:
@@ -285,7 +221,7 @@ class KafkaSource:
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             partition = self._partitions.pop(name, None)
             if partition is not None:  # built again where it can go on, if it may
-                self._consumer.incremental_unassign([_place(name)])
+                self._consumer.incremental_unassign([place_of(name)])
                 self._add([name])
         elif error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):
             raise UnavailableError(f"Kafka at {self._link.brokers} has {name} no more")
@@ -335,12 +271,12 @@ class KafkaSource:
         places = []
         for name in names:
             try:
-                low, high = self._consumer.get_watermark_offsets(_place(name), timeout=TIMEOUT)
+                low, high = self._consumer.get_watermark_offsets(place_of(name), timeout=TIMEOUT)
             except KafkaException as error:
                 raise self._link.error(error) from None
             self._known[name] = at = self._where(name, low, high)
             self._partitions[name] = Partition(name, at, high if self._stop_at_end else None)
-            places.append(_place(name, at))
+            places.append(place_of(name, at))
         self._consumer.incremental_assign(places)
 
     def _where(self, name: str, low: int, high: int) -> int:
@@ -361,7 +297,7 @@ class KafkaSource:
         raise StreammixError(f'{what}; [source] when_lost = "skip" goes on at {low}')
 
     def _places(self) -> list[TopicPartition]:
-        return [_place(name, partition.next) for name, partition in self._partitions.items()]
+        return [place_of(name, partition.next) for name, partition in self._partitions.items()]
 
     def _guarded(self, work: Rebalance) -> Rebalance:
         """Return what keeps an error until the client has returned: it can't be raised through it."""
@@ -375,54 +311,41 @@ class KafkaSource:
         return guarded
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
-        names = sorted((_name(place) for place in assigned), key=_place_key)
+        names = sorted((name_of(place) for place in assigned), key=place_key)
         log.info("reading %s", ", ".join(names) or "no partition: the group has more members than there are partitions")
         others = [name for name in names if name not in self._known or name in self._released]
         if others:
             try:
-                committed = consumer.committed([_place(name) for name in others], timeout=TIMEOUT)
+                committed = consumer.committed([place_of(name) for name in others], timeout=TIMEOUT)
             except KafkaException as error:
                 raise self._link.error(error) from None
             for place in committed:
                 if place.offset >= 0:
-                    self._known[_name(place)] = max(place.offset, self._known.get(_name(place), 0))
+                    self._known[name_of(place)] = max(place.offset, self._known.get(name_of(place), 0))
         self._released -= set(names)
         self._is_assigned = True
         self._add(names)
 
     def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
-        names = [_name(place) for place in revoked if _name(place) in self._partitions]
+        names = [name_of(place) for place in revoked if name_of(place) in self._partitions]
+        if self._is_closing:  # what the last checkpoint holds is committed
+            self._drop(names)
+            return
         self.before_leaving()
         log.info("%s goes to another member of the group", ", ".join(names))
         try:
-            consumer.commit(offsets=[_place(name, self._known[name]) for name in names], asynchronous=False)
+            consumer.commit(offsets=[place_of(name, self._known[name]) for name in names], asynchronous=False)
             self._released |= set(names)
         except KafkaException as error:
             log.debug("offsets are not committed: %s", error)
         self._drop(names)
 
     def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:
-        self._drop([_name(place) for place in lost])
+        self._drop([name_of(place) for place in lost])
 
     def _drop(self, names: list[str]) -> None:
         for name in names:
             self._partitions.pop(name, None)
-
-
-def _place(name: str, offset: int = OFFSET_INVALID) -> TopicPartition:
-    topic, _, number = name.rpartition("/")
-    return TopicPartition(topic, int(number), offset)
-
-
-def _name(place: TopicPartition | Message) -> str:
-    if isinstance(place, TopicPartition):
-        return f"{place.topic}/{place.partition}"
-    return f"{place.topic()}/{place.partition()}"
-
-
-def _place_key(name: str) -> tuple[str, int]:
-    topic, _, number = name.rpartition("/")
-    return topic, int(number)
 
 
 def _nothing() -> None:

@@ -1,0 +1,99 @@
+"""How records come in: frames in the form that is read, and records that are scored and then learnt."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streammix import frames
+from streammix.core.structs import Structs
+from streammix.errors import RecordError
+from streammix.frames import Frame, first_seen
+from streammix.learner import IMPOSSIBLE, Learner
+
+__all__ = ["frame_of", "ingest"]
+
+FloatArray = NDArray[np.float64]
+
+
+def frame_of(learner: Learner, X: Any, to_learn: bool) -> Frame:
+    """Return a frame in the form that is read, with the fields in use at least, and those that may join."""
+    is_open = learner.schema is None or (to_learn and learner.is_open)
+    names = None if learner.schema is None or is_open else list(learner.schema.names)
+    time = None if learner.clock is None else learner.clock.field
+    if names is not None and time is not None and time not in names and not isinstance(X, np.ndarray):
+        names.append(time)
+    return frames.to_frame(X, names, not learner.declaration.infers, learner.ignored)
+
+
+def ingest(
+    learner: Learner, records: list[Any] | Structs | Frame
+) -> tuple[FloatArray, FloatArray, NDArray[np.int64], list[tuple[int, RecordError]]]:
+    """Score each record as the model stands before it, then learn it; a refused one is left out."""
+    if learner.clock is not None:
+        return _ingest_timed(learner, records)
+    n, k = len(records), learner.declaration.n_components
+    good: list[int] = []
+    refused: list[tuple[int, RecordError]] = []
+    at = 0
+    while learner.running is None and at < n:
+        is_frame = not isinstance(records, list | Structs)
+        some: Any = learner.first(records, learner.missing_records(), at) if is_frame else records
+        for i in range(0 if is_frame else at, len(some)):
+            try:
+                learner.wait(some[i], 1.0)
+                good.append(at)
+            except RecordError as error:
+                refused.append((at, error))
+            at += 1
+            if learner.running is not None:
+                break
+    if learner.running is None:
+        return np.full((len(good), k), 1 / k), np.zeros(len(good)), np.array(good, dtype=np.int64), refused
+    responsibilities, log_density = np.full((n, k), 1 / k), np.zeros(n)
+    while at < n:
+        if isinstance(records, list | Structs):
+            rest: list[Any] | Structs | Frame = records[at:]
+        else:
+            rest = records.slice(at, first_seen(records, learner.unknown(records), learner.newcomers.constant, at) - at)
+        encoded, kept, refusals = learner.encode(rest)
+        bad = learner.running.absorb(encoded, None, out_r := np.empty((len(kept), k)), out_lp := np.empty(len(kept)))
+        if len(kept) == n and not bad:
+            return out_r, out_lp, np.arange(n), []
+        wanted = np.setdiff1d(np.arange(len(kept)), bad)
+        places = [at + kept[i] for i in wanted]
+        responsibilities[places], log_density[places] = out_r[wanted], out_lp[wanted]
+        good += places
+        refused += [(at + i, error) for i, error in refusals]
+        refused += [(at + kept[i], RecordError(IMPOSSIBLE)) for i in bad]
+        at += len(kept) + len(refusals)
+        if at == n:
+            break
+        try:  # a record with a new field
+            record = records[at] if isinstance(records, list | Structs) else learner.first(records, 1, at)[0]
+            learner.learn_record(record, 1.0, responsibilities[at : at + 1], log_density[at : at + 1])
+            good.append(at)
+        except RecordError as error:
+            refused.append((at, error))
+        at += 1
+    refused.sort(key=lambda refusal: refusal[0])
+    rows = np.array(good, dtype=np.int64)
+    return responsibilities[rows], log_density[rows], rows, refused
+
+
+def _ingest_timed(
+    learner: Learner, records: list[Any] | Structs | Frame
+) -> tuple[FloatArray, FloatArray, NDArray[np.int64], list[tuple[int, RecordError]]]:
+    """Ingest record by record: when the next one's time is known, the statistics may move."""
+    n, k = len(records), learner.declaration.n_components
+    responsibilities, log_density = np.full((n, k), 1 / k), np.zeros(n)
+    rows: Any = records if isinstance(records, list | Structs) else learner.records_of(records)
+    good, refused = [], []
+    for i in range(n):
+        try:
+            learner.learn_timed(rows[i], 1.0, responsibilities[i : i + 1], log_density[i : i + 1])
+            good.append(i)
+        except RecordError as error:
+            refused.append((i, error))
+    kept = np.array(good, dtype=np.int64)
+    return responsibilities[kept], log_density[kept], kept, refused
