@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from streammix.columns import Encoded
 from streammix.core.engine import Engine, rows_of, width_of
 from streammix.core.structs import Structs
-from streammix.errors import RecordError, StreammixError
+from streammix.errors import ConfigError, RecordError, StreammixError
 from streammix.frames import Frame
 from streammix.learner import IMPOSSIBLE
 from streammix.mixture import Mixture
@@ -238,7 +238,7 @@ def check_divisible(model: Mixture) -> None:
     from streammix.auto.automixture import AutoMixture  # takes as long as all the rest, and workers don't need it
 
     if isinstance(model, AutoMixture):
-        raise StreammixError("an AutoMixture learns in one place: parts of its statistics can't be taken elsewhere")
+        raise ConfigError("an AutoMixture learns in one place: parts of its statistics can't be taken elsewhere")
 
 
 def _running(model: Mixture) -> Running:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,19 @@ def test_the_dashboard_and_the_alarms_ask_for_metrics_that_there_are(exported):
     names = {name for expression in asked for name in re.findall(r"\b(?:streammix|process)_\w+", expression)}
     assert len(names) > 15
     assert names <= exported
+
+
+def test_prometheus_understands_the_alarms_and_the_dashboard(tmp_path):
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("there is no promtool on this machine")
+    asked = [target["expr"].replace("$__rate_interval", "1m") for x in DASHBOARD["panels"] for target in x["targets"]]
+    rules = [{"record": f"panel:{i}", "expr": expression} for i, expression in enumerate(asked)]
+    panels = tmp_path / "panels.yml"
+    panels.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    for what in (["config", DOCKER / "prometheus" / "prometheus.yml"], ["rules", panels]):
+        done = subprocess.run([promtool, "check", *what], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_metric_of_a_run_is_on_the_dashboard(exported):

@@ -97,8 +97,8 @@ cdef class Records:
     """The per-record half of a mixture: what runs at every record is here, the rest calls up to the subclass.
 
     The subclass says by `_bind` where there is a state to learn into, and defines `_learn_slow` for every other moment
-    (warming up, full mini-batches, averaging, new fields, newly missing fields), `_codes_of` for new levels, and, where
-    there is a `_clock`, `_learn_timed`.
+    (warming up, averaging, new fields, newly missing fields), `_learn_waiting` for full mini-batches, `_codes_of` for
+    new levels, and, where there is a `_clock`, `_learn_timed`.
     """
 
     cdef Engine engine, learner
@@ -167,7 +167,7 @@ cdef class Records:
             return 0
         if learner is None:
             waiting = self.waiting
-            if waiting is None or waiting.n + 1 >= waiting.size:
+            if waiting is None or waiting.n == waiting.size:
                 self._learn_slow(x, weight)
                 return 0
             reader.read(<dict>x, &waiting.row_view[waiting.n, 0])
@@ -177,6 +177,8 @@ cdef class Records:
             waiting.weight_view[waiting.n] = weight
             waiting.n += 1
             self._n_seen += 1
+            if waiting.n == waiting.size:
+                self._learn_waiting()
             return 0
         if self.every and (self._n_seen + 1) % self.every == 0:
             self._learn_slow(x, weight)

@@ -61,6 +61,8 @@ def broker_source(config: Config, section: KafkaSection | NatsSection | RedisSec
         with _extra("nats"):
             from streammix.pipeline.sources.nats import NatsPlace, NatsSource
         servers = [section.servers] if isinstance(section.servers, str) else section.servers
+        if any("@" in server for server in servers):
+            raise ConfigError('servers: a password stands in no configuration file; say password = { env = "NAME" }')
         options = {
             "user": section.user,
             "password": _secret(config, "password", section.password),

@@ -1,8 +1,9 @@
 """What the commands do, apart from the command line."""
 
+import contextlib
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from datetime import UTC, datetime
@@ -138,14 +139,15 @@ class _Attempts:
             if self._watch is not None:
                 self._watch.is_ready = False
             try:
-                self.pipeline = self._assemble(opened)
+                with contextlib.nullcontext() if self._tally is None else _no_news():
+                    self.pipeline = self._assemble(opened)
             except (StreammixError, OSError) as error:
                 if is_first or isinstance(error, UnavailableError | SupersededError):
                     raise
                 raise UnavailableError(str(error)) from error  # it was all right before
             opened.pop_all()
             opened.callback(self.pipeline.close)
-            self._note_checkpoint()
+            self._tally = deepcopy(self.pipeline.tally)
             self.pipeline.on_checkpoint = self._note_progress
             if self._watch is not None:
                 self._watch.took(self.pipeline.tally, self.pipeline.model)
@@ -159,8 +161,7 @@ class _Attempts:
             raise UnavailableError(f"{self._store.directory}: the checkpoints are gone")
         if found is not None:
             check_same(self._declared, config.model, found.model)
-            level = logging.INFO if self._tally is None else logging.DEBUG  # each attempt is no news
-            log.log(level, "resuming after %s records", f"{found.positions['records']:,}")
+            log.info("resuming after %s records", f"{found.positions['records']:,}")
             if self._watch is not None:
                 self._watch.restored((datetime.now(UTC) - found.written_at).total_seconds(), self._store.sizes[-1])
         positions, outputs = (found.positions, found.outputs) if found is not None else ({}, {})
@@ -197,12 +198,23 @@ class _Attempts:
             pipeline.checkpoint()
         return pipeline
 
-    def _note_checkpoint(self) -> None:
-        self._tally = deepcopy(self.pipeline.tally)
-
-    def _note_progress(self) -> None:
-        self._note_checkpoint()
+    def _note_progress(self, tally: Tally) -> None:
+        self._tally = tally
         self.patience.went_well()
+
+
+@contextlib.contextmanager
+def _no_news() -> Iterator[None]:
+    """Say nothing but warnings: the same attempt again is not worth a line each time."""
+
+    def matters(record: logging.LogRecord) -> bool:
+        return record.levelno > logging.INFO
+
+    log.addFilter(matters)
+    try:
+        yield
+    finally:
+        log.removeFilter(matters)
 
 
 def _tell(config: Config, pipeline: Pipeline, stopped_by: int | None) -> None:

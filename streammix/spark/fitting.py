@@ -16,7 +16,7 @@ from streammix.errors import RecordError
 from streammix.inference import MOST_RECORDS
 from streammix.mixture import Mixture
 from streammix.spark import tasks
-from streammix.spark.passes import check_mixture, columns_in_use, expect_all
+from streammix.spark.passes import check_arguments, columns_in_use, expect_all, in_arrow
 from streammix.statistics import Partial, Refused
 
 __all__ = ["Fitted", "fit"]
@@ -84,11 +84,12 @@ def fit(
     RecordError
         If there are no records; the model is as before.
     """
-    check_mixture(model, fan_in)
+    check_arguments(df, model, fan_in)
     check_iterations(max_iter, tol)
     from pyspark import StorageLevel
 
-    rows = columns_in_use(df, model).mapInArrow(bound(tasks.pack_rows, version=streammix.__version__), tasks.PACKED)
+    task = bound(tasks.pack_rows, version=streammix.__version__)
+    rows = in_arrow(columns_in_use(df, model), task, tasks.PACKED)
     # a pass over the DataFrame itself would have Spark plan and compile a query of its own, which takes longer
     before, packed = model._snapshot(), rows.rdd.persist(StorageLevel.MEMORY_AND_DISK)
     try:
@@ -115,15 +116,15 @@ def _start(packed: RDD, model: Mixture) -> None:
         places.setdefault(place, []).extend(own.tolist())
         first += n
     task = bound(tasks.pick_rows, version=streammix.__version__, wanted=places)
-    records, learner = [], model._learner
+    records, errors, learner = [], list[RecordError](), model._learner
     for _, _, _, rows in sorted(packed.mapPartitions(task).collect()):
         for record in pa.ipc.open_stream(rows).read_all().to_pylist():
             try:
                 records.append(learner.plain(record))
             except RecordError as error:
-                log.debug("a record of the sample is refused: %s", error)
+                errors.append(error)
     if not records:
-        raise RecordError("there are no records to fit")
+        raise _nothing(len(errors), str(errors[0]) if errors else "")
     learner.start(records, [1.0] * len(records))
     model._sync()
 
@@ -140,7 +141,7 @@ def _climb(
     for number in range(1, max_iter + 1):
         found = expect_all(run, model, fan_in)
         if not found.n:
-            raise RecordError("there are no records to fit")
+            raise _nothing(found.n_refused, found.refused[0].reason if found.refused else "")
         history.append(found.log_likelihood)
         if progress is not None:
             progress(number, found.log_likelihood)
@@ -155,3 +156,9 @@ def _climb(
     assert found is not None
     settle_fit(model, found.n)
     return Fitted(history, found.masses, converged, found.n_refused, list(found.refused))
+
+
+def _nothing(n_refused: int, reason: str) -> RecordError:
+    if not n_refused:
+        return RecordError("there are no records to fit")
+    return RecordError(f"there are no records to fit: {n_refused} rows are refused, the first: {reason}")

@@ -12,7 +12,7 @@ from streammix.checkpoint import from_bytes
 from streammix.errors import ConfigError
 from streammix.mixture import Mixture
 from streammix.spark import tasks
-from streammix.spark.passes import check_mixture
+from streammix.spark.passes import check_arguments
 
 __all__ = ["learn_by_key"]
 
@@ -47,7 +47,7 @@ def learn_by_key(df: DataFrame, key: str, model: Mixture) -> DataFrame:
     ConfigError
         If there is no such column, or a column of those names is there already.
     """
-    check_mixture(model)
+    check_arguments(df, model, on_driver=False)
     if key not in df.columns:
         raise ConfigError(f"the DataFrame has no column {key!r}: {', '.join(map(repr, df.columns))}")
     for name in [*(name for name, _ in tasks.SCORES), "n_seen"]:

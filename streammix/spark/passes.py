@@ -15,18 +15,26 @@ from streammix.mixture import Mixture
 from streammix.spark import tasks
 from streammix.statistics import LONGEST_RECORD, Partial, Refused
 
-__all__ = ["check_mixture", "columns_in_use", "expect_all", "learn_first", "statistics"]
+__all__ = ["check_arguments", "columns_in_use", "expect_all", "in_arrow", "learn_first", "statistics"]
 
 DataFrame = Any
 RDD = Any
+Task = Callable[[tasks.Batches], tasks.Batches]
 
 
-def check_mixture(model: Any, fan_in: int | None = None) -> None:
-    """Refuse what is no mixture, and a fan-in that isn't one."""
+def check_arguments(df: Any, model: Any, fan_in: int | None = None, on_driver: bool = True) -> None:
+    """Refuse what is no mixture, no fan-in, or no DataFrame, `on_driver` where Spark calls back into this process."""
     if not isinstance(model, Mixture):
         raise ConfigError(f"model must be a Mixture, not {type(model).__name__}")
+    partial.check_divisible(model)
     if fan_in is not None and (isinstance(fan_in, bool) or not isinstance(fan_in, int) or fan_in < 2):
         raise ConfigError(f"fan_in must be a whole number, 2 or more, or None, not {fan_in!r}")
+    from pyspark.sql import DataFrame as AnyFrame
+    from pyspark.sql.classic.dataframe import DataFrame as ClassicFrame
+
+    if not isinstance(df, ClassicFrame if on_driver else AnyFrame):
+        wanted = "a DataFrame of a classic Spark session, not of Spark Connect" if on_driver else "a Spark DataFrame"
+        raise ConfigError(f"df must be {wanted}; got {type(df).__module__}.{type(df).__name__}")
 
 
 def columns_in_use(df: DataFrame, model: Mixture, keep: Sequence[str] = ()) -> DataFrame:
@@ -39,6 +47,13 @@ def columns_in_use(df: DataFrame, model: Mixture, keep: Sequence[str] = ()) -> D
     if not set(names) & set(schema.names):
         return df  # no row can be read: each is refused as it is
     return df.select(*("`" + name.replace("`", "``") + "`" for name in names))
+
+
+def in_arrow(df: DataFrame, task: Task, columns: Any) -> DataFrame:
+    """Return the columns that a task makes of each partition's batches; `mapInArrow`, whatever the names of columns."""
+    names = list(df.columns)
+    numbered = df.toDF(*map(str, range(len(names))))  # Spark would read a dot in a name as a struct's field
+    return numbered.mapInArrow(bound(tasks.with_names, names=names, task=task), columns)
 
 
 def expect_all(run: Callable[[tuple[str, bytes], bool], RDD], model: Mixture, fan_in: int | None = None) -> Partial:
@@ -85,7 +100,7 @@ def learn_first(df: DataFrame, model: Mixture) -> tuple[dict[int, int], list[Ref
     while is_cut and not model.is_warm:
         run = bound(tasks.first_rows, version=streammix.__version__, taken=dict(taken), limit=limit)
         is_cut = False
-        for row in df.mapInArrow(run, tasks.FIRST).toLocalIterator():
+        for row in in_arrow(df, run, tasks.FIRST).toLocalIterator():
             table, first = pa.ipc.open_stream(row["rows"]).read_all(), taken.get(row["place"], 0)
             learnt, own = _gather(model, table, row["place"], first)
             taken[row["place"]] = first + learnt

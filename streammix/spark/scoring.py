@@ -7,7 +7,7 @@ from streammix import shipping
 from streammix.errors import ConfigError
 from streammix.mixture import Mixture
 from streammix.spark import tasks
-from streammix.spark.passes import check_mixture
+from streammix.spark.passes import check_arguments, in_arrow
 
 __all__ = ["score"]
 
@@ -35,7 +35,7 @@ def score(df: DataFrame, model: Mixture) -> DataFrame:
     ConfigError
         If the model is still warming up, or a column is there already.
     """
-    check_mixture(model)
+    check_arguments(df, model, on_driver=False)
     if not model.is_warm:
         raise ConfigError("the model is still warming up: there is nothing to score by")
     for name, _ in tasks.SCORES:
@@ -47,4 +47,4 @@ def score(df: DataFrame, model: Mixture) -> DataFrame:
     added = [StructField(name, kind) for (name, _), kind in zip(tasks.SCORES, kinds, strict=True)]
     version, data = shipping.packed_model(model)
     task = bound(tasks.score_rows, version=version, model=data)
-    return df.mapInArrow(task, StructType([*df.schema.fields, *added]))
+    return in_arrow(df, task, StructType([*df.schema.fields, *added]))

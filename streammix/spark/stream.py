@@ -19,7 +19,7 @@ from streammix.directory import write_file
 from streammix.errors import CheckpointError, ConfigError
 from streammix.mixture import Mixture
 from streammix.spark import tasks
-from streammix.spark.passes import check_mixture, columns_in_use, expect_all, learn_first
+from streammix.spark.passes import check_arguments, columns_in_use, expect_all, in_arrow, learn_first
 from streammix.statistics import Refused
 from streammix.store import CheckpointStore
 
@@ -88,11 +88,13 @@ def learn_stream(
     Raises
     ------
     ConfigError
-        If the directory holds the state of a model that was declared otherwise, or of another stream.
+        If the directory holds the state of a model that was declared otherwise, or of another stream; if a key is no
+        column.
     CheckpointError
         If the directory can't be used, or its state is of a newer format.
     """
-    check_mixture(model, fan_in)
+    check_arguments(df, model, fan_in)
+    _check_keys(df, keys)
     directory = Path(checkpoint_directory)
     state = _State(model, directory, keep)
     step = _Step(state, fan_in, tuple(keys))
@@ -170,37 +172,53 @@ class _Step:
         self._keys = keys
 
     def __call__(self, batch: DataFrame, number: int) -> None:
-        """Learn a micro-batch, once."""
-        state, model, started = self._state, self._state.model, time.monotonic()
-        if state.is_done(number):
+        """Learn a micro-batch, once; where that fails, the model is as before."""
+        model, started = self._state.model, time.monotonic()
+        if self._state.is_done(number):
             log.info("batch %d is in the state already", number)
             return
-        before, taken, refused = model.n_seen, dict[int, int](), list[Refused]()
-        is_first = not model.is_warm
-        if is_first:
-            batch = batch.persist()  # its rows must not change places between the passes
-            taken, refused = learn_first(columns_in_use(batch, model, self._keys), model)
-        n_refused = len(refused)
-        if model.is_warm:
-            partial.settle(model)
-            rows = columns_in_use(batch, model, self._keys)
-
-            def run(packed: tuple[str, bytes], closed: bool) -> Any:
-                version, data = packed
-                task = bound(tasks.expect_rows, version=version, model=data, taken=taken, closed=closed)
-                return rows.mapInArrow(task, tasks.ANSWER).rdd
-
-            found = expect_all(run, model, self._fan_in)
-            partial.step(model, found)
-            refused += found.refused
-            n_refused += found.n_refused
-        learnt = model.n_seen - before
-        if refused:
-            log.warning("batch %d: %d records are refused, the first: %s", number, n_refused, refused[0].reason)
-        state.write(number, learnt + n_refused, refused, n_refused)
-        if is_first:
-            batch.unpersist()
+        before, is_first = model._snapshot(), not model.is_warm
+        try:
+            if is_first:
+                batch = batch.persist()  # its rows must not change places between the passes
+            refused, n_refused = self._learn(batch)
+            learnt = model.n_seen - before.n_seen
+            if refused:
+                log.warning("batch %d: %d records are refused, the first: %s", number, n_refused, refused[0].reason)
+            self._state.write(number, learnt + n_refused, refused, n_refused)
+        except BaseException:
+            model._adopt(before)
+            raise
+        finally:
+            if is_first:
+                batch.unpersist()
         log.info("batch %d: %d records in %.2f s", number, learnt, time.monotonic() - started)
+
+    def _learn(self, batch: DataFrame) -> tuple[list[Refused], int]:
+        """Move the model by a micro-batch; (records that are refused, how many they are)."""
+        model, rows = self._state.model, columns_in_use(batch, self._state.model, self._keys)
+        taken, refused = learn_first(rows, model) if not model.is_warm else ({}, [])
+        if not model.is_warm:
+            return refused, len(refused)
+        partial.settle(model)
+        rows = columns_in_use(batch, model, self._keys)
+
+        def run(packed: tuple[str, bytes], closed: bool) -> Any:
+            version, data = packed
+            task = bound(tasks.expect_rows, version=version, model=data, taken=taken, closed=closed)
+            return in_arrow(rows, task, tasks.ANSWER).rdd
+
+        found = expect_all(run, model, self._fan_in)
+        partial.step(model, found)
+        return [*refused, *found.refused], len(refused) + found.n_refused
+
+
+def _check_keys(df: DataFrame, keys: Sequence[str]) -> None:
+    if isinstance(keys, str):
+        raise ConfigError(f"keys must be a list of columns, not {keys!r}")
+    for key in keys:
+        if key not in df.columns:
+            raise ConfigError(f"keys: the DataFrame has no column {key!r}: {', '.join(map(repr, df.columns))}")
 
 
 def _write_letters(directory: Path, batch: int, refused: Sequence[Refused]) -> None:

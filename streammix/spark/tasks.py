@@ -3,7 +3,7 @@
 Functions are found by their names in the executor's own streammix, which refuses a model of another version.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +12,8 @@ from streammix import shipping
 from streammix.partial import Partial, expect, merge
 
 __all__ = [
-    "ANSWER", "FIRST", "PACKED", "SCORES", "Answer", "expect_packed", "expect_rows", "first_rows", "grouped",
-    "merge_answers", "own_group", "pack_rows", "pick_rows", "place_of", "score_rows",
+    "ANSWER", "FIRST", "PACKED", "SCORES", "Answer", "Batches", "expect_packed", "expect_rows", "first_rows",
+    "grouped", "merge_answers", "own_group", "pack_rows", "pick_rows", "place_of", "score_rows", "with_names",
 ]  # fmt: skip
 
 Batches = Iterator[pa.RecordBatch]
@@ -29,6 +29,11 @@ FIRST = "place int, n bigint, is_cut boolean, rows binary"
 #: Rows as Arrow's bytes: where they stand, and how many they are.
 PACKED = "place int, first_row bigint, n bigint, rows binary"
 SCORES = [("component", pa.int32()), ("responsibilities", pa.list_(pa.float64())), ("score", pa.float64())]
+
+
+def with_names(batches: Batches, names: Sequence[str], task: Callable[[Batches], Batches]) -> Batches:
+    """Hand batches to a task with the names that their columns have outside."""
+    return task(pa.RecordBatch.from_arrays(batch.columns, names=names) for batch in batches)
 
 
 def expect_rows(

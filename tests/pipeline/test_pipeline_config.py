@@ -32,6 +32,10 @@ WRONG = {
         '[source]\nkind = "redis"\nurl = "redis://:hush@localhost"\nstream = "s"\n',
         "[source] url: a password stands in no configuration file",
     ),
+    "a secret in an address of NATS": (
+        '[source]\nkind = "nats"\nservers = ["nats://a", "nats://hush@b"]\nstream = "s"\n',
+        "[source] servers: a password stands in no configuration file",
+    ),
     "a secret in the settings": (
         '[source]\nkind = "kafka"\nbrokers = "b"\ntopic = "t"\nsettings = { "sasl.password" = "hush" }\n',
         "[source] settings.sasl.password: a secret stands in no configuration file",

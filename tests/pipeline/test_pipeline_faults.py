@@ -63,9 +63,9 @@ def rows_of(directory):
     ("owner", "name", "at"),
     [
         (ParquetSink, "write", 2),
-        (ParquetSink, "flush", 2),
+        (ParquetSink, "flush_beside", 2),
         (GrowingFile, "write", 2),
-        (GrowingFile, "flush", 4),
+        (GrowingFile, "flush_beside", 4),
         (FileSource, "read", 2),
         (os, "fsync", 8),
     ],
@@ -80,13 +80,14 @@ def test_a_disk_that_is_full_for_a_while(place, owner, name, at, monkeypatch, br
     assert said.count("No space left on device; ") <= 2  # one line, however many attempts
     assert "trying again until it is back" in said
     assert "going on after" in said
+    assert "after the last checkpoint" not in said  # what each attempt cuts off is no news
     assert state_of(place / "state") == state_of(whole / "state")
     assert rows_of(place) == rows_of(whole)
     assert (place / "scored.ndjson").read_bytes() == (whole / "scored.ndjson").read_bytes()
 
 
 def test_the_checkpoints_are_away_for_a_while(place, monkeypatch, brief):
-    write = CheckpointStore.write
+    write = CheckpointStore.put
     away = place / "away"
     calls = 0
 
@@ -98,7 +99,7 @@ def test_the_checkpoints_are_away_for_a_while(place, monkeypatch, brief):
             threading.Timer(0.1, lambda: away.rename(place / "state")).start()
         return write(self, *arguments, **named)
 
-    monkeypatch.setattr(CheckpointStore, "write", vanish_then_write)
+    monkeypatch.setattr(CheckpointStore, "put", vanish_then_write)
     status, _, said = run(place)
     assert status == 0, said
     assert "the directory was removed or replaced; nothing was written; trying again until it is back" in said
@@ -110,7 +111,7 @@ def test_a_checkpoint_that_is_written_and_fails_all_the_same(place, monkeypatch,
     whole = tmp_path_factory.mktemp("whole") / "run"
     shutil.copytree(place, whole)
     run(whole)
-    write, calls = CheckpointStore.write, []
+    write, calls = CheckpointStore.put, []
 
     def write_then_fail(self, *arguments, **named):
         done = write(self, *arguments, **named)
@@ -119,7 +120,7 @@ def test_a_checkpoint_that_is_written_and_fails_all_the_same(place, monkeypatch,
             raise CheckpointError("the directory can't be synchronised")
         return done
 
-    monkeypatch.setattr(CheckpointStore, "write", write_then_fail)
+    monkeypatch.setattr(CheckpointStore, "put", write_then_fail)
     status, _, said = run(place)
     assert status == 0
     assert "can't be synchronised" in said

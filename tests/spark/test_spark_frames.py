@@ -38,20 +38,22 @@ def test_batch_em_is_that_of_one_machine(spark):
     again = on_spark.fit(spark.createDataFrame(poisoned), model, max_iter=4, tol=0.1)
     assert again.converged
     before = partial.fingerprint(model)
-    with pytest.raises(RecordError, match="no records to fit"):
+    with pytest.raises(RecordError, match=r"no records to fit$"):
         on_spark.fit(spark.createDataFrame(table.slice(0, 0)), model)
+    with pytest.raises(RecordError, match="no records to fit: 3 rows are refused, the first: the record is empty"):
+        on_spark.fit(spark.range(3), model)
     assert partial.fingerprint(model) == before
 
 
 def test_a_sample_starts_the_model(spark):
-    """Of more rows than the warm-up takes, from any part of the DataFrame; the seed's alone."""
+    """Of more rows than the warm-up takes, from any part of the DataFrame; the seed's alone. Columns have any names."""
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(0, 1, 300), rng.normal(50, 1, 300)])  # the first rows know one group only
-    df = spark.createDataFrame(pa.table({"x": x}))
+    df = spark.createDataFrame(pa.table({"x.`y": x}))
     models = [sm.Mixture(n_components=2, warm_up=100, seed=1) for _ in range(2)]
     for model in models:
         on_spark.fit(df, model, max_iter=2)
-    assert sorted(round(c["x"].mean) for c in models[0].parameters) == [0, 50]
+    assert sorted(round(c["x.`y"].mean) for c in models[0].parameters) == [0, 50]
     assert partial.fingerprint(models[0]) == partial.fingerprint(models[1])
 
 
@@ -121,6 +123,24 @@ def test_each_key_has_a_model_of_its_own(spark, tmp_path):
         on_spark.learn_by_key(stream, "sensor", base)
     with pytest.raises(ConfigError, match="has a column 'n_seen' already"):
         on_spark.learn_by_key(stream.selectExpr("*", "1 as n_seen"), "device", base)
+
+
+def test_what_is_no_mixture_in_parts_and_no_dataframe_is_refused_by_name(spark, tmp_path):
+    df, auto = spark.range(2), sm.AutoMixture(fields={"id": sm.Poisson()})
+    calls = [
+        lambda df, model: on_spark.fit(df, model),
+        lambda df, model: on_spark.learn_stream(df, model, tmp_path),
+        lambda df, model: on_spark.score(df, model),
+        lambda df, model: on_spark.learn_by_key(df, "id", model),
+    ]
+    for call in calls:
+        with pytest.raises(ConfigError, match="an AutoMixture learns in one place"):
+            call(df, auto)
+        with pytest.raises(ConfigError, match=r"df must be a .*Spark.*; got pyarrow\.lib\.Table"):
+            call(pa.table({"id": [1]}), sm.Mixture(fields={"id": sm.Poisson()}))
+    for keys, told in [("id", "keys must be a list of columns, not 'id'"), (["no"], r"keys: .* no column 'no': 'id'")]:
+        with pytest.raises(ConfigError, match=told):
+            on_spark.learn_stream(df, mixture(), tmp_path, keys=keys)
 
 
 def test_what_is_missing_is_one_sentence(monkeypatch, tmp_path):

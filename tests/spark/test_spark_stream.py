@@ -164,10 +164,24 @@ def test_executors_of_another_version_are_refused_by_name(spark, tmp_path, monke
     model.learn_many(events(100, 1).drop(["id"]))
     before = partial.fingerprint(model)
     step, rows = stepping(model, tmp_path), frame(spark, events(20, 2))
+    cold = mixture(warm_up=10)
     monkeypatch.setattr(sm, "__version__", "9.9")  # the driver's
-    with pytest.raises(Exception, match=r"streammix 9\.9, but this process has .*: install one version everywhere"):
-        step(rows, 0)
+    for again in (step, stepping(cold, tmp_path / "other")):
+        with pytest.raises(Exception, match=r"streammix 9\.9, but this process has .*: install one version everywhere"):
+            again(rows, 0)
     assert partial.fingerprint(model) == before
+
+
+def test_a_batch_that_fails_leaves_the_model_as_it_was(spark, tmp_path, monkeypatch):
+    model = mixture(warm_up=100)
+    monkeypatch.setattr(stream._State, "write", lambda *_: 1 / 0)
+    step, table = stepping(model, tmp_path), events(150, 1)
+    for warm in (False, True):
+        before = model.n_seen
+        with pytest.raises(ZeroDivisionError):
+            step(frame(spark, table), 0)
+        assert (model.n_seen, model.is_warm) == (before, warm)
+        model.learn_many(table.drop(["id"]))
 
 
 def test_a_lost_executor_counts_nothing_twice(spark, tmp_path):

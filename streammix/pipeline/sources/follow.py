@@ -57,6 +57,8 @@ class FollowSource:
         How files are read.
     """
 
+    is_steady = True
+
     def __init__(
         self,
         find: Callable[[], list[str]],
