@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from streammix.auto.events import Events
+from streammix.auto.fading import STARVED
 from streammix.auto.line import Line
 
 __all__ = ["doubts"]
@@ -13,7 +14,6 @@ AUDIT = ((0.003, 2.0), (0.01, 1.0))  # (nats a record, z) by which another model
 TOO_FEW = 0.015  # nats a record that so many parameters cost
 LAG = (0.005, 2.0)  # (nats a record, z) that polishing gains
 RESTLESS = 5  # restarts and alarms in the second half
-STARVED = 30.0  # records
 
 
 def doubts(line: Line, events: Events, n_seen: int) -> list[dict[str, Any]]:
@@ -38,6 +38,8 @@ def doubts(line: Line, events: Events, n_seen: int) -> list[dict[str, Any]]:
     state = line.published.state
     count = state.counts[0, : state.n_components]
     for k in np.flatnonzero(count < STARVED).tolist():
+        if line.fading.is_settled(line.labels[k]):
+            continue
         text = f"component {k} rests on {count[k]:.1f} records"
         found.append(_sign("starved", text, component=k, records=float(count[k])))
     return found

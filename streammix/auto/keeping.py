@@ -13,6 +13,7 @@ from streammix.auto.challenge import Challenge
 from streammix.auto.choice import Choice
 from streammix.auto.dwell import Dwell
 from streammix.auto.evidence import Paired
+from streammix.auto.fading import Fading
 from streammix.auto.line import Line, Settings
 from streammix.auto.reservoir import Reservoir
 from streammix.auto.supervisor import BEAT, LARGEST, Beat, Supervisor
@@ -133,6 +134,7 @@ def _line_to_json(line: Line) -> dict[str, Any]:
         "alarm": line.alarm.to_json(),
         "dwell": line.dwell.to_json(),
         "crowns": line.crowns,
+        "fading": line.fading.to_json(),
         "scores": [member.scores.to_json() for member in line.members],
         "challengers": [[member.born, member.about] for member in line.challengers],
         "challenge": None if line.challenge is None else line.challenge.to_json(),
@@ -156,6 +158,8 @@ def _line_resumed(
 ) -> Line:
     made = Line(schema, states["member0"], int(document["n_parameters"]), int(document["first"]), settings, 0)
     made.dwell, made.crowns = Dwell.from_json(document["dwell"]), bool(document["crowns"])
+    if "fading" in document:
+        made.fading = Fading.from_json(document["fading"])
     made.set_pace()
     made.average.become(states["member1"])
     for i, expert in enumerate(made.experts, 2):

@@ -12,8 +12,9 @@ from streammix.auto.challenge import Challenge
 from streammix.auto.dwell import Dwell
 from streammix.auto.events import Events
 from streammix.auto.evidence import Paired, add_paired
+from streammix.auto.fading import Fading
 from streammix.auto.matching import arranged, matched, shared
-from streammix.auto.member import Member, densities
+from streammix.auto.member import Member
 from streammix.auto.reservoir import Reservoir
 from streammix.core.engine import Engine
 from streammix.core.table import Table, table_of
@@ -35,6 +36,7 @@ SHOWN = 1.0  # z at which the average or an expert is published
 STALE = 5_000  # records after which a challenge's doubts are settled: who was better has won by then
 SLEEPERS = 3
 FAMILIAR = 1 / 4_000  # nats a record and parameter that records which come again give what learnt them before
+SPARED = 4  # times `first`: a champion of the past has been challenged before
 SETTLED = 2_000  # records after which a champion is worth keeping
 SOON = 500  # records after an alarm until the challenge
 CHALLENGERS = 2
@@ -88,6 +90,7 @@ class Line:
         steps = [min(e / n_parameters, FASTEST) for e in EXPERTS] if settings.experts else []
         self.experts = [Member(schema, champion.copy(), (1, step), settings.spread) for step in steps]
         self.dwell = Dwell()
+        self.fading = Fading()
         self.crowns = False  # whether what comes out of the next challenge is champion at once
         self.challengers: list[Member] = []
         self.sleepers: list[Member] = []  # champions of the past: they learn nothing, in case it comes back
@@ -178,17 +181,22 @@ class Line:
 
     def step(self, table: Table, n: int, weights: FloatArray, averages: bool) -> FloatArray:
         """Learn the first n rows; return the log densities that the published member gave them."""
-        champion = self.champion.learn(table, n, weights)
+        members = self.members
+        scores, scratch = np.empty((len(members), n)), np.empty((n, self.n_components))
+        champion, responsibilities = scores[0], np.empty_like(scratch)
+        self.champion.learn(table, n, weights, responsibilities, champion)
         self.unit = float(weights[:n].max()) if self.settings.by_time else 1.0
         self.alarm.add(champion)
-        self.dwell.add(self.champion.responsibilities[:n])
-        others = [densities(self.average.engine, table, 0, n)]
-        others += [member.learn(table, n, weights) for member in [*self.experts, *self.challengers]]
-        others += [densities(sleeper.engine, table, 0, n) for sleeper in self.sleepers]
-        add_paired([member.scores for member in self.members[1:]], np.array(others) - champion)
+        self.dwell.add(responsibilities)
+        for member, own in zip(members[1:], scores[1:], strict=True):
+            if member is self.average or member in self.sleepers:
+                member.engine.accumulate(table, 0, n, out_lp=own)
+            else:
+                member.learn(table, n, weights, scratch, own)
+        add_paired([member.scores for member in members[1:]], scores[1:] - champion)
         if averages:
             self._average()
-        return others[self.shown - 1] if self.shown else champion
+        return np.asarray(scores[self.shown])
 
     def _average(self) -> None:
         self.times += 1
@@ -216,6 +224,9 @@ class Line:
             events.note(n_seen, "alarm", z=z, since=self.epoch)
         self._judge_challengers(n_seen, events, reservoir)
         self._publish()
+        counts = self.champion.state.counts[0, : self.n_components]
+        if self.fading.look(self.labels, counts.tolist()) and self.challenge is None:
+            self.next_challenge = min(self.next_challenge, n_seen + SOON)
 
     def effective_records(self, n_seen: int) -> float:
         """How many records the champion rests on: those of the epoch, or what its step remembers of them."""
@@ -268,6 +279,7 @@ class Line:
                     self.challengers = []  # they are of what is over
                     self._crown(sleeper.state, sleeper.scores, n_seen)
                     self._begin_epoch(n_seen, n_seen - self.alarm.since())
+                    self.next_challenge = n_seen + SPARED * self.first
                     self.alarm.forget()
                     events.note(n_seen, "recurrence", since=sleeper.born, z=z, gain=mean)
                     return True
@@ -384,6 +396,7 @@ class Line:
                 made.state.halve()
             gain, z, move = made.chosen
             self.audit, self.lag, self.doubted = (gain, z), made.lag, n_seen
+            self.fading.settle()
             about = {"move": "refresh" if move is None else move[0], "gain": round(gain, 6), "z": round(z, 3)}
             if not self.has_started:
                 self.has_started = True
