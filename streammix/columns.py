@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from streammix.core.reader import UNSEEN, explain_composition, fits_composition, transformed_column
+from streammix.core.rules import UNSEEN, explain_composition, fits_composition, transformed_column
 from streammix.core.table import ARROW_KINDS, Table
 from streammix.core.times import ticks_as_angles, time_of
 from streammix.core.values import LARGEST, LONGEST_TEXT, level_key, of_magnitude, short
@@ -20,7 +20,7 @@ from streammix.frames import Arrays, Frame, check_names
 __all__ = ["LARGEST", "Encoded", "Encoder", "Unknown"]
 
 FloatArray = NDArray[np.float64]
-Rule = tuple[str, str, float, float, dict[Any, int] | None, int, int]  # see core/reader.pyx
+Rule = tuple[str, str, float, float, dict[Any, int] | None, int, int]  # see core/rules.pyx
 Unknown = tuple[int, int, Any]  # row, column, the key of a level that the model doesn't know
 
 

@@ -17,7 +17,7 @@ from streammix.declaration import Declaration, to_json
 from streammix.errors import RecordError
 from streammix.families import Family
 from streammix.frames import Frame, check_names, first_seen, part
-from streammix.inference import TIMES, Inferred, infer, tell, tell_absent
+from streammix.inference import TIMES, Inferred, infer, tell, tell_declared
 from streammix.newcomers import MOST_FIELDS, Newcomers
 from streammix.packing import check_fields, check_layout
 from streammix.plain import check_weight, kind_of, number, plain_value, present
@@ -290,7 +290,7 @@ class Learner:
             chosen = {**(self.declaration.fields or {}), **inferred.fields}
             self.newcomers.left_out, self.newcomers.constant = inferred.left_out, inferred.constant
         schema, rows = self._read_first(chosen, records)
-        tell_absent(schema.names, records)
+        tell_declared((self.declaration.fields or {}).items(), records)
         given = np.array(weights, dtype=np.float64)
         columns = [np.ascontiguousarray(rows[:, j]) for j in range(rows.shape[1])]
         self.chosen, self.schema = chosen, schema
