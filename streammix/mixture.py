@@ -377,6 +377,12 @@ class Mixture(Records, base.Clusterer):
         running.settle()
         self._sync()
 
+    def _average(self) -> None:
+        running = self._learner.running
+        assert running is not None
+        running.n_seen = self._n_seen
+        running.take_average()
+
     def _learn_timed(self, x: Any, w: float) -> None:
         if self._learner.learn_at(x, w, self._learn_weighed, self._hand_back):
             self._sync()
