@@ -117,7 +117,7 @@ class Learner:
         self.learn_at(x, weight, lambda record, own: self.learn_record(record, own, out_r, out_lp), lambda: None)
 
     def learn_at(
-        self, x: Any, weight: float, learn: Callable[[Any, float], None], hand_back: Callable[[], None]
+        self, x: Any, weight: float, learn: Callable[[Any, float], None], hand_back: Callable[[], Any]
     ) -> bool:
         """Let `learn` take a record at its weight by now, then the clock go on; tell whether all was halved."""
         assert self.clock is not None

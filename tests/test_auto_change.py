@@ -193,3 +193,17 @@ def test_a_champion_of_the_past_needs_more_than_to_know_the_records():
         line.sleepers[0].scores.close()
         line.n_parameters = n_parameters
         assert line._wake(3_000, events) == wakes
+
+
+def test_it_is_unproven_until_a_challenge_is_over():
+    """After the warm-up, and after an expert has shown that the champion was wrong."""
+    rng = np.random.default_rng(11)
+    model = sm.AutoMixture(3, fields=FIELDS, seed=1)
+    model.learn_many(table(rng.integers(3, size=1_200), rng))
+    assert [doubt["sign"] for doubt in model.warnings] == ["unproven"]
+    model.learn_many(table(rng.integers(3, size=5_000), rng))
+    assert model.warnings == []
+    model.learn_many(table(rng.integers(3, size=1_000), rng, MEANS + 2.0))
+    assert "unproven" in {doubt["sign"] for doubt in model.warnings}
+    model.learn_many(table(rng.integers(3, size=5_000), rng, MEANS + 2.0))
+    assert "unproven" not in {doubt["sign"] for doubt in model.warnings}

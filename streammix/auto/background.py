@@ -81,7 +81,8 @@ class Box:
             return 0.0
         if kind in COUNTS:
             return math.log(high - low + 1.0)
-        return math.log(max(high - low, NARROWEST * max(abs(low), abs(high)), 1e-100))
+        width = max(high - low, NARROWEST * max(abs(low), abs(high)))
+        return math.log(max(width, 1e-100)) if width > 0.0 else 0.0  # of what has always been 0 no scale is known
 
     def widen(self, at: int, more: int) -> None:
         """Make room for columns that no record so far has."""

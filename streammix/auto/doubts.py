@@ -19,6 +19,8 @@ RESTLESS = 5  # restarts and alarms in the second half
 def doubts(line: Line, events: Events, n_seen: int) -> list[dict[str, Any]]:
     """Return the signs that there are: each with its name, a sentence, and its evidence."""
     found: list[dict[str, Any]] = []
+    if not line.is_proven:
+        found.append(_sign("unproven", "no challenge has been held since it began or changed", since=line.shaken))
     gain, z = line.audit
     if any(gain > least and z > least_z for least, least_z in AUDIT):
         found.append(_sign("audit", "other places for the components predict better", gain=gain, z=z))

@@ -123,6 +123,8 @@ def _line_to_json(line: Line) -> dict[str, Any]:
         "next_challenge": line.next_challenge,
         "shown": line.shown,
         "unit": line.unit,
+        "shaken": line.shaken,
+        "tried": line.tried,
         "has_started": line.has_started,
         "audit": list(line.audit),
         "lag": list(line.lag),
@@ -174,6 +176,7 @@ def _line_resumed(
     made.audit, made.lag = (float(gain), float(z)), (float(lag), float(lag_z))
     made.doubted = None if document["doubted"] is None else int(document["doubted"])
     made.has_started, made.crowned = bool(document["has_started"]), int(document["crowned"])
+    made.shaken, made.tried = int(document.get("shaken", 0)), int(document.get("tried", 0))
     made.unit = float(document.get("unit", 1.0))
     made.times, made.epoch = int(document["times"]), int(document["epoch"])
     made.next_challenge, made.shown = int(document["next_challenge"]), int(document["shown"])

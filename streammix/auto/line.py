@@ -42,6 +42,7 @@ SOON = 500  # records after an alarm until the challenge
 CHALLENGERS = 2
 WINS = 2.0  # z at which a challenger becomes champion
 SUDDEN = 0.02  # nats a record that matter at once
+CERTAIN = 5.0  # z
 EARLY = ((1, 5.0), (2, 3.5))  # (ticks, z) that are enough before
 YOUNG = 4_000  # records up to which four ticks say it
 OLD = 20_000  # records after which a challenger goes
@@ -103,6 +104,8 @@ class Line:
         self.crowned = n_seen  # when the champion came by its place
         self.unit = 1.0  # what a record weighs, by now
         self.has_started = False  # the first challenge makes the first champion, its labels and all
+        self.shaken = n_seen  # when the stream began, or showed that the champion was wrong
+        self.tried = -1  # when the last challenge began that is over
         self.audit = (0.0, 0.0)  # gain and z of the best proposal of the last challenge
         self.lag = (0.0, 0.0)  # of polishing what is published
         self.doubted: int | None = None  # when that was
@@ -128,6 +131,16 @@ class Line:
     def is_long(self) -> bool:
         """Whether all records weigh the same, and nothing chases the present."""
         return not self.settings.alarms or self.dwell.is_on
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether a challenge has been held since the stream began, or showed that the champion was wrong."""
+        return self.tried >= self.shaken
+
+    def _shake(self, n_seen: int) -> None:
+        """Take down that the champion was wrong, and hold a challenge soon."""
+        self.shaken = n_seen
+        self.next_challenge = min(self.next_challenge, n_seen + SOON)
 
     def set_pace(self) -> None:
         """Let the champion forget, or not, as the stream has it."""
@@ -221,6 +234,7 @@ class Line:
         if z and not self.is_long:
             self._lay_down(n_seen)
             self._begin_epoch(n_seen, n_seen - self.alarm.since())
+            self._shake(n_seen)
             events.note(n_seen, "alarm", z=z, since=self.epoch)
         self._judge_challengers(n_seen, events, reservoir)
         self._publish()
@@ -257,6 +271,8 @@ class Line:
                 state.starts[:] = 1.0 / expert.step[1]
                 self._lay_down(n_seen)
                 self._crown(state, expert.scores, n_seen)
+                if mean > SUDDEN and z > CERTAIN:
+                    self._shake(n_seen)
                 events.note(n_seen, "restart", expert=number, z=z, gain=mean)
                 return
             if z < TRAILS:
@@ -387,6 +403,7 @@ class Line:
                 self.settings.spread,
                 int(rng.integers(2**31)),
             )
+            self.challenge.born = n_seen
             return
         is_over = self.challenge.work() if budget is None else self.challenge.work(budget)
         if is_over:
@@ -397,6 +414,7 @@ class Line:
             gain, z, move = made.chosen
             self.audit, self.lag, self.doubted = (gain, z), made.lag, n_seen
             self.fading.settle()
+            self.tried = made.born
             about = {"move": "refresh" if move is None else move[0], "gain": round(gain, 6), "z": round(z, 3)}
             if not self.has_started:
                 self.has_started = True

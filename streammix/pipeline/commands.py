@@ -30,7 +30,7 @@ from streammix.pipeline.model import build_model, check_same
 from streammix.pipeline.progress import LiveProgress, LogProgress, Progress, Tally
 from streammix.pipeline.report import components_table
 from streammix.pipeline.runner import Pipeline
-from streammix.pipeline.sections import StdoutSection
+from streammix.pipeline.sink_sections import StdoutSection
 from streammix.pipeline.stopping import StopRequest, stop_on_signals
 from streammix.pipeline.talk import naming, result_console
 from streammix.pipeline.watching import watching
