@@ -12,8 +12,8 @@ from streammix.core.structs import Structs
 from streammix.core.values import as_record
 from streammix.errors import RecordError
 from streammix.frames import Frame, first_seen
-from streammix.learner import IMPOSSIBLE, Learner
-from streammix.plain import check_weight
+from streammix.learner import Learner
+from streammix.plain import IMPOSSIBLE, check_weight
 
 __all__ = ["frame_of", "ingest", "learn_at"]
 
@@ -109,7 +109,7 @@ def learn_at(
     x: Any,
     weight: float,
     learn: Callable[[Any, float], None],
-    hand_back: Callable[[], None] = lambda: None,
+    hand_back: Callable[[], Any] = lambda: None,
 ) -> bool:
     """Let `learn` take a record at its weight by now, then the clock go on; tell whether all was halved."""
     assert learner.clock is not None

@@ -20,7 +20,8 @@ from streammix.errors import CheckpointError
 from streammix.families import Family
 from streammix.learner import Learner
 from streammix.running import Running
-from streammix.schema import Names, Schema
+from streammix.schema import Schema
+from streammix.standing import Names
 from streammix.state import Snapshot
 from streammix.warmup import free_parameters
 

@@ -26,6 +26,7 @@ from pipeline_tools import (
 from streammix.errors import CheckpointError, StreammixError, UnavailableError
 from streammix.pipeline import faults
 from streammix.pipeline.faults import Patience
+from streammix.pipeline.sinks import parquet
 from streammix.pipeline.sinks.ndjson import GrowingFile
 from streammix.pipeline.sinks.parquet import ParquetSink
 from streammix.pipeline.sources.file import FileSource
@@ -64,6 +65,8 @@ def rows_of(directory):
     [
         (ParquetSink, "write", 2),
         (ParquetSink, "flush_beside", 2),
+        (parquet, "_write_group", 2),
+        (parquet, "sync_directory", 2),
         (GrowingFile, "write", 2),
         (GrowingFile, "flush_beside", 4),
         (FileSource, "read", 2),
