@@ -16,6 +16,7 @@ setup(
     ext_modules=[
         extension("values", ["values.pyx"]),
         extension("times", ["times.pyx"]),
+        extension("rules", ["rules.pyx"]),
         extension("reader", ["reader.pyx"]),
         extension("structs", ["structs.pyx"]),
         extension("table", ["table.pyx", "cells.c"]),

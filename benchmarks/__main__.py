@@ -2,7 +2,9 @@
 
 import argparse
 import dataclasses
+import shutil
 import sys
+import time
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -32,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(BENCHMARKS))
         return 0 if options.list else 2
     budget = Budget(2, 0.002, is_quick=True) if options.quick else Budget(options.rounds, options.seconds)
-    results = report.Results(describe())
+    results, begin = report.Results(describe()), time.perf_counter()
     for i, name in enumerate(chosen):
         print(f"[{i + 1}/{len(chosen)}] {name}", flush=True)
         try:
@@ -44,14 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for one in found:
             _take(results, dataclasses.replace(one, benchmark=name))
     options.output.mkdir(parents=True, exist_ok=True)
-    table = report.to_markdown(results, budget.rounds)
+    plots = plot.draw(results, options.output)
+    table = report.to_markdown(results, budget.rounds, plots)
     (options.output / "results.md").write_text(table, encoding="utf-8")
     (options.output / "results.json").write_text(report.to_json(results), encoding="utf-8")
-    written = ["results.md", "results.json", *plot.draw(results, options.output)]
+    written = ["results.md", "results.json", *plots]
     if options.publish:
         (HERE / "RESULTS.md").write_text(table, encoding="utf-8")
+        for name in plots:
+            shutil.copyfile(options.output / name, HERE / name)
         written.append("RESULTS.md")
-    print(f"wrote {', '.join(written)}")
+    print(f"wrote {', '.join(written)}; it took {(time.perf_counter() - begin) / 60:.1f} minutes")
     return 1 if results.failed else 0
 
 
@@ -63,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=9, help="rounds in which the sides take turns (9)")
     parser.add_argument("--seconds", type=float, default=0.08, help="of a side in a round, about (0.08)")
     parser.add_argument("--output", type=Path, default=HERE / "results", help="where to write (benchmarks/results)")
-    parser.add_argument("--publish", action="store_true", help="write benchmarks/RESULTS.md as well")
+    parser.add_argument("--publish", action="store_true", help="write benchmarks/RESULTS.md and its plots as well")
     return parser
 
 

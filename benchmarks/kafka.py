@@ -3,9 +3,6 @@
 Makes a topic with one partition, and fills it; both sides read it to its end, in turn.
 """
 
-import contextlib
-import io
-import shutil
 import statistics
 import sys
 import tempfile
@@ -18,29 +15,15 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from benchmarks import data
+from benchmarks import data, pipeline
 
 RECORDS = 200_000
 ROUNDS = 5
-CONFIG = """
-[source]
+SOURCE = """
 kind = "kafka"
 brokers = "{brokers}"
 topic = "{topic}"
 stop_at_end = true
-[model]
-n_components = 5
-batch_size = 256
-warm_up = 1000
-seed = 7
-[model.fields]
-{fields}
-[checkpoint]
-directory = "out/state"
-every_records = 10_000
-[[sink]]
-kind = "parquet"
-path = "out/scored"
 """
 
 
@@ -73,15 +56,6 @@ def bare(brokers: str, topic: str) -> None:
                 return
 
 
-def run(directory: Path) -> None:
-    """Run the pipeline from the topic's beginning."""
-    from streammix.pipeline import commands
-
-    shutil.rmtree(directory / "out", ignore_errors=True)
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        commands.run(directory / "pipeline.toml")
-
-
 def timed(work: Callable[[], None]) -> tuple[float, float]:
     """Return seconds by the clock and of the processor, all threads counted."""
     clock, cpu = time.perf_counter(), time.process_time()
@@ -92,17 +66,18 @@ def timed(work: Callable[[], None]) -> tuple[float, float]:
 def main() -> None:
     """Measure, and print."""
     brokers, topic = sys.argv[1], f"events-{uuid.uuid4().hex[:8]}"
-    records = data.records(data.truth(10, 5, 10_000).rows)
+    records = pipeline.normals()
     fill(brokers, topic, records)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        fields = "\n".join(f'{field} = "Normal"' for field in records[0])
-        (directory / "pipeline.toml").write_text(CONFIG.format(brokers=brokers, topic=topic, fields=fields))
-        run(directory)
+        source = SOURCE.format(brokers=brokers, topic=topic)
+        fields = pipeline.fields_of(dict.fromkeys(records[0], "Normal"))
+        (directory / "pipeline.toml").write_text(pipeline.CONFIG.format(source=source, batch_size=256, fields=fields))
+        pipeline.run(directory)
         ours, theirs = [], []
         for _ in range(ROUNDS):
             theirs.append(timed(lambda: bare(brokers, topic)))
-            ours.append(timed(lambda: run(directory)))
+            ours.append(timed(lambda: pipeline.run(directory)))
     for i, what in enumerate(("clock", "processor")):
         a, b = (statistics.median(each[i] for each in side) for side in (theirs, ours))
         print(f"{what}: bare {RECORDS / a:,.0f} records/s, streammix {RECORDS / b:,.0f}, share {a / b:.2f}")

@@ -3,7 +3,12 @@
 import contextlib
 import io
 import shutil
+import signal
+import statistics
+import subprocess
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -15,16 +20,15 @@ import msgspec
 from benchmarks import data
 from benchmarks.harness import Budget, Row, Side, compare, repeat
 
-__all__ = ["BENCHMARKS"]
+__all__ = ["BENCHMARKS", "CONFIG", "fields_of", "normals", "run"]
 
 Benchmark = Callable[[Budget], list[Row]]
 
 BLOCK = 1 << 20
 _DECODER = msgspec.json.Decoder(dict[str, Any])
-_CONFIG = """
+CONFIG = """
 [source]
-kind = "file"
-path = "events.ndjson"
+{source}
 [model]
 n_components = 5
 batch_size = {batch_size}
@@ -39,6 +43,17 @@ every_records = 10_000
 kind = "parquet"
 path = "out/scored"
 """
+_FILE = 'kind = "file"\npath = "events.ndjson"'
+
+
+def normals(n: int = 10_000) -> list[data.Record]:
+    """Return the records of ten Normal fields that pipelines are measured on."""
+    return data.records(data.truth(10, 5, n).rows)
+
+
+def fields_of(families: dict[str, str]) -> str:
+    """Return fields as lines of a configuration."""
+    return "\n".join(f'{name} = "{family}"' for name, family in families.items())
 
 
 def _pipeline(kind: str, batch_size: int, clock: Callable[[], float], budget: Budget) -> list[Row]:
@@ -47,19 +62,19 @@ def _pipeline(kind: str, batch_size: int, clock: Callable[[], float], budget: Bu
         drawn = data.mixed_records(5, 10_000)
         families = {name: type(family).__name__ for name, family in data.MIXED.items()}
     else:
-        drawn = data.records(data.truth(10, 5, 10_000).rows)
+        drawn = normals()
         families = dict.fromkeys(drawn[0], "Normal")
-    fields = "\n".join(f'{name} = "{family}"' for name, family in families.items())
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         _write(directory / "events.ndjson", drawn, n)
-        (directory / "pipeline.toml").write_text(_CONFIG.format(batch_size=batch_size, fields=fields))
+        config = CONFIG.format(source=_FILE, batch_size=batch_size, fields=fields_of(families))
+        (directory / "pipeline.toml").write_text(config)
         what = "ten mixed fields" if kind == "mixed" else "10 Normal fields"
         events = directory / "events.ndjson"
         return compare(
             Budget(1 if budget.is_quick else 5, 0.0),
             f"NDJSON to scored Parquet with checkpoints, {what}, K=5, batch_size={batch_size}",
-            Side("streammix run", repeat(partial(_run, directory)), n),
+            Side("streammix run", repeat(partial(run, directory)), n),
             [
                 Side("msgspec, a line at a time", repeat(partial(_decode_each, events)), n),
                 Side("msgspec, a block of lines at a time", repeat(partial(_decode_blocks, events)), n),
@@ -78,8 +93,8 @@ def _write(path: Path, records: Sequence[data.Record], n: int) -> None:
             file.write(block)
 
 
-def _run(directory: Path) -> None:
-    """Run the pipeline from the beginning."""
+def run(directory: Path) -> None:
+    """Run the pipeline of a directory from the beginning."""
     from streammix.pipeline import commands
 
     shutil.rmtree(directory / "out", ignore_errors=True)
@@ -111,9 +126,56 @@ def _blocks(file: Any) -> Iterator[bytes]:
         yield rest
 
 
+def _stop(number: int, what: str, budget: Budget) -> list[Row]:
+    """From a signal, in the middle of a stream that never ends, to the exit with a checkpoint."""
+    block = b"".join(msgspec.json.encode(x) + b"\n" for x in normals(2_000))
+    times = []
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        fields = fields_of(dict.fromkeys(normals(1)[0], "Normal"))
+        config = CONFIG.format(source='kind = "stdin"\nformat = "ndjson"', batch_size=256, fields=fields)
+        (directory / "pipeline.toml").write_text(config)
+        for _ in range(1 if budget.is_quick else 5):
+            shutil.rmtree(directory / "out", ignore_errors=True)
+            times.append(_seconds_to_stop(directory, block, number))
+    cost = statistics.median(times) * 1e9
+    note = f"from {min(times):.2f} to {max(times):.2f} s"
+    return [Row(f"from {what} to the exit, with a checkpoint", cost, aim=2e9, unit="ns", clock="wall", note=note)]
+
+
+def _seconds_to_stop(directory: Path, block: bytes, number: int) -> float:
+    command = [sys.executable, "-c", "from streammix.cli import main; main()", "run", "pipeline.toml"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=directory, stdin=subprocess.PIPE, **quiet) as process:
+        assert process.stdin is not None
+        writer = threading.Thread(target=_pour, args=(process.stdin, block))
+        writer.start()
+        while process.poll() is None and not list(directory.glob("out/state/*.arrow")):
+            time.sleep(0.02)
+        time.sleep(0.3)  # into the stream again
+        if process.poll() is not None:
+            raise RuntimeError(f"streammix run ended by itself, with status {process.returncode}")
+        begin = time.perf_counter()
+        process.send_signal(number)
+        status = process.wait()
+        taken = time.perf_counter() - begin
+        writer.join()
+    if status != 128 + number:
+        raise RuntimeError(f"streammix run ended with status {status}")
+    return taken
+
+
+def _pour(file: Any, block: bytes) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            file.write(block)
+
+
 BENCHMARKS: dict[str, Benchmark] = {
     "pipeline.normal": partial(_pipeline, "normal", 256, time.process_time),
     "pipeline.mixed": partial(_pipeline, "mixed", 256, time.process_time),
     "pipeline.single": partial(_pipeline, "mixed", 1, time.process_time),
     "pipeline.wall": partial(_pipeline, "mixed", 256, time.perf_counter),
+    "pipeline.sigterm": partial(_stop, signal.SIGTERM, "SIGTERM"),
+    "pipeline.interrupt": partial(_stop, signal.SIGINT, "Ctrl-C"),
 }

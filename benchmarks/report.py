@@ -41,8 +41,8 @@ def to_json(results: Results) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
-def to_markdown(results: Results, rounds: int) -> str:
-    """Return the tables that people read."""
+def to_markdown(results: Results, rounds: int, plots: Sequence[str] = ()) -> str:
+    """Return the tables that people read, and the plots that lie beside them."""
     met = [row.is_met for row in results.rows if row.is_met is not None]
     parts = [
         "# Results",
@@ -55,6 +55,7 @@ def to_markdown(results: Results, rounds: int) -> str:
         f"Aims met: {sum(met)} of {len(met)}.",
         "",
         *_table(("machine", ""), results.machine.items()),
+        *(f"![{name.removesuffix('.png')}]({name})\n" for name in plots),
     ]
     for group, title in _GROUPS.items():
         rows = [row for row in results.rows if row.benchmark.split(".")[0] == group]

@@ -165,7 +165,7 @@ def _memory(kind: str, what: str, budget: Budget) -> list[Row]:
 
 _IMPORTS = {
     "numpy, scipy, river, pyarrow": "import numpy, scipy, river, pyarrow",
-    "all that, and streammix": "import numpy, scipy, river, pyarrow, streammix",
+    "all that, and streammix": "import numpy, scipy, river, pyarrow; from streammix import *",
 }
 
 
@@ -181,7 +181,7 @@ def _imports(budget: Budget) -> list[Row]:
     ratios = [b / a for a, b in zip(*(times[1:] for times in costs.values()), strict=True)]
     spread = (min(ratios), max(ratios))
     return [
-        Row("import streammix, beyond what it stands on", own - base, aim=0.3e9, unit="ns"),
+        Row("import streammix and all its names, beyond what it stands on", own - base, aim=0.3e9, unit="ns"),
         Row("import, all", own, "numpy, scipy, river, pyarrow", base, own / base, spread, unit="ns"),
     ]
 

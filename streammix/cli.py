@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -112,9 +113,10 @@ def serve(
 
 def main() -> None:
     """Run the command line."""
-    from streammix.pipeline.light import leave_out_pandas
+    if len(sys.argv) > 1 and "--help" not in sys.argv:  # which needs nothing that is heavy
+        from streammix.pipeline.light import leave_out_pandas
 
-    leave_out_pandas()
+        leave_out_pandas()
     try:
         app()
     finally:

@@ -9,7 +9,7 @@ from streammix.errors import ConfigError
 from streammix.families import Family, Fixed
 from streammix.stepsize import HalfLife, PowerDecay, RunningMean, StepSize, step_size_from_json, step_size_to_json
 
-__all__ = ["Declaration", "checked", "from_json", "to_json"]
+__all__ = ["Declaration", "checked", "from_json", "shown", "to_json"]
 
 Names = tuple[str, ...]
 
@@ -152,6 +152,16 @@ def from_json(values: Mapping[str, Any], fixed: Mapping[Any, Any] | None = None)
         arguments["components"] = [_fields_from_json(c, k, fixed or {}) for k, c in enumerate(components)]
     arguments["step_size"] = step_size_from_json(arguments["step_size"])
     return arguments
+
+
+def shown(arguments: Mapping[str, Any], defaults: Sequence[Any]) -> str:
+    """Return the arguments that are not what they are where left out, as they are written in a call."""
+    given = zip(arguments.items(), defaults, strict=True)
+    return ", ".join(
+        f"{name}={value!r}"
+        for (name, value), default in given
+        if not (type(value) is type(default) and value == default) and value != PowerDecay(0.6)
+    )
 
 
 def _declared_to_json(declaration: Declaration) -> list[list[Any]]:

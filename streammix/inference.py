@@ -9,12 +9,14 @@ from streammix.core.times import is_time
 from streammix.core.values import LONGEST_TEXT
 from streammix.families import Bernoulli, Categorical, Family, MultivariateNormal, Normal
 
-__all__ = ["MOST_RECORDS", "RECORDS_PER_PARAMETER", "Inferred", "infer", "tell", "tell_absent"]
+__all__ = ["MOST_RECORDS", "RECORDS_PER_PARAMETER", "Inferred", "infer", "tell", "tell_declared"]
 
 Names = tuple[str, ...]
 
 MOST_RECORDS, RECORDS_PER_PARAMETER = 4_000, 5  # of a warm-up
 TIMES, FREE_TEXT, LONG_TEXT, CONSTANT = "times", "text that hardly ever repeats", "long text", "constant"
+
+SCALES = frozenset({"normal", "lognormal", "mvn", "student", "gamma", "inverse_gaussian"})  # families that have one
 
 log = logging.getLogger("streammix")
 
@@ -93,12 +95,25 @@ def tell(inferred: Inferred) -> None:
         log.info("field %r: always %r so far; it joins when it varies", name, value)
 
 
-def tell_absent(names: Iterable[str], records: Sequence[Mapping[str, Any]]) -> None:
-    """Warn in the log of declared fields that none of the first records has: they may be called something else."""
-    seen = {name for record in records for name, value in record.items() if value is not None}
-    for name in names:
-        if name not in seen:
-            log.warning("field %r: none of the first %d records has it", name, len(records))
+def tell_declared(fields: Iterable[tuple[Names, Family]], records: Sequence[Mapping[str, Any]]) -> None:
+    """Warn in the log of declared fields that the first records say nothing of.
+
+    None of them has the field, which may be called something else; or a number was always the same, so that its scale,
+    and what it tells of a component, is a guess.
+    """
+    seen: dict[str, set[Any]] = {}
+    for record in records:
+        for name, value in record.items():
+            if value is not None and len(found := seen.setdefault(name, set())) < 2:
+                found.add(value)
+    for names, family in fields:
+        for name in names:
+            if name not in seen:
+                log.warning("field %r: none of the first %d records has it", name, len(records))
+            elif family.core in SCALES and len(seen[name]) == 1 and len(records) > 1:
+                (value,) = seen[name]
+                text = "field %r: always %r in the first %d records, so its scale is a guess; "
+                log.warning(text + "inferred, it joins when it varies", name, value, len(records))
 
 
 def _kind(values: Sequence[Any]) -> str:

@@ -12,7 +12,7 @@ from streammix.answers import Ingested
 from streammix.average import EVERY
 from streammix.core.records import Records
 from streammix.core.structs import Structs
-from streammix.declaration import checked, from_json
+from streammix.declaration import checked, from_json, shown
 from streammix.errors import RecordError
 from streammix.families import Family
 from streammix.intake import frame_of, ingest
@@ -21,7 +21,7 @@ from streammix.parameters import center_of, draw, families_of
 from streammix.plain import LARGEST_WEIGHT, check_weight
 from streammix.schema import field_name
 from streammix.state import Snapshot
-from streammix.stepsize import PowerDecay, StepSize
+from streammix.stepsize import StepSize
 
 __all__ = ["Ingested", "Mixture"]
 
@@ -125,14 +125,8 @@ class Mixture(Records, base.Clusterer):
         self._sync()
 
     def __repr__(self) -> str:
-        fresh = type(self).__init__.__defaults__ or ()
-        given = zip((self._get_params() | self._learner.inferred()[1]).items(), fresh, strict=True)
-        shown = [
-            f"{name}={value!r}"
-            for (name, value), default in given
-            if not _same(value, default) and value != PowerDecay(0.6)
-        ]
-        return f"{type(self).__name__}({', '.join(shown)})"
+        given = self._get_params() | self._learner.inferred()[1]
+        return f"{type(self).__name__}({shown(given, type(self).__init__.__defaults__ or ())})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _revive, (type(self), self._get_params(), self._snapshot())
@@ -376,6 +370,13 @@ class Mixture(Records, base.Clusterer):
         self._learner.learn_record(x, w)
         self._sync()
 
+    def _learn_waiting(self) -> None:
+        self._hand_back().settle()
+        self._sync()
+
+    def _average(self) -> None:
+        self._hand_back().take_average()
+
     def _learn_timed(self, x: Any, w: float) -> None:
         if self._learner.learn_at(x, w, self._learn_weighed, self._hand_back):
             self._sync()
@@ -385,10 +386,11 @@ class Mixture(Records, base.Clusterer):
         running = self._learner.running
         return None if running is None else running.codes_of(unseen)
 
-    def _hand_back(self) -> None:
-        """Let the learner know what the compiled half has learnt."""
+    def _hand_back(self) -> Any:
+        """Let the learner know what the compiled half has learnt; return what runs."""
         if self._learner.running is not None:
             self._learner.running.n_seen = self._n_seen
+        return self._learner.running
 
     def _sync(self) -> None:
         """Let the compiled half see the learner's state."""
@@ -444,7 +446,3 @@ def _revive(cls: type[Mixture], params: dict[str, Any], snapshot: Snapshot) -> M
     model = cls(**params)
     model._adopt(snapshot)
     return model
-
-
-def _same(value: Any, default: Any) -> bool:
-    return type(value) is type(default) and bool(value == default)

@@ -223,9 +223,21 @@ class CheckpointStore:
         CheckpointError
             If it can't be written; the checkpoints before it stand.
         """
+        return self.put(self.pack(model, positions, outputs))
+
+    @staticmethod
+    def pack(
+        model: Mixture,
+        positions: Mapping[str, Any] | None = None,
+        outputs: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        """Return what `write` writes, for `put`: the model may learn on meanwhile."""
+        return _packed(model, positions, outputs)
+
+    def put(self, data: bytes) -> Path | str:
+        """Write what `pack` has returned, as `write` does."""
         if not self._at.is_open:
             raise CheckpointError(f"{self.directory}: this store is {'read-only' if self.readonly else 'closed'}")
-        data = _packed(model, positions, outputs)
         self._at.check()
         known = self._names()
         number = _number(known[-1]) + 1 if known else 1

@@ -134,6 +134,15 @@ def test_bad_input_ends_finite(case: str, drift: Any) -> None:
     assert min(family.variance for family in found) > 0
 
 
+def test_a_field_that_was_always_zero_leaves_nothing_to_the_background() -> None:
+    rng = np.random.default_rng(6)
+    rows = np.zeros((8_000, 2))
+    rows[:, 0] = np.where(np.arange(8_000) < 3_000, 3.0, rng.normal(5.0, 1.0, size=8_000))
+    model = learnt(rows, fields={"a": sm.Normal(), "b": sm.Normal()})
+    assert model.background_weight < 0.05
+    assert model.parameters[int(model.weights.argmax())]["a"].mean == pytest.approx(5.0, abs=0.2)
+
+
 def test_wrong_arguments_are_refused() -> None:
     for wrong in (
         {"n_components": (3, 2)},

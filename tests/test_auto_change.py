@@ -166,3 +166,44 @@ def test_a_sample_is_of_all_records():
     assert abs(rows.mean() - 2_000) < 4 * 4_000 / np.sqrt(12 * 200)
     assert (weights == 1.0).all()
     assert reservoir.n == 4_000
+
+
+def test_a_component_that_vanishes_is_no_failure(tmp_path):
+    """It is said that it starves, until a challenge has found no better place for it; which is saved."""
+    rng = np.random.default_rng(9)
+    model = sm.AutoMixture(3, fields=FIELDS, seed=1)
+    model.learn_many(table(rng.integers(3, size=6_000), rng))
+    model.learn_many(table(rng.integers(2, size=9_000), rng))
+    assert "starved" in {event["sign"] for event in model.events if event["kind"] == "doubt"}
+    assert min(model.weights) < 0.01
+    assert "starved" not in {doubt["sign"] for doubt in model.warnings}
+    sm.save(model, tmp_path / "state.arrow")
+    assert sm.load(tmp_path / "state.arrow").warnings == model.warnings
+
+
+def test_a_champion_of_the_past_needs_more_than_to_know_the_records():
+    """Models with many parameters know records that they have learnt before a little better."""
+    rng = np.random.default_rng(10)
+    model = sm.AutoMixture(3, fields=FIELDS, seed=1)
+    model.learn_many(table(rng.integers(3, size=3_000), rng))
+    line, events = model._learner.running.line, model._learner.running.events
+    for n_parameters, wakes in ((400, False), (8, True)):
+        line.sleepers = [line.member(line.average.state.copy(), 1_000)]
+        line.sleepers[0].scores.add(rng.normal(0.08, 0.1, size=500))
+        line.sleepers[0].scores.close()
+        line.n_parameters = n_parameters
+        assert line._wake(3_000, events) == wakes
+
+
+def test_it_is_unproven_until_a_challenge_is_over():
+    """After the warm-up, and after an expert has shown that the champion was wrong."""
+    rng = np.random.default_rng(11)
+    model = sm.AutoMixture(3, fields=FIELDS, seed=1)
+    model.learn_many(table(rng.integers(3, size=1_200), rng))
+    assert [doubt["sign"] for doubt in model.warnings] == ["unproven"]
+    model.learn_many(table(rng.integers(3, size=5_000), rng))
+    assert model.warnings == []
+    model.learn_many(table(rng.integers(3, size=1_000), rng, MEANS + 2.0))
+    assert "unproven" in {doubt["sign"] for doubt in model.warnings}
+    model.learn_many(table(rng.integers(3, size=5_000), rng, MEANS + 2.0))
+    assert "unproven" not in {doubt["sign"] for doubt in model.warnings}

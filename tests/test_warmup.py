@@ -130,3 +130,16 @@ def test_a_declared_field_that_never_came_is_warned_of(caplog: pytest.LogCapture
         model.learn_one({"amount": float(i % 7), "lat": 1.0 + i, "lon": None, "amuont": float("nan")})
     told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert told == [f"field {name!r}: none of the first 20 records has it" for name in ("amuont", "lon")]
+
+
+def test_a_declared_field_that_never_varies_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    fields = {"price": sm.Normal(), "count": sm.Poisson(), ("lat", "lon"): sm.MultivariateNormal()}
+    model = sm.Mixture(n_components=2, fields=fields, warm_up=20, seed=1)
+    for i in range(20):
+        model.learn_one({"price": 0.25, "count": 3, "lat": 1.0 + i, "lon": 2.0})
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [
+        f"field {name!r}: always {value} in the first 20 records, so its scale is a guess; "
+        "inferred, it joins when it varies"
+        for name, value in (("price", 0.25), ("lon", 2.0))
+    ]

@@ -45,12 +45,11 @@ class Box:
 
     def add(self, rows: FloatArray, layout: Layout) -> None:
         """Take in rows."""
-        seen = np.where(np.isfinite(rows), rows, np.nan)
-        low, high = np.fmin.reduce(seen, axis=0), np.fmax.reduce(seen, axis=0)
         sizes = [size for _, _, size, _, _ in layout]
-        if (low < self.low).any() or (high > self.high).any() or sizes != self._sizes:
-            np.fmin(self.low, low, out=self.low)
-            np.fmax(self.high, high, out=self.high)
+        if ((rows < self.low) | (rows > self.high)).any() or sizes != self._sizes:
+            seen = np.where(np.isfinite(rows), rows, np.nan)
+            np.fmin(self.low, np.fmin.reduce(seen, axis=0), out=self.low)
+            np.fmax(self.high, np.fmax.reduce(seen, axis=0), out=self.high)
             self._sizes = sizes
             self.refresh(layout)
 
@@ -82,7 +81,8 @@ class Box:
             return 0.0
         if kind in COUNTS:
             return math.log(high - low + 1.0)
-        return math.log(max(high - low, NARROWEST * max(abs(low), abs(high)), 1e-100))
+        width = max(high - low, NARROWEST * max(abs(low), abs(high)))
+        return math.log(max(width, 1e-100)) if width > 0.0 else 0.0  # of what has always been 0 no scale is known
 
     def widen(self, at: int, more: int) -> None:
         """Make room for columns that no record so far has."""

@@ -76,6 +76,7 @@ class Challenge:
         self.spread = None if spread is None else spread.copy()
         self.lag = (0.0, 0.0)  # gain of polishing, and its z
         self.seed = seed
+        self.born = 0  # how many records there were
         self.halvings = 0  # of all weights, since it began
         self.stage = "polish"
         self.plan: list[Move] = []
@@ -286,6 +287,7 @@ class Challenge:
             "seed": self.seed,
             "stage": self.stage,
             "halvings": self.halvings,
+            "born": self.born,
             "plan": [list(move) for move in self.plan],
             "at": self.at,
             "kept": [[gain, z, move] for _, gain, z, move in self.kept],
@@ -316,7 +318,7 @@ class Challenge:
         if made.spread is not None and made.spread.shape != (2, len(made.rows)):
             raise CheckpointError("the checkpoint's background contradicts itself")
         made.seed, made.stage, made.at = int(document["seed"]), str(document["stage"]), int(document["at"])
-        made.halvings = int(document.get("halvings", 0))
+        made.halvings, made.born = int(document.get("halvings", 0)), int(document.get("born", 0))
         made.plan = [_move(move) for move in document["plan"]]
         made.kept = [(states[f"kept{i}"], *_outcome(one)) for i, one in enumerate(document["kept"])]
         made.done = [(states[f"done{i}"], *_outcome(one)) for i, one in enumerate(document["done"])]

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from streammix.auto.events import Events
+from streammix.auto.fading import STARVED
 from streammix.auto.line import Line
 
 __all__ = ["doubts"]
@@ -13,12 +14,13 @@ AUDIT = ((0.003, 2.0), (0.01, 1.0))  # (nats a record, z) by which another model
 TOO_FEW = 0.015  # nats a record that so many parameters cost
 LAG = (0.005, 2.0)  # (nats a record, z) that polishing gains
 RESTLESS = 5  # restarts and alarms in the second half
-STARVED = 30.0  # records
 
 
 def doubts(line: Line, events: Events, n_seen: int) -> list[dict[str, Any]]:
     """Return the signs that there are: each with its name, a sentence, and its evidence."""
     found: list[dict[str, Any]] = []
+    if not line.is_proven:
+        found.append(_sign("unproven", "no challenge has been held since it began or changed", since=line.shaken))
     gain, z = line.audit
     if any(gain > least and z > least_z for least, least_z in AUDIT):
         found.append(_sign("audit", "other places for the components predict better", gain=gain, z=z))
@@ -38,6 +40,8 @@ def doubts(line: Line, events: Events, n_seen: int) -> list[dict[str, Any]]:
     state = line.published.state
     count = state.counts[0, : state.n_components]
     for k in np.flatnonzero(count < STARVED).tolist():
+        if line.fading.is_settled(line.labels[k]):
+            continue
         text = f"component {k} rests on {count[k]:.1f} records"
         found.append(_sign("starved", text, component=k, records=float(count[k])))
     return found

@@ -43,8 +43,8 @@ class Dwell:
     def add(self, responsibilities: FloatArray) -> None:
         """Take in the responsibilities of records that follow one another, (n, K), n > 1."""
         r = responsibilities
-        like = float((r[1:] * r[:-1]).sum()) * len(r) / (len(r) - 1)
-        sums = [float(len(r)), like, float((r * r).sum()), *r.sum(axis=0).tolist()]
+        like = float(np.einsum("ij,ij->", r[1:], r[:-1])) * len(r) / (len(r) - 1)
+        sums = [float(len(r)), like, float(np.einsum("ij,ij->", r, r)), *r.sum(axis=0).tolist()]
         self._open = sums if len(self._open) != len(sums) else [a + b for a, b in zip(self._open, sums, strict=True)]
 
     def close(self, may_be: bool = True) -> None:

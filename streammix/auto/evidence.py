@@ -108,7 +108,7 @@ class Paired:
 
 def add_paired(members: Sequence[Paired], differences: FloatArray) -> None:
     """Let each of the members take in its differences of some records, (members, n)."""
-    clipped = np.clip(differences, -LARGEST, LARGEST)
+    clipped = np.minimum(np.maximum(differences, -LARGEST), LARGEST)
     totals, squares = clipped.sum(axis=1).tolist(), np.einsum("ij,ij->i", clipped, clipped).tolist()
     for member, total, square in zip(members, totals, squares, strict=True):
         member.take((differences.shape[1], total, square))

@@ -13,6 +13,7 @@ from streammix.auto.challenge import Challenge
 from streammix.auto.choice import Choice
 from streammix.auto.dwell import Dwell
 from streammix.auto.evidence import Paired
+from streammix.auto.fading import Fading
 from streammix.auto.line import Line, Settings
 from streammix.auto.reservoir import Reservoir
 from streammix.auto.supervisor import BEAT, LARGEST, Beat, Supervisor
@@ -122,6 +123,8 @@ def _line_to_json(line: Line) -> dict[str, Any]:
         "next_challenge": line.next_challenge,
         "shown": line.shown,
         "unit": line.unit,
+        "shaken": line.shaken,
+        "tried": line.tried,
         "has_started": line.has_started,
         "audit": list(line.audit),
         "lag": list(line.lag),
@@ -133,6 +136,7 @@ def _line_to_json(line: Line) -> dict[str, Any]:
         "alarm": line.alarm.to_json(),
         "dwell": line.dwell.to_json(),
         "crowns": line.crowns,
+        "fading": line.fading.to_json(),
         "scores": [member.scores.to_json() for member in line.members],
         "challengers": [[member.born, member.about] for member in line.challengers],
         "challenge": None if line.challenge is None else line.challenge.to_json(),
@@ -156,6 +160,8 @@ def _line_resumed(
 ) -> Line:
     made = Line(schema, states["member0"], int(document["n_parameters"]), int(document["first"]), settings, 0)
     made.dwell, made.crowns = Dwell.from_json(document["dwell"]), bool(document["crowns"])
+    if "fading" in document:
+        made.fading = Fading.from_json(document["fading"])
     made.set_pace()
     made.average.become(states["member1"])
     for i, expert in enumerate(made.experts, 2):
@@ -170,6 +176,7 @@ def _line_resumed(
     made.audit, made.lag = (float(gain), float(z)), (float(lag), float(lag_z))
     made.doubted = None if document["doubted"] is None else int(document["doubted"])
     made.has_started, made.crowned = bool(document["has_started"]), int(document["crowned"])
+    made.shaken, made.tried = int(document.get("shaken", 0)), int(document.get("tried", 0))
     made.unit = float(document.get("unit", 1.0))
     made.times, made.epoch = int(document["times"]), int(document["epoch"])
     made.next_challenge, made.shown = int(document["next_challenge"]), int(document["shown"])

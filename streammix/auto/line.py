@@ -12,8 +12,9 @@ from streammix.auto.challenge import Challenge
 from streammix.auto.dwell import Dwell
 from streammix.auto.events import Events
 from streammix.auto.evidence import Paired, add_paired
+from streammix.auto.fading import Fading
 from streammix.auto.matching import arranged, matched, shared
-from streammix.auto.member import Member, densities
+from streammix.auto.member import Member
 from streammix.auto.reservoir import Reservoir
 from streammix.core.engine import Engine
 from streammix.core.table import Table, table_of
@@ -34,11 +35,14 @@ LONG = 8  # ticks that a challenger has to run where nothing chases the present
 SHOWN = 1.0  # z at which the average or an expert is published
 STALE = 5_000  # records after which a challenge's doubts are settled: who was better has won by then
 SLEEPERS = 3
+FAMILIAR = 1 / 4_000  # nats a record and parameter that records which come again give what learnt them before
+SPARED = 4  # times `first`: a champion of the past has been challenged before
 SETTLED = 2_000  # records after which a champion is worth keeping
 SOON = 500  # records after an alarm until the challenge
 CHALLENGERS = 2
 WINS = 2.0  # z at which a challenger becomes champion
 SUDDEN = 0.02  # nats a record that matter at once
+CERTAIN = 5.0  # z
 EARLY = ((1, 5.0), (2, 3.5))  # (ticks, z) that are enough before
 YOUNG = 4_000  # records up to which four ticks say it
 OLD = 20_000  # records after which a challenger goes
@@ -87,6 +91,7 @@ class Line:
         steps = [min(e / n_parameters, FASTEST) for e in EXPERTS] if settings.experts else []
         self.experts = [Member(schema, champion.copy(), (1, step), settings.spread) for step in steps]
         self.dwell = Dwell()
+        self.fading = Fading()
         self.crowns = False  # whether what comes out of the next challenge is champion at once
         self.challengers: list[Member] = []
         self.sleepers: list[Member] = []  # champions of the past: they learn nothing, in case it comes back
@@ -99,6 +104,8 @@ class Line:
         self.crowned = n_seen  # when the champion came by its place
         self.unit = 1.0  # what a record weighs, by now
         self.has_started = False  # the first challenge makes the first champion, its labels and all
+        self.shaken = n_seen  # when the stream began, or showed that the champion was wrong
+        self.tried = -1  # when the last challenge began that is over
         self.audit = (0.0, 0.0)  # gain and z of the best proposal of the last challenge
         self.lag = (0.0, 0.0)  # of polishing what is published
         self.doubted: int | None = None  # when that was
@@ -124,6 +131,16 @@ class Line:
     def is_long(self) -> bool:
         """Whether all records weigh the same, and nothing chases the present."""
         return not self.settings.alarms or self.dwell.is_on
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether a challenge has been held since the stream began, or showed that the champion was wrong."""
+        return self.tried >= self.shaken
+
+    def _shake(self, n_seen: int) -> None:
+        """Take down that the champion was wrong, and hold a challenge soon."""
+        self.shaken = n_seen
+        self.next_challenge = min(self.next_challenge, n_seen + SOON)
 
     def set_pace(self) -> None:
         """Let the champion forget, or not, as the stream has it."""
@@ -177,17 +194,22 @@ class Line:
 
     def step(self, table: Table, n: int, weights: FloatArray, averages: bool) -> FloatArray:
         """Learn the first n rows; return the log densities that the published member gave them."""
-        champion = self.champion.learn(table, n, weights)
+        members = self.members
+        scores, scratch = np.empty((len(members), n)), np.empty((n, self.n_components))
+        champion, responsibilities = scores[0], np.empty_like(scratch)
+        self.champion.learn(table, n, weights, responsibilities, champion)
         self.unit = float(weights[:n].max()) if self.settings.by_time else 1.0
         self.alarm.add(champion)
-        self.dwell.add(self.champion.responsibilities[:n])
-        others = [densities(self.average.engine, table, 0, n)]
-        others += [member.learn(table, n, weights) for member in [*self.experts, *self.challengers]]
-        others += [densities(sleeper.engine, table, 0, n) for sleeper in self.sleepers]
-        add_paired([member.scores for member in self.members[1:]], np.array(others) - champion)
+        self.dwell.add(responsibilities)
+        for member, own in zip(members[1:], scores[1:], strict=True):
+            if member is self.average or member in self.sleepers:
+                member.engine.accumulate(table, 0, n, out_lp=own)
+            else:
+                member.learn(table, n, weights, scratch, own)
+        add_paired([member.scores for member in members[1:]], scores[1:] - champion)
         if averages:
             self._average()
-        return others[self.shown - 1] if self.shown else champion
+        return np.asarray(scores[self.shown])
 
     def _average(self) -> None:
         self.times += 1
@@ -212,9 +234,13 @@ class Line:
         if z and not self.is_long:
             self._lay_down(n_seen)
             self._begin_epoch(n_seen, n_seen - self.alarm.since())
+            self._shake(n_seen)
             events.note(n_seen, "alarm", z=z, since=self.epoch)
         self._judge_challengers(n_seen, events, reservoir)
         self._publish()
+        counts = self.champion.state.counts[0, : self.n_components]
+        if self.fading.look(self.labels, counts.tolist()) and self.challenge is None:
+            self.next_challenge = min(self.next_challenge, n_seen + SOON)
 
     def effective_records(self, n_seen: int) -> float:
         """How many records the champion rests on: those of the epoch, or what its step remembers of them."""
@@ -245,6 +271,8 @@ class Line:
                 state.starts[:] = 1.0 / expert.step[1]
                 self._lay_down(n_seen)
                 self._crown(state, expert.scores, n_seen)
+                if mean > SUDDEN and z > CERTAIN:
+                    self._shake(n_seen)
                 events.note(n_seen, "restart", expert=number, z=z, gain=mean)
                 return
             if z < TRAILS:
@@ -257,15 +285,17 @@ class Line:
 
     def _wake(self, n_seen: int, events: Events) -> bool:
         """Let a champion of the past be the champion again where it predicts clearly better; tell whether one is."""
-        for sleeper in self.sleepers:
+        enough = max(SUDDEN, self.n_parameters * FAMILIAR)
+        for sleeper in sorted(self.sleepers, key=lambda one: -one.scores.last(1)[0]):
             for ticks, least in EARLY:
                 mean, z = sleeper.scores.last(ticks)
-                if z > least and mean > SUDDEN:
+                if z > least and mean > enough:
                     self.sleepers.remove(sleeper)
                     self._lay_down(n_seen)
                     self.challengers = []  # they are of what is over
                     self._crown(sleeper.state, sleeper.scores, n_seen)
                     self._begin_epoch(n_seen, n_seen - self.alarm.since())
+                    self.next_challenge = n_seen + SPARED * self.first
                     self.alarm.forget()
                     events.note(n_seen, "recurrence", since=sleeper.born, z=z, gain=mean)
                     return True
@@ -373,6 +403,7 @@ class Line:
                 self.settings.spread,
                 int(rng.integers(2**31)),
             )
+            self.challenge.born = n_seen
             return
         is_over = self.challenge.work() if budget is None else self.challenge.work(budget)
         if is_over:
@@ -382,6 +413,8 @@ class Line:
                 made.state.halve()
             gain, z, move = made.chosen
             self.audit, self.lag, self.doubted = (gain, z), made.lag, n_seen
+            self.fading.settle()
+            self.tried = made.born
             about = {"move": "refresh" if move is None else move[0], "gain": round(gain, 6), "z": round(z, 3)}
             if not self.has_started:
                 self.has_started = True

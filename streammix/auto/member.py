@@ -49,16 +49,14 @@ class Member:
         self.scores = Paired()
         self.bind()
 
-    def learn(self, table: Table, n: int, weights: FloatArray) -> FloatArray:
-        """Learn the first n rows as one mini-batch; return the log densities that they had before."""
-        log_density = np.empty(n)
-        responsibilities = np.empty((n, self.state.n_components))
+    def learn(
+        self, table: Table, n: int, weights: FloatArray, responsibilities: FloatArray, log_density: FloatArray
+    ) -> None:
+        """Learn the first n rows as one mini-batch; write down the responsibilities and log densities before it."""
         while not self.engine.learn_batches(table, 0, n, n, weights, responsibilities, log_density)[0]:
             for block, unit in self.engine.forks_needed(table, 0, n):
                 self.state.fork(block, unit)
             self.bind()
-        self.responsibilities = responsibilities
-        return log_density
 
 
 def densities(engine: Engine, table: Table, begin: int, end: int) -> FloatArray:

@@ -19,7 +19,10 @@ class Reservoir:
     def add(self, rows: FloatArray, weights: FloatArray) -> None:
         """Take in rows in order, the oldest make room."""
         size = len(self.rows)
-        if not len(rows):
+        first, after = self.n % size, self.n % size + len(rows)
+        if after <= size:
+            self.rows[first:after], self.weights[first:after] = rows, weights
+            self.n += len(rows)
             return
         places = np.arange(self.n, self.n + len(rows))[-size:] % size
         self.rows[places] = rows[-size:]

@@ -212,7 +212,10 @@ class Supervisor(Running):
         if self.gathered == BEAT:
             self.gathered = 0
             self.beat = Beat(BEAT, self.reservoir.n, self.n_seen, 0, [])
-            self.look_at_beat()
+            if n == BEAT:
+                self.rows[:], self.row_weights[:] = waiting.rows, waiting.weights
+            else:
+                self.look_at_beat()
             self._move_line()
         self.point()
 
@@ -226,7 +229,8 @@ class Supervisor(Running):
         beat = self.beat
         line, ends_tick = self.lines[beat.turn], beat.at % TICK < BEAT
         scores = line.step(self.table, beat.n, self.row_weights, averages=beat.at % AVERAGING < BEAT)
-        beat.scores.append(float(np.maximum(scores, LOWEST).sum()))
+        if len(self.lines) > 1:
+            beat.scores.append(float(np.maximum(scores, LOWEST).sum()))
         if ends_tick:
             events = self.events if line is self.line else Events(is_silent=True)
             line.judge(beat.now, TICK, events, self.reservoir)
@@ -235,24 +239,29 @@ class Supervisor(Running):
         beat.turn += 1
         if beat.turn < len(self.lines):
             return
-        self.choice.add(beat.n, beat.scores)
-        self.sample.sample(self.rows, self.row_weights, self.rng)
+        if len(self.lines) > 1:
+            self.choice.add(beat.n, beat.scores)
         if self.box is not None:
             self.box.add(self.rows, self.schema.layout())
         if ends_tick:
+            rows, weights = self.reservoir.last(self.reservoir.n - self.sample.n)
+            news = beat.at - self.sample.n
+            self.sample.sample(rows[:news], weights[:news], self.rng)
             self._judge(beat.now)
 
     def _judge(self, now: int) -> None:
         """End a tick."""
-        self.choice.close()
-        if self.line.epoch > self.epoch:
-            self.choice.forget()
-        best, gain = self.choice.best([line.n_parameters for line in self.lines], self.leader)
-        if best != self.leader:
-            self._lead(best, gain, now)
+        if len(self.lines) > 1:
+            self.choice.close()
+            if self.line.epoch > self.epoch:
+                self.choice.forget()
+            best, gain = self.choice.best([line.n_parameters for line in self.lines], self.leader)
+            if best != self.leader:
+                self._lead(best, gain, now)
         self.epoch = self.line.epoch
-        signs = [doubt["sign"] for doubt in self.doubts]
-        for doubt in self.doubts:
+        found = self.doubts
+        signs = [doubt["sign"] for doubt in found]
+        for doubt in found:
             if doubt["sign"] not in self.told:
                 self.events.note(now, "doubt", **doubt)
         self.told = signs

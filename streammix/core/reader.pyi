@@ -1,20 +1,20 @@
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streammix.core.rules import Rules
 from streammix.errors import RecordError
 
 _Floats = NDArray[np.float64]
 
-UNSEEN: int
-
 class Reader:
     n_columns: int
-    rules: list[tuple[Any, ...]]
-    unseen: list[tuple[int, Any]]
+    rules: Rules
     new_fields: list[tuple[str, Any]]
+    @property
+    def unseen(self) -> list[tuple[int, Any]]: ...
     def __init__(
         self,
         rules: list[Any],
@@ -27,7 +27,3 @@ class Reader:
     def rows(
         self, records: list[Any]
     ) -> tuple[_Floats, list[int], list[tuple[int, int, Any]], list[tuple[int, RecordError]]]: ...
-
-def transformed_column(kind: str, values: _Floats) -> _Floats: ...
-def fits_composition(total: float, gaps: int, size: int) -> bool: ...
-def explain_composition(names: Sequence[str], total: float, gaps: int) -> str: ...

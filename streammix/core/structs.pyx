@@ -13,7 +13,8 @@ from libc.math cimport NAN, floor
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr
 
-from streammix.core.reader cimport Reader, place
+from streammix.core.reader cimport Reader, place, set_place
+from streammix.core.rules cimport find_code
 from streammix.core.transforms cimport ALIKE, LEVEL, REAL, SHARED, WHOLE
 
 from streammix.errors import RecordError
@@ -32,7 +33,6 @@ cdef extern from "Python.h":
     bint is_whole "PyLong_CheckExact"(PyObject *)
     double whole_value "PyLong_AsDouble"(PyObject *) except? -1.0
     bint is_text "PyUnicode_CheckExact"(PyObject *)
-    PyObject *code_of "PyDict_GetItemWithError"(PyObject *, PyObject *) except? NULL
     PyObject *Py_None
     PyObject *Py_True
     PyObject *Py_False
@@ -126,7 +126,7 @@ cdef class Structs:
         cdef double[:, ::1] view
         cdef place *places = <place *>malloc(sizeof(place) * (len(self.names) + 1))
         cdef Py_ssize_t *offsets = <Py_ssize_t *>malloc(sizeof(Py_ssize_t) * (len(self.names) + 1))
-        cdef bint is_plain = not reader.externals
+        cdef bint is_plain = not reader.rules.externals
         cdef list records
         result = np.empty((max(self.n, 1), reader.n_columns))
         view = result
@@ -135,7 +135,7 @@ cdef class Structs:
             if places == NULL or offsets == NULL:
                 raise MemoryError
             for name, attribute in self.names:
-                column = reader.first_column.get(name, -1)
+                column = reader.rules.first_column.get(name, -1)
                 is_watched = column < 0 and reader.ignored is not None and name not in reader.ignored
                 if is_plain and (column >= 0 or is_watched):
                     offsets[n_fields] = offset_of(self.kind, attribute)
@@ -143,7 +143,7 @@ cdef class Structs:
                     if is_watched:
                         places[n_fields].low = places[n_fields].high = reader.constant.get(name, NAN)
                     else:
-                        set_place(reader, places + n_fields)
+                        set_place(places + n_fields, reader.rules)
                     n_fields += 1
             for begin in range(0, self.n, AT_ONCE):
                 end = min(begin + AT_ONCE, self.n)
@@ -183,25 +183,11 @@ cdef Py_ssize_t offset_of(object kind, str attribute) except -1:
     return (<PyMemberDescrObject *>member).d_member.offset
 
 
-cdef int set_place(Reader reader, place *here) except -1:
-    cdef int column = here.column
-    here.kind = reader.kind[column]
-    if reader.shared[column]:
-        here.kind = SHARED
-    elif reader.next_column[column] >= 0:
-        here.kind = ALIKE
-    here.low = reader.low[column]
-    here.high = reader.high[column]
-    here.codes = <PyObject *>reader.codes[column]
-    return 0
-
-
 cdef int read(
     Reader reader, char *record, place *places, Py_ssize_t *offsets, int n_fields, PyObject *unset, double *row
 ) except -1:
     """Fill the row; return 0 where this record is to be read by the reader itself."""
     cdef PyObject *value
-    cdef PyObject *code
     cdef place *here
     cdef double v
     cdef int i, known = 0
@@ -219,18 +205,17 @@ cdef int read(
         known = 1
         if here.kind > SHARED:  # a time
             try:
-                row[here.column] = reader.time(here.column, <object>value)
+                row[here.column] = reader.rules.time(here.column, <object>value)
             except RecordError:
                 return 0
             continue
         if here.kind == LEVEL:
             if value == Py_None:
-                row[here.column] = reader.level(here.column, None)
+                row[here.column] = reader.rules.level(here.column, None)
                 continue
-            code = code_of(here.codes, value) if is_text(value) else NULL
-            if code == NULL:
+            if not (is_text(value) and find_code(here.codes, value, &v)):
                 return 0
-            row[here.column] = whole_value(code)
+            row[here.column] = v
             continue
         if is_float(value):
             v = float_value(value)
@@ -252,7 +237,7 @@ cdef int read(
         elif here.kind == WHOLE and v != floor(v):
             return 0
         else:
-            reader.write(here.column, v, row)
-    if reader.compositions:
+            reader.rules.write(here.column, v, row)
+    if reader.rules.compositions:
         return 0
     return known

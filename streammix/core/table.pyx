@@ -16,7 +16,7 @@ from streammix.core.engine cimport (
 
 from streammix.core.transforms cimport transformed
 
-from streammix.core.reader import KINDS
+from streammix.core.rules import KINDS
 
 # the kinds of cells by the names of Arrow's types, and by their size and NumPy's (buffers') codes
 ARROW_KINDS = {

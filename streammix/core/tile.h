@@ -1,7 +1,7 @@
 /* Blocks of records at fixed parameters go in tiles of TILE, rows in lanes. Sums keep row i in the i mod 8-th partial sum,
  * so that their order does not depend on the vector width. */
 
-#define ROWS for (int i = 0; i < TILE; i += W)
+#define ROWS for (int i = 0, rows_of_tile = t->height; i < rows_of_tile; i += W) /* read once: any store might change it */
 #define FEATURES (W == 8 ? 24 : 12) /* sums that a group takes at once: as many as there are registers for */
 #define PART(i) ((i) % LANES / W) /* which vector of partial sums rows i to i + W are in */
 
@@ -44,6 +44,7 @@ typedef struct {
     double *deviations, *record;  /* of one record: deep x LANES; columns */
     double *observed;             /* masses x TILE: of those of units with gaps, 1 where a row has some value */
     int *gappy, n_gappy;          /* which those are */
+    int height;                   /* how many rows are worked through: whole vectors of LANES, the last ones filled up */
     uint64_t given;               /* a bit a row of the tile that is there */
     int missing, outside;         /* some cell of the tile is missing or outside; outside */
     int *live, n_live;            /* the components that may respond to some row; the others' r is 0 */

@@ -40,7 +40,7 @@ static void block_rows_density(const engine *e, const block *b, const double *c,
         case DIRICHLET:
         case NEGATIVE_BINOMIAL: gamma_rows_density(e, b, c[k], u, k, t, lp); break;
         case CATEGORICAL:
-            for (int i = 0; i < TILE; i++) t->top[i] = x[i] < b->size ? s[(1 + (long)x[i]) * kpad] : 0.0;
+            for (int i = 0; i < t->height; i++) t->top[i] = x[i] < b->size ? s[(1 + (long)x[i]) * kpad] : 0.0;
             ROWS {
                 vd v = vlog(categorical_probability(CONST_AT(t->top + i), all(theta[0]), all(theta[kpad])));
                 add_density(lp + i, where_seen(t, column, i, v));
@@ -63,11 +63,11 @@ static const double *rows_common(const engine *e, const block *b, tile *t) {
         const double *x = t->x + b->column[u] * TILE, *seen = t->seen + b->column[u] * TILE;
         if (has_gap(b)) gamma_rows_common(e, b, u, t);
         else if (kind == MULTINOMIAL)
-            for (int i = 0; i < TILE; i++) t->common[i] = counts_constant(b->size, record_of(e, t, i) + b->column[0]);
+            for (int i = 0; i < t->height; i++) t->common[i] = counts_constant(b->size, record_of(e, t, i) + b->column[0]);
         else if (b->kind == LOGNORMAL)
             ROWS AT(t->common + i) -= CONST_AT(x + i); /* 0 where missing */
         else
-            for (int i = 0; i < TILE; i++)
+            for (int i = 0; i < t->height; i++)
                 if (seen[i] > 0.0)
                     t->common[i] += kind == POISSON            ? poisson_constant(x[i])
                                     : kind == BINOMIAL         ? binomial_constant(b->size, x[i])
@@ -81,7 +81,7 @@ static void rows_outside(const block *b, int n_components, tile *t) {
     for (int u = 0; u < b->units * b->width; u++)
         for (int k = 0; k < n_components; k++)
             if (!b->lanes || b->lanes[k])
-                for (int i = 0; i < TILE; i++)
+                for (int i = 0; i < t->height; i++)
                     if (t->seen[b->column[u] * TILE + i] < 0.0) t->r[k * TILE + i] = -INFINITY;
 }
 
@@ -121,7 +121,7 @@ static void block_rows(const engine *e, const block *b, const double *c, double 
 static void tile_densities(const engine *e, tile *t) {
     const int early = leaves_early_in_tile(e, t);
     if (t->n_plain) t->n_plain--;
-    memset(t->r, 0, sizeof(double) * e->k * TILE);
+    for (int k = 0; k < e->k; k++) memset(t->r + k * TILE, 0, sizeof(double) * t->height);
     for (int external = 0; external < 2; external++) {
         const double *c = t->constant, *centred = t->centred, *angle = t->angle;
         double *factor = t->factor;
@@ -156,25 +156,29 @@ static void drop_the_faint(const engine *e, tile *t) {
 }
 
 /* a component's share of each row, not yet divided by the sum over components, which it joins */
-static void rows_exp(double *r, double mass, const double *top, double *sum) {
-    for (int i = 0; i < TILE; i += EXPS * W) {
-        vd v[EXPS];
-        vi respond = (vi)all(0.0);
-        for (int h = 0; h < EXPS; h++) {
-            v[h] = CONST_AT(r + i + h * W) - CONST_AT(top + i + h * W);
-            respond |= v[h] >= EXP_CUT;
-        }
-        if (!some(respond)) {
-            for (int h = 0; h < EXPS; h++) AT(r + i + h * W) = all(0.0);
-            continue;
-        }
-        vexps(v, EXPS);
-        for (int h = 0; h < EXPS; h++) {
-            v[h] *= mass;
-            AT(r + i + h * W) = v[h];
-            AT(sum + i + h * W) += v[h];
-        }
+ALWAYS_INLINE void some_exp(double *r, double mass, const double *top, double *sum, const int n) {
+    vd v[EXPS];
+    vi respond = (vi)all(0.0);
+    for (int h = 0; h < n; h++) {
+        v[h] = CONST_AT(r + h * W) - CONST_AT(top + h * W);
+        respond |= v[h] >= EXP_CUT;
     }
+    if (!some(respond)) {
+        for (int h = 0; h < n; h++) AT(r + h * W) = all(0.0);
+        return;
+    }
+    vexps(v, n);
+    for (int h = 0; h < n; h++) {
+        v[h] *= mass;
+        AT(r + h * W) = v[h];
+        AT(sum + h * W) += v[h];
+    }
+}
+
+static void rows_exp(const tile *t, double *r, double mass) {
+    int i = 0;
+    for (; i + EXPS * W <= t->height; i += EXPS * W) some_exp(r + i, mass, t->top + i, t->sum + i, EXPS);
+    for (; i < t->height; i += W) some_exp(r + i, mass, t->top + i, t->sum + i, 1);
 }
 
 static void background_rows(const engine *e, tile *t) {
@@ -206,7 +210,7 @@ static void tile_expect(const engine *e, tile *t) {
     }
     for (int l = 0; l < t->n_live; l++) {
         const int k = t->live[l];
-        rows_exp(t->r + k * TILE, e->mass[k] + e->weight_prior, t->top, t->sum);
+        rows_exp(t, t->r + k * TILE, e->mass[k] + e->weight_prior);
     }
     ROWS {
         vd sum = CONST_AT(t->sum + i), positive = vmax(sum, all(SMALLEST));

@@ -22,23 +22,28 @@ static inline void note_greatest(greatest *g, int i, vd upper, vd component) {
 }
 
 /* t->upper by the first coordinates */
+ALWAYS_INLINE void some_heads(const block *b, const double *c, const double *f, const double *x, int apart, int k, int i,
+                              const int side, tile *t, greatest *g) {
+    const vd constant = all(c[k]), number = all(k);
+    const long at = (long)k * TILE + i;
+    vd q[FEW];
+    ABREAST_OF(side) q[h] = all(0.0);
+    mvn_forward(b->size, f, x + i, apart, 0, NEAREST, side, t->y + i, q);
+    for (int h = 0; h < side; h++) {
+        const vd upper = CONST_AT(t->r + at + h * W) + (constant - 0.5 * q[h]) + t->log_mass[k];
+        AT(t->upper + at + h * W) = upper;
+        note_greatest(g, i + h * W, upper, number);
+    }
+}
+
 static void compare_heads(const engine *e, const block *b, const double *c, const double *f, const double *centred,
                           tile *t, greatest *g) {
     for (int k = 0; k < e->k; k++, f += factor_size(b)) {
         const int apart = is_apart(e, b, t, k);
         const double *x = mvn_values(b, t, centred, apart);
-        for (int i = 0; i < TILE; i += FEW * W) {
-            const vd constant = all(c[k]), number = all(k);
-            const long at = (long)k * TILE + i;
-            vd q[FEW];
-            ABREAST_OF(FEW) q[h] = all(0.0);
-            mvn_forward(b->size, f, x + i, apart, 0, NEAREST, FEW, t->y + i, q);
-            for (int h = 0; h < FEW; h++) {
-                const vd upper = CONST_AT(t->r + at + h * W) + (constant - 0.5 * q[h]) + t->log_mass[k];
-                AT(t->upper + at + h * W) = upper;
-                note_greatest(g, i + h * W, upper, number);
-            }
-        }
+        int i = 0;
+        for (; i + FEW * W <= t->height; i += FEW * W) some_heads(b, c, f, x, apart, k, i, FEW, t, g);
+        for (; i < t->height; i += LANES) some_heads(b, c, f, x, apart, k, i, LANES / W, t, g);
     }
 }
 

@@ -35,7 +35,7 @@ static void gamma_rows_density(const engine *e, const block *b, double constant,
         }
         add_density(lp + i, where_seen(t, column, i, v));
     }
-    for (int i = 0; may_be_partial(b, t) && i < TILE; i++) {
+    for (int i = 0; may_be_partial(b, t) && i < t->height; i++) {
         int pattern = tile_pattern(b, t, i);
         if (pattern == FULL) continue;
         lp[i] = before[i];
@@ -66,7 +66,7 @@ static void gamma_rows_sums(const engine *e, const block *b, int u, int k, tile 
     const double *theta = b->theta + u * b->theta_rows * kpad + k, *r = t->r + k * TILE;
     double weight[TILE] __attribute__((aligned(64))), *first = sum;
     ROWS AT(weight + i) = where_seen(t, column, i, CONST_AT(r + i));
-    for (int i = 0; may_be_partial(b, t) && i < TILE; i++)
+    for (int i = 0; may_be_partial(b, t) && i < t->height; i++)
         if (tile_pattern(b, t, i) != FULL) weight[i] = 0.0;
     for (int j = 0; j < n; j++, sum += 3) {
         const double *x = t->x + (column + j) * TILE, *own = theta + j * kpad;
@@ -88,14 +88,14 @@ static void gamma_rows_sums(const engine *e, const block *b, int u, int k, tile 
         sum[1] += sum_of_lanes(excesses);
         sum[2] += sum_of_lanes(logs);
     }
-    for (int i = 0; may_be_partial(b, t) && i < TILE; i++)
+    for (int i = 0; may_be_partial(b, t) && i < t->height; i++)
         if (r[i] > 0.0 && tile_pattern(b, t, i) == PARTIAL) partial_row_sums(e, b, k, t, i, first);
 }
 
 /* minus the sum of log x over the coordinates: what a record adds to every component */
 static void gamma_rows_common(const engine *e, const block *b, int u, tile *t) {
     const int column = b->column[u * b->width];
-    for (int i = 0; i < TILE; i++) {
+    for (int i = 0; i < t->height; i++) {
         if (b->kind == NEGATIVE_BINOMIAL) {
             if (t->seen[column * TILE + i] > 0.0) t->common[i] += log_count_constant(t->x[column * TILE + i]);
         } else if (t->missing) {

@@ -3,6 +3,7 @@
 
 #define SIDE 8               /* vectors side by side */
 #define FEW (W == 8 ? 8 : 4) /* where two of each are held: half of the registers */
+#define PAIR (W == 8 ? 2 : LANES / W) /* in low tiles */
 
 /* unrolled at once, so that the vectors never see memory */
 #define ABREAST_OF(n) _Pragma("GCC unroll 8") for (int h = 0; h < n; h++)
@@ -29,31 +30,37 @@ ALWAYS_INLINE const double *unit_values(const block *b, const tile *t, const dou
 }
 
 /* the log density of a row doesn't depend on the other rows of its tile: a missing cell takes its constant back */
-ALWAYS_INLINE void normal_squares(const block *b, const double *f, const double *centred, const tile *t, int apart,
-                                  int missing, double *lp) {
+ALWAYS_INLINE void some_squares(const block *b, const double *f, const double *centred, const tile *t, int apart,
+                                int missing, int i, const int side, double *lp) {
     const vd constant = all(f[0]);
     const int units = b->units;
-    for (int i = 0; i < TILE; i += SIDE * W) {
-        vd q[SIDE];
-        ABREAST_OF(SIDE) q[h] = constant;
-        for (int u = 0; u < units; u++) {
-            const double *own = f + HEAD + u * FOUR, *x = unit_values(b, t, centred, u, apart) + i;
-            const vd half = all(own[2]); /* the precision times -1/2: exactly so, as powers of 2 go */
-            if (missing && t->gaps[b->column[u]] > 0.0) {
-                const double *seen = t->seen + b->column[u] * TILE + i;
-                const vd back = all(-own[3]);
-                ABREAST_OF(SIDE) {
-                    vd d = to_mean(x + h * W, own, apart);
-                    q[h] += where_positive(seen + h * W, d * d * half, back);
-                }
-            } else
-                ABREAST_OF(SIDE) {
-                    vd d = to_mean(x + h * W, own, apart);
-                    q[h] += d * d * half;
-                }
-        }
-        ABREAST_OF(SIDE) add_density(lp + i + h * W, q[h]);
+    vd q[SIDE];
+    ABREAST_OF(side) q[h] = constant;
+    for (int u = 0; u < units; u++) {
+        const double *own = f + HEAD + u * FOUR, *x = unit_values(b, t, centred, u, apart) + i;
+        const vd half = all(own[2]); /* the precision times -1/2: exactly so, as powers of 2 go */
+        if (missing && t->gaps[b->column[u]] > 0.0) {
+            const double *seen = t->seen + b->column[u] * TILE + i;
+            const vd back = all(-own[3]);
+            ABREAST_OF(side) {
+                vd d = to_mean(x + h * W, own, apart);
+                q[h] += where_positive(seen + h * W, d * d * half, back);
+            }
+        } else
+            ABREAST_OF(side) {
+                vd d = to_mean(x + h * W, own, apart);
+                q[h] += d * d * half;
+            }
     }
+    ABREAST_OF(side) add_density(lp + i + h * W, q[h]);
+}
+
+ALWAYS_INLINE void normal_squares(const block *b, const double *f, const double *centred, const tile *t, int apart,
+                                  int missing, double *lp) {
+    int i = 0;
+    for (; i + SIDE * W <= t->height; i += SIDE * W) some_squares(b, f, centred, t, apart, missing, i, SIDE, lp);
+    for (; i + PAIR * W <= t->height; i += PAIR * W) some_squares(b, f, centred, t, apart, missing, i, PAIR, lp);
+    if (i < t->height) some_squares(b, f, centred, t, apart, missing, i, LANES / W, lp);
 }
 
 static void normal_rows_density(const block *b, const double *f, const double *centred, const tile *t, double *lp) {
@@ -71,12 +78,13 @@ ALWAYS_INLINE void normal_moments(const int *column, const double *own, const do
                                   const tile *t, int apart, int missing, int n, double *sum) {
     vd parts[2 * ABREAST][LANES / W];
     const double *x[ABREAST];
+    const int height = t->height;
     for (int u = 0; u < n; u++) x[u] = apart ? t->x + column[u] * TILE : centred + u * TILE;
     for (int h = 0; h < LANES; h += W) {
         vd first[ABREAST], second[ABREAST];
         for (int u = 0; u < n; u++) first[u] = second[u] = all(0.0);
 #pragma GCC unroll 1 /* unrolled, it would not fit the registers */
-        for (int i = h; i < TILE; i += LANES) {
+        for (int i = h; i < height; i += LANES) {
             const vd weight = CONST_AT(r + i);
             for (int u = 0; u < n; u++) {
                 vd d = to_mean(x[u] + i, own + u * FOUR, apart), v = weight * d;
@@ -191,20 +199,26 @@ static inline int is_apart(const engine *e, const block *b, const tile *t, int k
     return t->near[(b - e->blocks) * (long)e->kpad + k] == 0.0;
 }
 
-ALWAYS_INLINE void mvn_tile_density(int D, const double *f, double constant, const double *x, int apart, double *solved,
-                               double *lp) {
-    for (int i = 0; i < TILE; i += FEW * W) {
-        vd q[FEW];
-        ABREAST_OF(FEW) q[h] = all(0.0);
-        mvn_forward(D, f, x + i, apart, 0, D, FEW, solved + i, q);
-        ABREAST_OF(FEW) add_density(lp + i + h * W, constant - 0.5 * q[h]);
-    }
+ALWAYS_INLINE void some_density(int D, const double *f, double constant, const double *x, int apart, const int side,
+                                double *solved, double *lp) {
+    vd q[FEW];
+    ABREAST_OF(side) q[h] = all(0.0);
+    mvn_forward(D, f, x, apart, 0, D, side, solved, q);
+    ABREAST_OF(side) add_density(lp + h * W, constant - 0.5 * q[h]);
+}
+
+ALWAYS_INLINE void mvn_tile_density(int D, const double *f, double constant, const double *x, int apart, const tile *t,
+                                    double *lp) {
+    int i = 0;
+    for (; i + FEW * W <= t->height; i += FEW * W) some_density(D, f, constant, x + i, apart, FEW, t->y + i, lp + i);
+    for (; i + PAIR * W <= t->height; i += PAIR * W) some_density(D, f, constant, x + i, apart, PAIR, t->y + i, lp + i);
+    if (i < t->height) some_density(D, f, constant, x + i, apart, LANES / W, t->y + i, lp + i);
 }
 
 static void mvn_rows_density(const block *b, const double *f, double constant, const double *centred, int apart, tile *t,
                              double *lp) {
-    if (apart) mvn_tile_density(b->size, f, constant, mvn_values(b, t, centred, 1), 1, t->y, lp);
-    else mvn_tile_density(b->size, f, constant, centred, 0, t->y, lp);
+    if (apart) mvn_tile_density(b->size, f, constant, mvn_values(b, t, centred, 1), 1, t, lp);
+    else mvn_tile_density(b->size, f, constant, centred, 0, t, lp);
 }
 
 /* ---- multivariate, of rows with gaps: components in lanes */
@@ -358,7 +372,7 @@ static void mvn_full_sums(int D, const double *root, const int *rows, int n, con
 }
 
 /* sums of some rows: where few respond, only they cost */
-static void mvn_rows_sums(const block *b, uint64_t respond, const double *r, const double *across, double *delta,
+static void mvn_rows_sums(const block *b, uint64_t respond, const double *r, const double *across, const tile *t,
                           double *own) {
     int rows[TILE], n = 0;
     if (respond == ~(uint64_t)0)
@@ -367,5 +381,5 @@ static void mvn_rows_sums(const block *b, uint64_t respond, const double *r, con
         for (; respond; respond &= respond - 1) rows[n++] = __builtin_ctzll(respond);
     double root[TILE] __attribute__((aligned(64)));
     ROWS AT(root + i) = vsqrt(CONST_AT(r + i));
-    mvn_full_sums(b->size, root, rows, n, across, delta, own);
+    mvn_full_sums(b->size, root, rows, n, across, t->delta, own);
 }

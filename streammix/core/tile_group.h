@@ -7,12 +7,13 @@
  * values and D (D + 1) / 2 products. */
 
 /* adds the sums of n <= padded features, each weighed by the components of a group */
-ALWAYS_INLINE void features_sums(const double *together, const double *features, const int padded, int n, double *sums) {
+ALWAYS_INLINE void features_sums(const double *together, const double *features, int height, const int padded, int n,
+                                 double *sums) {
     for (int lane = 0; lane < LANES; lane += W) {
         vd part[FEATURES];
         for (int j = 0; j < padded; j++) part[j] = all(0.0);
 #pragma GCC unroll 1 /* unrolled, it would not fit the registers */
-        for (int i = 0; i < TILE; i++) {
+        for (int i = 0; i < height; i++) {
             const vd weight = CONST_AT(together + i * LANES + lane);
 #pragma GCC unroll 24
             for (int j = 0; j < padded; j++) part[j] += weight * features[j * TILE + i];
@@ -21,15 +22,22 @@ ALWAYS_INLINE void features_sums(const double *together, const double *features,
     }
 }
 
-static void some_features_sums(const double *together, const double *features, int n, double *sums) {
-    if (n <= 4) features_sums(together, features, 4, n, sums);
-    else if (n <= 8) features_sums(together, features, 8, n, sums);
-    else if (n <= 12) features_sums(together, features, 12, n, sums);
+ALWAYS_INLINE void tile_features_sums(const double *together, const double *features, const int height, int n,
+                                      double *sums) {
+    if (n <= 4) features_sums(together, features, height, 4, n, sums);
+    else if (n <= 8) features_sums(together, features, height, 8, n, sums);
+    else if (n <= 12) features_sums(together, features, height, 12, n, sums);
 #if W == 8
-    else if (n <= 16) features_sums(together, features, 16, n, sums);
-    else if (n <= 20) features_sums(together, features, 20, n, sums);
-    else features_sums(together, features, 24, n, sums);
+    else if (n <= 16) features_sums(together, features, height, 16, n, sums);
+    else if (n <= 20) features_sums(together, features, height, 20, n, sums);
+    else features_sums(together, features, height, 24, n, sums);
 #endif
+}
+
+/* a whole tile's by loops that know how long they are */
+static void some_features_sums(const double *together, const double *features, int height, int n, double *sums) {
+    if (height == TILE) tile_features_sums(together, features, TILE, n, sums);
+    else tile_features_sums(together, features, height, n, sums);
 }
 
 /* how many features to take at once: all in as few parts as there are registers for, of about the same size */
@@ -41,7 +49,7 @@ static inline int features_at_once(int n) {
 /* the weights of a group with a record's together, made once a tile */
 static const double *group_weights(tile *t, int group) {
     double *own = t->together + (long)group * LANES * TILE;
-    if (!t->turned[group]) turn_squares(t->r + (long)group * LANES * TILE, LANES, TILE, own, LANES);
+    if (!t->turned[group]) turn_squares(t->r + (long)group * LANES * TILE, LANES, t->height, own, LANES);
     t->turned[group] = 1;
     return own;
 }
@@ -60,8 +68,8 @@ static inline long row_cost(const block *b) {
     return b->kind == MVN ? LANES * q * (q + 1) + 5 * q : 6L * b->units / 8 + 1;
 }
 
-static inline long group_cost(const block *b) {
-    return TILE * 2 * (b->kind == MVN ? group_rows(b) + 2 : 2L * b->units + 2);
+static inline long group_cost(const block *b, int height) {
+    return height * 2 * (b->kind == MVN ? group_rows(b) + 2 : 2L * b->units + 2);
 }
 
 /* whether a group is summed as one: it costs less, and whoever responds is near */
@@ -73,14 +81,14 @@ static int is_taken_together(const engine *e, const block *b, const tile *t, int
         if (near[k] < 2.0) return 0;
         rows += __builtin_popcountll(t->respond[k]);
     }
-    return rows * row_cost(b) > group_cost(b);
+    return rows * row_cost(b) > group_cost(b, t->height);
 }
 
 static void normal_group_sums(const engine *e, const block *b, tile *t, double *centred, double *grouped,
                               const unsigned char *taken) {
     const int units = b->units, step = features_at_once(2 * units);
-    for (long i = 0; i < (long)units * TILE; i += W)
-        AT(centred + units * TILE + i) = CONST_AT(centred + i) * CONST_AT(centred + i);
+    for (int u = 0; u < units; u++)
+        ROWS AT(centred + (units + u) * TILE + i) = CONST_AT(centred + u * TILE + i) * CONST_AT(centred + u * TILE + i);
     for (int group = 0; group < e->kpad / LANES; group++) {
         if (!taken[group]) continue;
         const double *weights = group_weights(t, group);
@@ -91,33 +99,39 @@ static void normal_group_sums(const engine *e, const block *b, tile *t, double *
                     CONST_AT(t->tile_mass + (long)b->mass[u] * e->kpad + group * LANES + lane);
         sums += units * LANES;
         for (int j = 0; j < 2 * units; j += step)
-            some_features_sums(weights, centred + j * TILE, 2 * units - j < step ? 2 * units - j : step,
+            some_features_sums(weights, centred + j * TILE, t->height, 2 * units - j < step ? 2 * units - j : step,
                                sums + j * LANES);
     }
 }
 
+ALWAYS_INLINE void products(const double *left, const double *right, const int height, double *out) {
+    for (int i = 0; i < height; i += W) AT(out + i) = CONST_AT(left + i) * CONST_AT(right + i);
+}
+
 /* a feature of an MVN, by number; of rows with gaps, nothing */
-static void mvn_feature(const double *centred, const double *whole, int D, int a, int j, double *out) {
+static void mvn_feature(const tile *t, const double *centred, const double *whole, int a, int j, double *out) {
     const double *left = centred + a * TILE, *right = centred + j * TILE;
-    ROWS {
-        vd v = all(1.0);
-        if (a >= 0) v = CONST_AT(left + i);
-        if (j >= 0) v *= CONST_AT(right + i);
-        if (whole) v *= CONST_AT(whole + i);
-        AT(out + i) = v;
-    }
+    if (a >= 0 && j >= 0 && !whole && t->height == TILE) products(left, right, TILE, out);
+    else
+        ROWS {
+            vd v = all(1.0);
+            if (a >= 0) v = CONST_AT(left + i);
+            if (j >= 0) v *= CONST_AT(right + i);
+            if (whole) v *= CONST_AT(whole + i);
+            AT(out + i) = v;
+        }
 }
 
 static void mvn_group_sums(const engine *e, const block *b, tile *t, const double *centred, double *grouped,
                            const unsigned char *taken) {
     const int D = b->size, n = (int)group_rows(b), step = features_at_once(n);
     double whole[TILE] __attribute__((aligned(64)));
-    for (int i = 0; t->missing && i < TILE; i++) whole[i] = t->full[b - e->blocks] >> i & 1;
+    for (int i = 0; t->missing && i < t->height; i++) whole[i] = t->full[b - e->blocks] >> i & 1;
     int a = -1, j = -1; /* the next feature's: of the weight neither, of a value one */
     for (int first = 0; first < n; first += step) {
         const int some = n - first < step ? n - first : step;
         for (int f = 0; f < some; f++) {
-            mvn_feature(centred, t->missing ? whole : NULL, D, a, j, t->features + f * TILE);
+            mvn_feature(t, centred, t->missing ? whole : NULL, a, j, t->features + f * TILE);
             if (j < 0 ? ++a == D : ++j > a) {
                 a = j < 0 ? 0 : a + 1;
                 j = 0;
@@ -125,7 +139,7 @@ static void mvn_group_sums(const engine *e, const block *b, tile *t, const doubl
         }
         for (int group = 0; group < e->kpad / LANES; group++)
             if (taken[group])
-                some_features_sums(group_weights(t, group), t->features, some,
+                some_features_sums(group_weights(t, group), t->features, t->height, some,
                                    group_sums(e, b, t, grouped, group) + first * LANES);
     }
 }

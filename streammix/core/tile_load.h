@@ -97,42 +97,45 @@ static void find_patterns(const block *b, const tile *t, uint64_t *full, uint64_
         any |= rows;
     }
     *full = every_one;
-    *partial = any & ~every_one;
+    *partial = any & ~every_one & t->given;
 }
 
 /* W columns of a table, TILE rows of which are at hand as an array whose rows lie together */
 static void copy_squares(const cells *first, long begin, double *x) {
     const long stride = first->stride / (long)sizeof(double);
     const double *from = (const double *)first->data + begin * stride;
-    ROWS transpose(from + i * stride, stride, x + i, TILE);
+    for (int i = 0; i < TILE; i += W) transpose(from + i * stride, stride, x + i, TILE);
 }
 
 /* rows of a column, zeros after the last */
-static void copy_cells(const table *in, int c, long begin, int n, double *x) {
+static void copy_cells(const table *in, int c, long begin, int n, int height, double *x) {
     read_cells(in, c, begin, n, x);
-    for (int i = n; i < TILE; i++) x[i] = 0.0;
+    for (int i = n; i < height; i++) x[i] = 0.0;
 }
 
 /* whether some are NaN or infinite: then 0 times them isn't 0 */
-static int has_gaps(const double *x) {
+static int has_gaps(const tile *t, const double *x) {
     vd zero = all(0.0);
     ROWS zero += CONST_AT(x + i) * 0.0;
     return some(zero != zero);
 }
 
+#define LOW 48 /* rows: a tile of more is worked through as a whole, which has all vectors side by side */
+
 static void load(const engine *e, const table *in, long begin, int n, const double *w, tile *t) {
     vi missing = (vi)all(0.0), outside = (vi)all(0.0);
+    t->height = n <= LOW ? round_up(n) : TILE;
     for (int c = 0; c < e->n_columns;) {
         const int side = n == TILE && lie_together(in, c, W) ? W : 1;
         if (side == W) copy_squares(in->cells + c, begin, t->x + c * TILE);
-        else copy_cells(in, c, begin, n, t->x + c * TILE);
+        else copy_cells(in, c, begin, n, t->height, t->x + c * TILE);
         for (const int last = c + side; c < last; c++)
-            if (t->gaps[c] > 0.0 || (in->gaps[c] && has_gaps(t->x + c * TILE))) mark_gaps(t, c, &missing, &outside);
+            if (t->gaps[c] > 0.0 || (in->gaps[c] && has_gaps(t, t->x + c * TILE))) mark_gaps(t, c, &missing, &outside);
     }
     t->given = ~(uint64_t)0 >> (TILE - n);
     t->missing = some(missing);
     t->outside = some(outside);
-    for (int i = 0; i < TILE; i++) t->weight[i] = i >= n ? 0.0 : w ? w[begin + i] : 1.0;
+    for (int i = 0; i < t->height; i++) t->weight[i] = i >= n ? 0.0 : w ? w[begin + i] : 1.0;
     double *origin = t->origin, *centred = t->centred, *angle = t->angle;
     for (int i = 0; i < e->n_blocks; i++) {
         const block *b = e->blocks + i;
@@ -140,9 +143,9 @@ static void load(const engine *e, const table *in, long begin, int n, const doub
         origin += centred_columns(b);
         centred += centred_size(b);
         for (int u = 0; b->kind == VONMISES && u < b->units; u++, angle += 2 * TILE) {
-            for (int row = 0; row < TILE; row++)
+            for (int row = 0; row < t->height; row++)
                 angle[row] = turns_of(t->x[b->column[u] * TILE + row], b->constant);
-            for (int row = 0; row < TILE; row += W)
+            for (int row = 0; row < t->height; row += W)
                 half_angle(CONST_AT(angle + row), (vd *)(angle + row), (vd *)(angle + TILE + row));
         }
         if (b->kind == MVN && t->missing) find_patterns(b, t, t->full + i, t->partial + i);

@@ -12,7 +12,7 @@ static void block_rows_sums(const engine *e, const block *b, int k, tile *t, dou
         const int column = b->column[u * b->width];
         const double *x = t->x + column * TILE;
         if (b->kind == CATEGORICAL) {
-            for (int i = 0; i < TILE; i++)
+            for (int i = 0; i < t->height; i++)
                 if (t->seen[column * TILE + i] > 0.0) acc[(long)x[i] * kpad + k] += r[i];
         } else if (has_gap(b)) {
             gamma_rows_sums(e, b, u, k, t, sum);
@@ -55,13 +55,14 @@ static void find_gappy_masses(const engine *e, tile *t) {
 }
 
 /* adds to n <= LANES masses the rows that they observe */
-ALWAYS_INLINE void gappy_sums(const double *observed, const double *r, int n, double *sums) {
+ALWAYS_INLINE void gappy_sums(const tile *t, const double *observed, const double *r, int n, double *sums) {
     vd parts[LANES][LANES / W];
+    const int height = t->height;
     for (int h = 0; h < LANES; h += W) {
         vd part[LANES];
         for (int m = 0; m < n; m++) part[m] = all(0.0);
 #pragma GCC unroll 1 /* unrolled, it would not fit the registers */
-        for (int i = h; i < TILE; i += LANES) {
+        for (int i = h; i < height; i += LANES) {
             const vd weight = CONST_AT(r + i);
             for (int m = 0; m < n; m++)
                 part[m] += select_(CONST_AT(observed + m * TILE + i) > 0.0, weight, all(0.0));
@@ -80,9 +81,9 @@ static void component_masses(const engine *e, const tile *t, const double *r, do
         double sums[LANES] __attribute__((aligned(64))) = {0.0};
         const int left = t->n_gappy - at, n = left >= LANES ? LANES : left >= 3 ? 3 : 1;
         const double *observed = t->observed + at * TILE;
-        if (n == LANES) gappy_sums(observed, r, LANES, sums);
-        else if (n == 3) gappy_sums(observed, r, 3, sums);
-        else gappy_sums(observed, r, 1, sums);
+        if (n == LANES) gappy_sums(t, observed, r, LANES, sums);
+        else if (n == 3) gappy_sums(t, observed, r, 3, sums);
+        else gappy_sums(t, observed, r, 1, sums);
         for (int j = 0; j < n; j++) mass[t->gappy[at + j] * kpad] = sums[j];
         at += n;
     }
@@ -159,11 +160,11 @@ static void gaussian_sums(const engine *e, const block *b, tile *t, const gaussi
         if (!t->respond[k] || !is_moved(b, k) || taken[k / LANES]) continue;
         const int few = is_normal(b) && f[1] == 0.0 && !t->missing && __builtin_popcountll(t->respond[k]) <= FEW_ROWS;
         if (!turned && (few || b->kind == MVN))
-            turn(b->kind == MVN ? t->x + b->column[0] * TILE : p->centred, (int)centred_columns(b), TILE, p->across, P);
+            turn(b->kind == MVN ? t->x + b->column[0] * TILE : p->centred, (int)centred_columns(b), t->height, p->across, P);
         turned |= few || b->kind == MVN;
         if (b->kind == MVN) {
             const uint64_t rows = t->missing ? t->respond[k] & t->full[b - e->blocks] : t->respond[k];
-            mvn_rows_sums(b, rows, r, p->across, t->delta, scatter_of(e, b, t, k, p->scatter));
+            mvn_rows_sums(b, rows, r, p->across, t, scatter_of(e, b, t, k, p->scatter));
         } else if (few)
             normal_listed_sums(b, f, t->respond[k], r, p->across, p->listed + k * listed_size(b));
         else
@@ -263,7 +264,7 @@ static void gather_sums(const engine *e, const tile *t, double *acc) {
 
 static void given_responsibilities(const double *resp, int n, int n_components, tile *t) {
     for (int k = 0; k < n_components; k++)
-        for (int i = 0; i < TILE; i++) t->r[k * TILE + i] = i < n ? resp[i * n_components + k] : 0.0;
+        for (int i = 0; i < t->height; i++) t->r[k * TILE + i] = i < n ? resp[i * n_components + k] : 0.0;
     ROWS AT(t->scale + i) = all(1.0);
 }
 
@@ -303,29 +304,29 @@ static void components_out(const engine *e, const tile *t, int n, double *out, l
 
 static double accumulate(const engine *e, const table *in, long begin, long end, const double *w, const double *resp,
                          double *acc, double *work, double *out_r, long length, double *out_lp, long *bad) {
-    tile t = make_tile(e, acc == NULL, work);
+    tile own = make_tile(e, acc == NULL, work), *t = &own;
     vd likelihood[LANES / W] = {all(0.0)};
     *bad = -1;
-    constants(e, &t);
+    constants(e, t);
     for (long at = begin; at < end; at += TILE) {
         const int n = end - at < TILE ? (int)(end - at) : TILE;
-        load(e, in, at, n, w, &t);
-        all_live(e, &t);
-        if (resp) given_responsibilities(resp + at * e->k, n, e->k, &t);
+        load(e, in, at, n, w, t);
+        all_live(e, t);
+        if (resp) given_responsibilities(resp + at * e->k, n, e->k, t);
         else {
-            tile_expect(e, &t);
-            const int first = add_likelihood(&t, n, likelihood);
+            tile_expect(e, t);
+            const int first = add_likelihood(t, n, likelihood);
             if (first < n && *bad < 0) *bad = at + first;
-            if (out_lp) memcpy(out_lp + at, t.sum, sizeof(double) * n);
-            if (out_r && length) components_out(e, &t, n, out_r + at, length);
+            if (out_lp) memcpy(out_lp + at, t->sum, sizeof(double) * n);
+            if (out_r && length) components_out(e, t, n, out_r + at, length);
             if (out_r && !length) {
-                scale_rows(e, &t);
-                turn(t.r, e->k, n, out_r + at * e->k, e->k);
+                scale_rows(e, t);
+                turn(t->r, e->k, n, out_r + at * e->k, e->k);
             }
         }
-        if (acc) tile_sums(e, &t, acc);
-        if (acc && t.missing) partial_sums(e, &t, acc);
+        if (acc) tile_sums(e, t, acc);
+        if (acc && t->missing) partial_sums(e, t, acc);
     }
-    if (acc) gather_sums(e, &t, acc);
+    if (acc) gather_sums(e, t, acc);
     return sum_of_lanes(likelihood);
 }

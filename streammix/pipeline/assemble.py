@@ -13,25 +13,27 @@ from streammix.pipeline.config import Config
 from streammix.pipeline.dead_letter import DeadLetters
 from streammix.pipeline.flow import Sink, Source
 from streammix.pipeline.model import declared_fields, text_fields
-from streammix.pipeline.sections import (
-    SOURCES,
-    FileSection,
-    KafkaSection,
+from streammix.pipeline.sink_sections import (
     KafkaSinkSection,
-    NatsSection,
     NdjsonSection,
-    OwnSection,
     ParquetSection,
-    RedisSection,
     RedisSinkSection,
     SinkSection,
-    SourceSection,
-    StdinSection,
     StdoutSection,
 )
 from streammix.pipeline.sinks.ndjson import NdjsonSink, StdoutSink
 from streammix.pipeline.sinks.outbox import Posted
 from streammix.pipeline.sinks.parquet import ParquetSink, is_scored_file
+from streammix.pipeline.source_sections import (
+    SOURCES,
+    FileSection,
+    KafkaSection,
+    NatsSection,
+    OwnSection,
+    RedisSection,
+    SourceSection,
+    StdinSection,
+)
 from streammix.pipeline.sources.file import FileSource, find_files
 from streammix.pipeline.sources.follow import FollowSource
 from streammix.pipeline.sources.opening import Reading, check_format

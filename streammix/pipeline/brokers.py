@@ -14,14 +14,9 @@ from streammix.errors import ConfigError
 from streammix.pipeline.config import Config
 from streammix.pipeline.flow import Sink, Source
 from streammix.pipeline.model import declared_fields, text_fields
-from streammix.pipeline.sections import (
-    KafkaSection,
-    KafkaSinkSection,
-    NatsSection,
-    RedisSection,
-    RedisSinkSection,
-    SecretSection,
-)
+from streammix.pipeline.sections import SecretSection
+from streammix.pipeline.sink_sections import KafkaSinkSection, RedisSinkSection
+from streammix.pipeline.source_sections import KafkaSection, NatsSection, RedisSection
 from streammix.pipeline.talk import SHORTEST, keep_secret
 
 if TYPE_CHECKING:

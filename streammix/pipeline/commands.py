@@ -30,7 +30,7 @@ from streammix.pipeline.model import build_model, check_same
 from streammix.pipeline.progress import LiveProgress, LogProgress, Progress, Tally
 from streammix.pipeline.report import components_table
 from streammix.pipeline.runner import Pipeline
-from streammix.pipeline.sections import StdoutSection
+from streammix.pipeline.sink_sections import StdoutSection
 from streammix.pipeline.stopping import StopRequest, stop_on_signals
 from streammix.pipeline.talk import naming, result_console
 from streammix.pipeline.watching import watching
@@ -147,7 +147,7 @@ class _Attempts:
                 raise UnavailableError(str(error)) from error  # it was all right before
             opened.pop_all()
             opened.callback(self.pipeline.close)
-            self._note_checkpoint()
+            self._tally = deepcopy(self.pipeline.tally)
             self.pipeline.on_checkpoint = self._note_progress
             if self._watch is not None:
                 self._watch.took(self.pipeline.tally, self.pipeline.model)
@@ -198,11 +198,8 @@ class _Attempts:
             pipeline.checkpoint()
         return pipeline
 
-    def _note_checkpoint(self) -> None:
-        self._tally = deepcopy(self.pipeline.tally)
-
-    def _note_progress(self) -> None:
-        self._note_checkpoint()
+    def _note_progress(self, tally: Tally) -> None:
+        self._tally = tally
         self.patience.went_well()
 
 

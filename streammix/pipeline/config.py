@@ -16,18 +16,19 @@ from streammix.bucket import is_url
 from streammix.errors import ConfigError
 from streammix.pipeline.sections import (
     SECTIONS,
-    SINKS,
-    SOURCES,
     CheckpointSection,
     DeadLetterSection,
     FaultsSection,
-    FileSection,
-    KafkaSection,
     MetricsSection,
     ModelSection,
+)
+from streammix.pipeline.sink_sections import SINKS, SinkSection
+from streammix.pipeline.source_sections import (
+    SOURCES,
+    FileSection,
+    KafkaSection,
     NatsSection,
     RedisSection,
-    SinkSection,
     SourceSection,
     StdinSection,
 )

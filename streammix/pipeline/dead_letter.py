@@ -52,6 +52,11 @@ class DeadLetters:
             raise ConfigError(f"{path} is a directory; refused records go to one file")
         return cls(GrowingFile(path, recorded, may_shrink=True))
 
+    @property
+    def is_posted(self) -> bool:
+        """Whether they go to a topic."""
+        return isinstance(self._out, Posted)
+
     def write(self, refused: list[Refusal]) -> None:
         """Append one line a record."""
         if refused:

@@ -35,7 +35,20 @@ from numpy.typing import NDArray
 
 from streammix.core.structs import Structs
 
-__all__ = ["Batch", "Leaves", "Lines", "Outbox", "Refusal", "Scored", "Sink", "Source", "TellsLag", "joined"]
+__all__ = [
+    "Batch",
+    "Besides",
+    "Leaves",
+    "Lines",
+    "Outbox",
+    "Refusal",
+    "Scored",
+    "Sink",
+    "Source",
+    "Steady",
+    "TellsLag",
+    "joined",
+]
 
 Integers = NDArray[np.int64]
 
@@ -207,6 +220,13 @@ class TellsLag(Protocol):
 
 
 @runtime_checkable
+class Steady(Protocol):
+    """A source to which `acknowledge` may mean nothing: then checkpoints are written beside what is read next."""
+
+    is_steady: bool
+
+
+@runtime_checkable
 class Leaves(Protocol):
     """A source that may have to hand a part of the stream to another reader in the middle of a `read`."""
 
@@ -230,6 +250,17 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections; what was not flushed may be lost."""
+
+
+@runtime_checkable
+class Besides(Protocol):
+    """A sink that can make its rows durable beside the writing of those that follow."""
+
+    def flush_beside(self, records: int) -> tuple[dict[str, Any], Callable[[], object]]:
+        """Do as `flush`, but for the last part, which is returned as well: it may be called in another thread.
+
+        Nothing but `write` comes before that is done.
+        """
 
 
 @runtime_checkable

@@ -5,14 +5,20 @@ sinks have made their rows durable and before the source hears of it. So a run t
 and started again goes on from the last checkpoint, with the outputs cut back to it, and ends with the same
 state and the same rows. Checkpoints fall on multiples of `every_records` records of the stream, however the
 reading was cut, or, where workers share the mini-batches, on the end of the mini-batch in which one lies.
+
+What takes a disk its time, files of rows and then the checkpoint, is done in another thread where nobody waits to hear
+of it; the next checkpoint waits until it is done.
 """
 
 import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +31,7 @@ from streammix.mixture import Mixture
 from streammix.pipeline.crew import Crew
 from streammix.pipeline.dead_letter import DeadLetters
 from streammix.pipeline.decode import Decoder, JsonDecoder
-from streammix.pipeline.flow import Batch, Leaves, Outbox, Refusal, Scored, Sink, Source, TellsLag
+from streammix.pipeline.flow import Batch, Besides, Leaves, Outbox, Refusal, Scored, Sink, Source, Steady, TellsLag
 from streammix.pipeline.progress import Progress, Tally, Watch
 from streammix.pipeline.stopping import StopRequest
 from streammix.store import CheckpointStore
@@ -35,6 +41,19 @@ __all__ = ["Pipeline"]
 log = logging.getLogger("streammix")
 
 RECORDS_AT_ONCE = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class _Going:
+    """A checkpoint that is being written: since when, of what, and by whom, if not by the loop itself."""
+
+    begin: float
+    tally: Tally
+    future: Future[None] | None
+
+    @property
+    def is_done(self) -> bool:
+        return self.future is None or self.future.done()
 
 
 @dataclass
@@ -61,7 +80,7 @@ class Pipeline:
     watch
         Who looks on.
     on_checkpoint
-        Called when a checkpoint has been written.
+        Called when a checkpoint has been written, with what had been read by then.
     crew
         Worker processes that share the mini-batches.
     """
@@ -76,12 +95,14 @@ class Pipeline:
     decode: Decoder = field(default_factory=JsonDecoder)
     tally: Tally = field(default_factory=Tally)
     watch: Watch | None = None
-    on_checkpoint: Callable[[], None] = lambda: None
+    on_checkpoint: Callable[[Tally], None] = lambda tally: None
     crew: Crew | None = None
     _parts: list[Batch] = field(default_factory=list, init=False)  # what is read, and not learnt yet
     _marked: int = field(default=0, init=False)  # records of the stream at the last checkpoint
     _due: float = field(default=math.inf, init=False)  # when the next checkpoint is, by a clock that never jumps
     _saved: dict[str, Any] = field(default_factory=dict, init=False)  # the source's position at the last checkpoint
+    _going: "_Going | None" = field(default=None, init=False)  # the checkpoint that is being written
+    _thread: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "checkpoints"), init=False)
 
     def run(self, progress: Progress, stop: StopRequest) -> None:
         """Go on to the stream's end, or until asked to stop; either way end with a checkpoint.
@@ -92,6 +113,7 @@ class Pipeline:
             If something fails that may come back; what came after the last checkpoint is to be read again.
         """
         self._note_checkpoint()
+        is_beside = self._may_be_beside
         if isinstance(self.source, Leaves):
             self.source.before_leaving = self._leave
         while stop.signal is None:
@@ -106,22 +128,30 @@ class Pipeline:
                 self.watch.took(self.tally, self.model)
             progress.show(self.tally, self._weights)
             if self.tally.records // self.every_records > self._marked // self.every_records:
-                self.checkpoint()
+                self.checkpoint(is_beside)
             elif time.monotonic() >= self._due:
-                self._checkpoint_if_new()
+                self._checkpoint_if_new(is_beside)
+            elif self._going is not None and self._going.is_done:
+                self._settle()
         self._checkpoint_if_new()
+        self._settle()
         progress.show(self.tally, self._weights, is_last=True)
 
     @property
     def _weights(self) -> NDArray[np.float64] | None:
         return self.model.weights if self.model.is_warm else None
 
-    def checkpoint(self) -> None:
-        """Make everything so far durable."""
-        begin, flushed = time.monotonic(), {}
+    def checkpoint(self, is_beside: bool = False) -> None:
+        """Make everything so far durable; if `is_beside`, in another thread, while this one goes on."""
+        self._settle()
+        begin, flushed, works = time.monotonic(), {}, []
         for sink in self.sinks:
             with _naming(f"sink {sink.name}"):
-                flushed[sink.name] = sink.flush(self.tally.records)
+                if isinstance(sink, Besides):
+                    flushed[sink.name], work = sink.flush_beside(self.tally.records)
+                    works.append((f"sink {sink.name}", work))
+                else:
+                    flushed[sink.name] = sink.flush(self.tally.records)
         with _naming("the dead-letter file"):
             outputs = {"sinks": flushed, "dead_letter": self.dead_letters.flush()}
         positions = {
@@ -131,15 +161,24 @@ class Pipeline:
             "scored": self.tally.scored,
             "log_density": self.tally.log_density,
         }
-        try:
-            self.store.write(self.model, positions=positions, outputs=outputs)
-        except SupersededError:
-            raise
-        except CheckpointError as error:
-            raise UnavailableError(str(error)) from error
-        if self.watch is not None:
-            self.watch.checkpointed(time.monotonic() - begin, self.store.sizes[-1])
+        data, tally = self.store.pack(self.model, positions, outputs), deepcopy(self.tally)
+        commit = partial(_commit, self.store, works, data)
+        if not is_beside:
+            commit()
         self._note_checkpoint()
+        self._going = _Going(begin, tally, self._thread.submit(commit) if is_beside else None)
+        if not is_beside:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Wait for the checkpoint that is being written, if there is one, and tell of it."""
+        if (going := self._going) is None:
+            return
+        self._going = None
+        if going.future is not None:
+            going.future.result()
+        if self.watch is not None:
+            self.watch.checkpointed(time.monotonic() - going.begin, self.store.sizes[-1])
         for sink in self.sinks:
             if isinstance(sink, Outbox):
                 with _naming(f"sink {sink.name}"):
@@ -147,7 +186,13 @@ class Pipeline:
         with _naming("the dead-letter topic"):
             self.dead_letters.publish()
         self.source.acknowledge()
-        self.on_checkpoint()
+        self.on_checkpoint(going.tally)
+
+    @property
+    def _may_be_beside(self) -> bool:
+        """Whether nobody has to hear of a checkpoint before anything else happens."""
+        is_steady = isinstance(self.source, Steady) and self.source.is_steady
+        return is_steady and not self.dead_letters.is_posted and not any(isinstance(x, Outbox) for x in self.sinks)
 
     def close(self) -> None:
         """Let go of the source and the outputs; what came after the last checkpoint is dropped."""
@@ -158,6 +203,7 @@ class Pipeline:
             stack.callback(self.dead_letters.close)
             if self.crew is not None:
                 stack.callback(self.crew.close)
+            stack.callback(self._thread.shutdown)  # first of all, what is being written is written
 
     def _read(self, limit: int, is_whole: bool) -> bool:
         """Read records, where it is to be a whole mini-batch in several parts if need be; False at the end."""
@@ -192,15 +238,16 @@ class Pipeline:
         """Write a checkpoint of everything that is read."""
         self._learn()
         self._checkpoint_if_new()
+        self._settle()
 
     def _note_checkpoint(self) -> None:
         self._marked = self.tally.records
         self._saved = self.source.position()
         self._due = math.inf if self.every_seconds is None else time.monotonic() + self.every_seconds
 
-    def _checkpoint_if_new(self) -> None:
+    def _checkpoint_if_new(self, is_beside: bool = False) -> None:
         if self.source.position() != self._saved:
-            self.checkpoint()
+            self.checkpoint(is_beside)
         else:
             self._note_checkpoint()
 
@@ -229,6 +276,19 @@ class Pipeline:
                 with _naming(f"sink {sink.name}"):
                     sink.write(rows)
         self.tally.add(len(batch), refused, done.log_density)
+
+
+def _commit(store: CheckpointStore, works: list[tuple[str, Callable[[], object]]], data: bytes) -> None:
+    """Make the sinks' rows durable, then the checkpoint that knows of them."""
+    for name, work in works:
+        with _naming(name):
+            work()
+    try:
+        store.put(data)
+    except SupersededError:
+        raise
+    except CheckpointError as error:
+        raise UnavailableError(str(error)) from error
 
 
 @contextmanager

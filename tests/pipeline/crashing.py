@@ -14,12 +14,14 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from contextlib import redirect_stderr, suppress
 from functools import partial
 from pathlib import Path
 
 STEPS = 0
+LOCK = threading.Lock()
 
 
 def step(function, kill_at):
@@ -37,9 +39,10 @@ def step(function, kill_at):
 def tick(kill_at):
     """Count a step, and die at the one that was asked for."""
     global STEPS
-    STEPS += 1
-    if kill_at == STEPS:
-        os.kill(os.getpid(), signal.SIGKILL)
+    with LOCK:  # checkpoints are written in a thread of their own
+        STEPS += 1
+        if kill_at == STEPS:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def run(directory, kill_at):
@@ -92,8 +95,9 @@ def in_child(directory, kill_at, write):
         (os, ("fsync", "rename", "replace", "truncate", "unlink")),
         (runner.Pipeline, ("_read", "_learn", "checkpoint")),
         (outbox.Posted, ("flush", "publish")),
-        (ndjson.GrowingFile, ("write", "flush")),
-        (parquet.ParquetSink, ("write", "flush")),
+        (ndjson.GrowingFile, ("write", "flush_beside")),
+        (parquet, ("_finish",)),
+        (parquet.ParquetSink, ("write", "flush_beside")),
         (file.FileSource, ("read",)),
         *brokers(),
     ):

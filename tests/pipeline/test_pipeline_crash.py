@@ -61,7 +61,7 @@ def test_killed_at_every_kind_of_step(tmp_path):
     steps = range(1, undisturbed["steps"] + 1)
     cases = [
         *([kill] for kill in rng.sample(steps, 20)),
-        *([rng.choice(steps) for _ in range(5)] for _ in range(4)),
+        *([rng.choice(steps) for _ in range(5)] for _ in range(6)),
     ]
     results = crash(template.rename(tmp_path / "killed"), cases)
 

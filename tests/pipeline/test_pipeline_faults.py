@@ -26,6 +26,7 @@ from pipeline_tools import (
 from streammix.errors import CheckpointError, StreammixError, UnavailableError
 from streammix.pipeline import faults
 from streammix.pipeline.faults import Patience
+from streammix.pipeline.sinks import parquet
 from streammix.pipeline.sinks.ndjson import GrowingFile
 from streammix.pipeline.sinks.parquet import ParquetSink
 from streammix.pipeline.sources.file import FileSource
@@ -63,9 +64,11 @@ def rows_of(directory):
     ("owner", "name", "at"),
     [
         (ParquetSink, "write", 2),
-        (ParquetSink, "flush", 2),
+        (ParquetSink, "flush_beside", 2),
+        (parquet, "_write_group", 2),
+        (parquet, "sync_directory", 2),
         (GrowingFile, "write", 2),
-        (GrowingFile, "flush", 4),
+        (GrowingFile, "flush_beside", 4),
         (FileSource, "read", 2),
         (os, "fsync", 8),
     ],
@@ -87,7 +90,7 @@ def test_a_disk_that_is_full_for_a_while(place, owner, name, at, monkeypatch, br
 
 
 def test_the_checkpoints_are_away_for_a_while(place, monkeypatch, brief):
-    write = CheckpointStore.write
+    write = CheckpointStore.put
     away = place / "away"
     calls = 0
 
@@ -99,7 +102,7 @@ def test_the_checkpoints_are_away_for_a_while(place, monkeypatch, brief):
             threading.Timer(0.1, lambda: away.rename(place / "state")).start()
         return write(self, *arguments, **named)
 
-    monkeypatch.setattr(CheckpointStore, "write", vanish_then_write)
+    monkeypatch.setattr(CheckpointStore, "put", vanish_then_write)
     status, _, said = run(place)
     assert status == 0, said
     assert "the directory was removed or replaced; nothing was written; trying again until it is back" in said
@@ -111,7 +114,7 @@ def test_a_checkpoint_that_is_written_and_fails_all_the_same(place, monkeypatch,
     whole = tmp_path_factory.mktemp("whole") / "run"
     shutil.copytree(place, whole)
     run(whole)
-    write, calls = CheckpointStore.write, []
+    write, calls = CheckpointStore.put, []
 
     def write_then_fail(self, *arguments, **named):
         done = write(self, *arguments, **named)
@@ -120,7 +123,7 @@ def test_a_checkpoint_that_is_written_and_fails_all_the_same(place, monkeypatch,
             raise CheckpointError("the directory can't be synchronised")
         return done
 
-    monkeypatch.setattr(CheckpointStore, "write", write_then_fail)
+    monkeypatch.setattr(CheckpointStore, "put", write_then_fail)
     status, _, said = run(place)
     assert status == 0
     assert "can't be synchronised" in said

@@ -158,6 +158,17 @@ def test_another_file_under_the_name_of_one_that_was_removed(tmp_path, following
     assert drain(source) == [("a.ndjson#2", n) for n in range(100, 110)]
 
 
+def test_a_file_with_the_inode_of_one_that_is_gone(tmp_path, following, caplog):
+    append(tmp_path / "app.ndjson", *range(100))
+    mark = {"name": "app.ndjson.7", "offset": 1000, "size": 1000, "head": [256, 1]}
+    mark["inode"] = (tmp_path / "app.ndjson").stat().st_ino
+    gone = {"app.ndjson": mark, "other.ndjson": mark | {"name": "other.ndjson.3"}}
+    source = following("app.ndjson*", position={"files": gone})
+    assert drain(source) == [("app.ndjson#2", n) for n in range(100)]
+    assert drain(source) == []
+    assert caplog.text == ""
+
+
 def test_compressed_files_are_read_when_they_are_whole(tmp_path, following, caplog):
     data = gzip.compress(b"".join(map(line, range(50))))
     (tmp_path / "a.ndjson.gz").write_bytes(data[:-20])

@@ -3,9 +3,11 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +28,7 @@ from pipeline_tools import (
 
 from streammix.mixture import Mixture
 from streammix.pipeline import commands
+from streammix.pipeline.sources.file import FileSource
 from streammix.store import CheckpointStore
 
 
@@ -256,3 +259,34 @@ def test_the_embedded_stream(tmp_path):
     assert [row["position"] for row in lines_of(tmp_path / "scored.ndjson")] == [
         {"source": "Bananas", "offset": i} for i in range(1100)
     ]
+
+
+def test_checkpoints_are_written_beside_what_is_read_next(place, monkeypatch, tmp_path_factory):
+    """A file's reading goes on while a disk is slow; a source that hears of checkpoints is not read meanwhile."""
+    read, pack, put = FileSource.read, CheckpointStore.pack, CheckpointStore.put
+    has_read, seen = threading.Event(), []
+
+    def read_and_tell(self, limit):
+        has_read.set()
+        return read(self, limit)
+
+    def pack_before_more_is_read(*arguments):
+        has_read.clear()
+        return pack(*arguments)
+
+    def put_after_more_is_read(self, data):
+        is_amid = 0 < len(seen) < 3  # at the beginning and the end there is nothing to read
+        seen.append(has_read.wait(20.0 if is_amid and FileSource.is_steady else 0.0))
+        return put(self, data)
+
+    monkeypatch.setattr(FileSource, "read", read_and_tell)
+    monkeypatch.setattr(CheckpointStore, "pack", staticmethod(pack_before_more_is_read))
+    monkeypatch.setattr(CheckpointStore, "put", put_after_more_is_read)
+    other = tmp_path_factory.mktemp("other") / "run"
+    shutil.copytree(place, other)
+    for directory, is_steady in ((place, True), (other, False)):
+        monkeypatch.setattr(FileSource, "is_steady", is_steady)
+        seen.clear()
+        assert run(directory)[0] == 0
+        assert seen == [False, is_steady, is_steady, False]
+    assert state_of(place / "state") == state_of(other / "state")

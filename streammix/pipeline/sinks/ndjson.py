@@ -6,7 +6,9 @@ A score that is infinite, of a record that every component excludes, is ``null``
 import logging
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -107,10 +109,16 @@ class GrowingFile:
 
     def flush(self) -> dict[str, Any]:
         """Make everything durable; return the file's length."""
-        if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        return {"bytes": self._length}
+        stands, finish = self.flush_beside()
+        finish()
+        return stands
+
+    def flush_beside(self) -> tuple[dict[str, Any], Callable[[], object]]:
+        """Hand everything to the system; return the file's length, and what makes it durable."""
+        if self._file is None:
+            return {"bytes": self._length}, lambda: None
+        self._file.flush()
+        return {"bytes": self._length}, partial(os.fsync, self._file.fileno())
 
     def close(self) -> None:
         """Close the file; what was not flushed may be lost."""
@@ -135,6 +143,10 @@ class NdjsonSink:
     def flush(self, records: int) -> dict[str, Any]:
         """Make the lines durable; return the file's length."""
         return self._file.flush()
+
+    def flush_beside(self, records: int) -> tuple[dict[str, Any], Callable[[], object]]:
+        """Do so, but for the part that is returned."""
+        return self._file.flush_beside()
 
     def close(self) -> None:
         """Close the file."""

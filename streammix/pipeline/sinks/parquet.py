@@ -9,7 +9,9 @@ import itertools
 import logging
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,14 +136,15 @@ class ParquetSink:
 
     def flush(self, records: int) -> dict[str, Any]:
         """Finish the file, if there are rows; return the number that the next file's name begins from."""
-        if self._waiting:
-            self._write()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-            self._publish()
-        self._first = records
-        return {"next": records}
+        stands, finish = self.flush_beside(records)
+        finish()
+        return stands
+
+    def flush_beside(self, records: int) -> tuple[dict[str, Any], Callable[[], object]]:
+        """Begin a new file with the next rows; return what finishes the one before."""
+        finish = partial(_finish, self._writer, self._rows, self._temporary, self._file)
+        self._writer, self._rows, self._waiting, self._first = None, [], 0, records
+        return {"next": records}, finish
 
     def close(self) -> None:
         """Remove a file that is not finished."""
@@ -160,14 +163,32 @@ class ParquetSink:
 
     def _write(self) -> None:
         """Write the rows that wait as one row group."""
-        tables = [to_table(joined(list(rows))) for _, rows in itertools.groupby(self._rows, lambda rows: rows.source)]
-        self._rows, self._waiting = [], 0
         if self._writer is None:
             self._writer = open_writer(self._temporary)
-        self._writer.write_table(tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks())
+        rows, self._rows, self._waiting = self._rows, [], 0
+        _write_group(self._writer, rows)
 
-    def _publish(self) -> None:
-        with open(self._temporary, "rb") as file:
-            os.fsync(file.fileno())
-        self._temporary.rename(self._file)
-        sync_directory(self._path)
+
+def _write_group(writer: pq.ParquetWriter, rows: list[Scored]) -> None:
+    tables = [to_table(joined(list(some))) for _, some in itertools.groupby(rows, lambda each: each.source)]
+    writer.write_table(tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks())
+
+
+def _finish(writer: pq.ParquetWriter | None, rows: list[Scored], temporary: Path, file: Path) -> None:
+    """Write the last rows of a file, if it has any, and give it its name."""
+    if writer is None and not rows:
+        return
+    if writer is None:
+        writer = open_writer(temporary)
+    try:
+        if rows:
+            _write_group(writer, rows)
+        writer.close()
+    except BaseException:
+        with suppress(OSError, pa.ArrowException):
+            writer.close()
+        raise
+    with open(temporary, "rb") as written:
+        os.fsync(written.fileno())
+    temporary.rename(file)
+    sync_directory(file.parent)

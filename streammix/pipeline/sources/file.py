@@ -110,6 +110,8 @@ class FileSource:
         If a file that was read before is gone or shorter than what was read of it.
     """
 
+    is_steady = True
+
     def __init__(
         self,
         names: list[str],

@@ -57,6 +57,8 @@ class FollowSource:
         How files are read.
     """
 
+    is_steady = True
+
     def __init__(
         self,
         find: Callable[[], list[str]],
@@ -75,6 +77,7 @@ class FollowSource:
         self._size = 0
         self._opened: Opened | None = None
         self._next_look = 0.0
+        self._inodes: dict[Path, dict[int, str]] = {}  # of the files of directories, while looking
 
     def read(self, limit: int) -> Batch | None:
         """Return the next records; none if there are none yet."""
@@ -155,6 +158,7 @@ class FollowSource:
     def _look(self) -> None:
         """Find out what has something new."""
         began = time.monotonic()
+        self._inodes = {}
         names = self._find()
         found = {name: stat for name in names if (stat := self._stat(name)) is not None}
         by_inode = {mark["inode"]: label for label, mark in self._marks.items() if "inode" in mark}
@@ -199,11 +203,12 @@ class FollowSource:
     def _sibling(self, mark: Mark) -> str | None:
         """Return the name that a file has in its directory now, whether a pattern matches it or not."""
         directory = (self._base / mark["name"]).parent
-        with suppress(OSError), os.scandir(directory) as entries:
-            for entry in entries:
-                if entry.inode() == mark.get("inode") and entry.is_file():
-                    return str(Path(mark["name"]).with_name(entry.name))
-        return None
+        if directory not in self._inodes:
+            self._inodes[directory] = {}
+            with suppress(OSError), os.scandir(directory) as entries:
+                self._inodes[directory] = {entry.inode(): entry.name for entry in entries if entry.is_file()}
+        name = self._inodes[directory].get(mark.get("inode", -1))
+        return None if name is None else str(Path(mark["name"]).with_name(name))
 
     def _is_same(self, label: str, name: str, stat: os.stat_result) -> bool:
         """Tell whether what has a file's inode or name is that file, perhaps grown."""
@@ -217,7 +222,8 @@ class FollowSource:
                 if length < HEAD:
                     mark["head"] = self._head(name, HEAD)
                 return True
-        log.warning("%s was cut back or overwritten; it is read from its beginning", self._base / name)
+        if name == mark["name"]:  # else the system has given the number of a file that is gone to another one
+            log.warning("%s was cut back or overwritten; it is read from its beginning", self._base / name)
         return False
 
     def _begin(self, name: str, stat: os.stat_result) -> str:
@@ -236,14 +242,16 @@ class FollowSource:
     def _moved(self, labels: list[str]) -> list[str]:
         """Return the files that no pattern matches any more, but which are there; forget those long gone."""
         gone, moved = [], []
+        taken = {self._marks[label]["inode"] for label in labels}
         for label in self._marks.keys() - set(labels):
             mark = self._marks[label]
-            name = self._sibling(mark)
-            if name is None:
-                gone.append(label)
-            elif self._is_same(label, name, (self._base / name).stat()):
+            name = self._sibling(mark) if mark.get("inode") not in taken else None
+            stat = self._stat(name) if name is not None else None
+            if name is not None and stat is not None and self._is_same(label, name, stat):
                 mark["name"] = name
                 moved.append(label)
+            else:
+                gone.append(label)
         if labels:  # else the whole directory may be away
             oldest_first = [label for label in self._marks if label in gone]
             for label in oldest_first[: max(len(gone) - GONE_KEPT, 0)]:

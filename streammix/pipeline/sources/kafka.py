@@ -95,6 +95,7 @@ class KafkaSource:
         self._partitions: dict[str, Partition] = {}
         self._released: set[str] = set(recorded.get("released", ()))  # what others of the group may have read on
         self._is_assigned = group is None
+        self.is_steady = group is None
         self.before_leaving: Callable[[], None] = _nothing
         self._is_closing = False
         self._failure: Exception | None = None  # of a rebalance

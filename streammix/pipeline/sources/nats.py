@@ -85,6 +85,8 @@ class NatsSource:
         If no server answers.
     """
 
+    is_steady = True
+
     def __init__(
         self,
         place: NatsPlace,

@@ -63,6 +63,8 @@ class RedisSource:
         If Redis does not answer.
     """
 
+    is_steady = True
+
     def __init__(
         self,
         client: Any,

@@ -41,6 +41,8 @@ class RiverSource:
     (array([0, 1]), array([2]), None)
     """
 
+    is_steady = True
+
     def __init__(self, dataset: str, limit: int | None = None, position: dict[str, Any] | None = None) -> None:
         known = position["dataset"] if position else dataset
         if known != dataset:

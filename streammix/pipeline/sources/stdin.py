@@ -46,6 +46,8 @@ class StdinSource:
         Whether a CSV column's first cell decides if it is text.
     """
 
+    is_steady = True
+
     def __init__(
         self,
         position: dict[str, Any] | None = None,
