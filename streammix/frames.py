@@ -25,6 +25,7 @@ __all__ = [
     "to_frame",
 ]
 
+_PLAIN: list[pa.Schema] = []  # the latest without run-end encoded columns: small tables mostly come alike
 SOME = 4_096  # rows that are looked through at a time
 
 
@@ -111,12 +112,17 @@ def to_frame(
 
 def _without_runs(table: pa.Table) -> pa.Table:
     """The table with its run-end encoded columns written out."""
+    if _PLAIN and table.schema.equals(_PLAIN[0]):
+        return table
+    plain = table.schema
     for i, field in enumerate(table.schema):
         if pa.types.is_run_end_encoded(field.type):
             from pyarrow import compute  # here, as it takes a while to load
 
             chunks = [compute.run_end_decode(chunk) for chunk in table.column(i).chunks]
             table = table.set_column(i, field.name, pa.chunked_array(chunks, field.type.value_type))
+    if table.schema.equals(plain):
+        _PLAIN[:] = [plain]
     return table
 
 

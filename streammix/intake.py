@@ -9,7 +9,8 @@ from streammix import frames
 from streammix.core.structs import Structs
 from streammix.errors import RecordError
 from streammix.frames import Frame, first_seen
-from streammix.learner import IMPOSSIBLE, Learner
+from streammix.learner import Learner
+from streammix.plain import IMPOSSIBLE
 
 __all__ = ["frame_of", "ingest"]
 

@@ -371,11 +371,11 @@ class Mixture(Records, base.Clusterer):
         self._sync()
 
     def _learn_waiting(self) -> None:
-        running = self._learner.running
-        assert running is not None
-        running.n_seen = self._n_seen
-        running.settle()
+        self._hand_back().settle()
         self._sync()
+
+    def _average(self) -> None:
+        self._hand_back().take_average()
 
     def _learn_timed(self, x: Any, w: float) -> None:
         if self._learner.learn_at(x, w, self._learn_weighed, self._hand_back):
@@ -386,10 +386,11 @@ class Mixture(Records, base.Clusterer):
         running = self._learner.running
         return None if running is None else running.codes_of(unseen)
 
-    def _hand_back(self) -> None:
-        """Let the learner know what the compiled half has learnt."""
+    def _hand_back(self) -> Any:
+        """Let the learner know what the compiled half has learnt; return what runs."""
         if self._learner.running is not None:
             self._learner.running.n_seen = self._n_seen
+        return self._learner.running
 
     def _sync(self) -> None:
         """Let the compiled half see the learner's state."""

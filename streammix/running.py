@@ -307,9 +307,10 @@ class Running:
         """Count records, the last `step` of which moved the statistics; the average takes them in at each hundred."""
         self.n_seen += learnt
         if self.average is not None and (self.n_seen - step) // average.EVERY != self.n_seen // average.EVERY:
-            self._average()
+            self.take_average()
 
-    def _average(self) -> None:
+    def take_average(self) -> None:
+        """Let the average take the statistics in, where there is one."""
         if self.average is None or self.average_engine is None:
             return
         times = max(self.n_seen // average.EVERY, 1)

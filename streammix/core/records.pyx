@@ -97,8 +97,8 @@ cdef class Records:
     """The per-record half of a mixture: what runs at every record is here, the rest calls up to the subclass.
 
     The subclass says by `_bind` where there is a state to learn into, and defines `_learn_slow` for every other moment
-    (warming up, averaging, new fields, newly missing fields), `_learn_waiting` for full mini-batches, `_codes_of` for
-    new levels, and, where there is a `_clock`, `_learn_timed`.
+    (warming up, new fields, newly missing fields), `_learn_waiting` for full mini-batches, `_average` for what follows
+    each so-manieth record, `_codes_of` for new levels, and, where there is a `_clock`, `_learn_timed`.
     """
 
     cdef Engine engine, learner
@@ -113,7 +113,7 @@ cdef class Records:
     def _bind(self, Engine engine, Engine learner, Reader reader, int every, Waiting waiting, bint takes_levels):
         """Take the engine that predicts, the one that learns here (or None), and where rows may wait (or None).
 
-        Each `every`-th record is the subclass's to learn, where it is not 0. `takes_levels`: no record is refused for
+        After each `every`-th record the subclass averages, where it is not 0. `takes_levels`: no record is refused for
         its values together, so that its new levels can be taken at once.
         """
         self.engine = engine
@@ -180,14 +180,13 @@ cdef class Records:
             if waiting.n == waiting.size:
                 self._learn_waiting()
             return 0
-        if self.every and (self._n_seen + 1) % self.every == 0:
-            self._learn_slow(x, weight)
-            return 0
         reader.read(<dict>x, learner.e.row)
         if reader.has_news and not self.take_levels(reader, learner.e.row):
             self._learn_slow(x, weight)
         elif learner.run.learn(&learner.e, learner.e.row, weight) == LEARNT:
             self._n_seen += 1
+            if self.every and self._n_seen % self.every == 0:
+                self._average()
         else:
             self._learn_slow(x, weight)
         return 0
