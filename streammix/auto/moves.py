@@ -98,14 +98,9 @@ def split_up(labels: Labels, n_components: int, has_background: bool) -> FloatAr
 
 
 def displaced(
-    layout: Layout,
-    move: Move,
-    columns: Sequence[FloatArray],
-    weights: FloatArray | None,
-    responsibilities: FloatArray,
-    log_density: FloatArray,
+    move: Move, points: FloatArray, weights: FloatArray | None, responsibilities: FloatArray, log_density: FloatArray
 ) -> FloatArray:
-    """Return what becomes of rows' responsibilities by a move."""
+    """Return what becomes of rows' responsibilities by a move; the rows as points are what a split goes by."""
     what, goes, split = move
     given = responsibilities.copy()
     share = given[:, goes].copy()
@@ -117,7 +112,7 @@ def displaced(
     given[:, goes] = 0.0
     if what == "split":
         own = given[:, split]
-        above = _side(standardised(layout, columns), own if weights is None else own * weights)
+        above = _side(points, own if weights is None else own * weights)
         given[:, goes] = np.where(above, own, 0.0)
         given[:, split] = np.where(above, 0.0, own)
     else:
