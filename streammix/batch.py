@@ -10,9 +10,8 @@ from streammix import em
 from streammix.auto.automixture import AutoMixture
 from streammix.core.values import as_record
 from streammix.errors import ConfigError, RecordError
-from streammix.learner import IMPOSSIBLE
 from streammix.mixture import Mixture
-from streammix.plain import LARGEST_WEIGHT
+from streammix.plain import IMPOSSIBLE, LARGEST_WEIGHT
 
 __all__ = ["Trace", "check_iterations", "fit", "settle_fit"]
 

@@ -9,107 +9,24 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from streammix.arrow import angles, decoded, doubles, is_number, log_densities
 from streammix.core.rules import UNSEEN, explain_composition, fits_composition, transformed_column
 from streammix.core.table import ARROW_KINDS, Table
-from streammix.core.times import ticks_as_angles, time_of
-from streammix.core.values import LARGEST, LONGEST_TEXT, level_key, of_magnitude, short
+from streammix.core.times import time_of
+from streammix.core.values import LONGEST_TEXT, level_key
 from streammix.errors import RecordError
 from streammix.families import Fixed
 from streammix.frames import Arrays, Frame, check_names
 
-__all__ = ["LARGEST", "Encoded", "Encoder", "Unknown"]
+__all__ = ["Encoded", "Encoder", "Rule", "Unknown"]
 
 FloatArray = NDArray[np.float64]
 Rule = tuple[str, str, float, float, dict[Any, int] | None, int, int]  # see core/rules.pyx
 Unknown = tuple[int, int, Any]  # row, column, the key of a level that the model doesn't know
 
 
-def is_other_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_boolean(kind) or pa.types.is_decimal(kind))
-
-
-def decoded(source: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The values of a dictionary-encoded column."""
-    kind = pa.string() if pa.types.is_string_view(source.type.value_type) else source.type.value_type
-    chunks = [chunk.dictionary.cast(kind).take(chunk.indices) for chunk in source.chunks]
-    return pa.chunked_array(chunks, kind)
-
-
-def doubles(source: pa.ChunkedArray) -> FloatArray:
-    """Numbers of any Arrow type as doubles, null as NaN; without a copy where they are doubles without nulls."""
-    kind = source.type
-    if pa.types.is_boolean(kind):
-        source = source.cast(pa.uint8())
-    elif pa.types.is_decimal(kind):  # Arrow's own cast does not round to the nearest double
-        return np.array([math.nan if value is None else float(value) for value in source.to_pylist()])
-    chunk = source.chunk(0) if source.num_chunks == 1 else source.combine_chunks()
-    if isinstance(chunk, pa.ChunkedArray):
-        chunk = chunk.chunk(0) if chunk.num_chunks else pa.array([], pa.float64())
-    if chunk.null_count:
-        values = chunk.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    else:
-        values = chunk.to_numpy(zero_copy_only=False)
-    return np.asarray(values, dtype=np.float64)
-
-
-def _angles(source: pa.ChunkedArray, of_week: bool) -> FloatArray:
-    """Hours of the day, or days of the week, of Arrow's times; those of a zone by its clock."""
-    kind = source.type
-    if pa.types.is_timestamp(kind) and kind.tz not in (None, "UTC"):  # Arrow's own zones know no summer after 2037
-        angles = [math.nan if value is None else time_of(value, of_week) for value in source.to_pylist()]
-        return np.array(angles, dtype=np.float64)
-    if pa.types.is_date(kind):
-        source, per_second = source.cast(pa.date32()).cast(pa.int32()), 0
-    else:
-        per_second = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}[kind.unit]
-    gaps = source.is_null().to_numpy()
-    whole = source.cast(pa.int32() if pa.types.is_time32(kind) else source.type if per_second == 0 else pa.int64())
-    ticks = whole.cast(pa.int64()).fill_null(0).to_numpy()
-    return np.where(gaps, np.nan, ticks_as_angles(ticks, per_second, of_week))
-
-
 def _is_too_long(key: Any) -> bool:
     return isinstance(key, str) and len(key) > LONGEST_TEXT
-
-
-def log_densities(
-    names: tuple[str, ...],
-    distribution: Fixed,
-    sources: Mapping[str, pa.ChunkedArray],
-    n: int,
-) -> FloatArray:
-    """The column of an object from elsewhere: its log density, NaN where a value is missing."""
-    result = np.full(n, np.nan)
-    values = np.full((n, len(names)), np.nan)
-    for j, name in enumerate(names):
-        if name in sources and not pa.types.is_null(sources[name].type):
-            source = decoded(sources[name]) if pa.types.is_dictionary(sources[name].type) else sources[name]
-            kind = source.type
-            if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or is_other_number(kind)):
-                row = next((i for i in range(n) if source[i].is_valid), 0)
-                text = f"field {name!r}: expected a finite number, got {short(source[row].as_py())}"
-                raise RecordError(text, field=name, row=row)
-            values[:, j] = doubles(source)
-        bad = ~(np.abs(values[:, j]) <= LARGEST) & ~np.isnan(values[:, j])
-        if bad.any():
-            row = int(np.argmax(bad))
-            expected = of_magnitude("a finite number", values[row, j], LARGEST)
-            text = f"field {name!r}: expected {expected}, got {short(values[row, j].item())}"
-            raise RecordError(text, field=name, row=row)
-    gaps = np.isnan(values)
-    seen = ~gaps.any(axis=1)
-    partial = ~seen & ~gaps.all(axis=1)
-    if partial.any():
-        text = f"fields {names!r}: {distribution!r} needs all of them or none"
-        raise RecordError(text, row=int(np.argmax(partial)))
-    if seen.any():
-        wanted = values[seen]
-        try:
-            result[seen] = distribution.log_density(wanted[:, 0] if len(names) == 1 else wanted)
-        except RecordError as error:
-            row = int(np.flatnonzero(seen)[error.row or 0])
-            raise RecordError(str(error), field=names[0], row=row) from None
-    return result
 
 
 @dataclass(frozen=True)
@@ -309,7 +226,7 @@ class Encoder:
         name, kind, low, high = self._rules[column][:4]
         if pa.types.is_dictionary(source.type):
             source = decoded(source)
-        if not (pa.types.is_floating(source.type) or pa.types.is_integer(source.type) or is_other_number(source.type)):
+        if not is_number(source.type):
             row = next((i for i in range(len(source)) if source[i].is_valid), None)
             if row is None:
                 return np.full(len(source), np.nan)
@@ -337,7 +254,7 @@ class Encoder:
         kind = source.type
         fits = pa.types.is_date(kind) if rule == "week" else pa.types.is_time(kind)
         if pa.types.is_timestamp(kind) or fits:
-            return _angles(source, rule == "week")
+            return angles(source, rule == "week")
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
             return self._make_numbers(column, source)
         values = np.full(len(source), np.nan)

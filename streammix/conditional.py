@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streammix import frames
-from streammix.columns import decoded, doubles
+from streammix.arrow import decoded, doubles
 from streammix.core.values import is_missing, level_key, level_of, plain_of
 from streammix.errors import ConfigError
 from streammix.families import Bernoulli, Categorical, Dirichlet, Family, Fixed, Multinomial, VonMises

@@ -11,7 +11,8 @@ from streammix.core.values import level_key
 from streammix.errors import ConfigError
 from streammix.families import Fixed
 from streammix.gaps import GAPS, check_given, gap_priors
-from streammix.schema import Names, Schema
+from streammix.schema import Schema
+from streammix.standing import Names
 from streammix.state import State
 from streammix.zeros import fill_inflated
 

@@ -1,7 +1,6 @@
 """What a mixture does with records: gather the first ones, start, and hand on to what runs."""
 
-import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,26 +10,26 @@ from streammix import families
 from streammix.clock import Look, clock_of, times_of
 from streammix.columns import Encoded
 from streammix.core.structs import Structs
-from streammix.core.times import is_time
-from streammix.core.values import as_record, is_sound_text, level_key, level_of, short
+from streammix.core.values import as_record, short
 from streammix.declaration import Declaration, to_json
 from streammix.errors import RecordError
 from streammix.families import Family
 from streammix.frames import Frame, check_names, first_seen, part
+from streammix.gathering import Gathering
 from streammix.inference import TIMES, Inferred, infer, tell, tell_declared
 from streammix.newcomers import MOST_FIELDS, Newcomers
 from streammix.packing import check_fields, check_layout
-from streammix.plain import check_weight, kind_of, number, plain_value, present
+from streammix.plain import IMPOSSIBLE, check_weight
 from streammix.running import Running
-from streammix.schema import LARGEST_JOINT, Names, Schema
+from streammix.schema import Schema
+from streammix.standing import Names
 from streammix.state import Snapshot
 from streammix.warmup import count_levels, given_state, needed_records, newcomer_state, warm_state
 
-__all__ = ["IMPOSSIBLE", "Learner"]
+__all__ = ["Learner"]
 
 FloatArray = NDArray[np.float64]
 
-IMPOSSIBLE = "no component gives the record a positive density"
 EXPLICIT_START = 100  # records that explicit parameters count as
 FIRST_LOOK = 1_000  # records after which the warm-up's length is settled
 
@@ -51,7 +50,6 @@ class Learner:
         self.schema: Schema | None = None
         self.buffer: list[dict[str, Any]] = []
         self.buffer_weights: list[float] = []
-        self._types: dict[str, str] = {}
         self.n_witnesses = self.inferred_for = declaration.n_components
         self._needed: int | None = declaration.warm_up
         if declaration.components is not None:
@@ -61,9 +59,10 @@ class Learner:
             self.running = Running(declaration, self.schema, state)
         elif self.chosen is not None:
             self.schema = Schema([self.chosen] * declaration.n_components)
-        self._declared = self.schema
+        declared = self.schema
         if declaration.infers and declaration.fields:
-            self._declared = Schema([declaration.fields] * declaration.n_components)
+            declared = Schema([declaration.fields] * declaration.n_components)
+        self.gathering = Gathering(declaration, declared, self._undeclared_time)
 
     @property
     def n_seen(self) -> int:
@@ -110,24 +109,6 @@ class Learner:
         running.absorb(encoded, np.array([weight]), out_r, out_lp)
         if news:
             self._let_join(self.newcomers.add(news, responsibilities, weight))
-
-    def learn_timed(
-        self, x: Any, weight: float, out_r: FloatArray | None = None, out_lp: FloatArray | None = None
-    ) -> None:
-        """Learn one record at its time; `out_r` and `out_lp` as in `Running.absorb`."""
-        self.learn_at(x, weight, lambda record, own: self.learn_record(record, own, out_r, out_lp), lambda: None)
-
-    def learn_at(
-        self, x: Any, weight: float, learn: Callable[[Any, float], None], hand_back: Callable[[], Any]
-    ) -> bool:
-        """Let `learn` take a record at its weight by now, then the clock go on; tell whether all was halved."""
-        assert self.clock is not None
-        check_weight(weight)
-        record = x if isinstance(x, dict) else as_record(x)
-        look = self.clock.look(record)
-        learn(record, weight * look.weight)
-        hand_back()
-        return self.go_on(look)
 
     def go_on(self, look: Look) -> bool:
         """Let the clock go on after a record that was learnt; tell whether all weights so far were halved."""
@@ -282,6 +263,13 @@ class Learner:
 
     def start(self, records: Sequence[Mapping[str, Any]], weights: Sequence[float]) -> Running:
         """Make the first state from records; they then count as its start."""
+        chosen, schema, columns, given = self.read_start(records, weights)
+        return self.set_out(chosen, schema, self._begin(schema, columns, given), len(records))
+
+    def read_start(
+        self, records: Sequence[Mapping[str, Any]], weights: Sequence[float]
+    ) -> tuple[dict[Names, Family], Schema, list[FloatArray], FloatArray | None]:
+        """Return the families of the fields, their schema, and the first records as columns, with their weights."""
         chosen = self.chosen
         if chosen is None:
             inferred = self._infer(records)
@@ -293,12 +281,15 @@ class Learner:
         tell_declared((self.declaration.fields or {}).items(), records)
         given = np.array(weights, dtype=np.float64)
         columns = [np.ascontiguousarray(rows[:, j]) for j in range(rows.shape[1])]
-        self.chosen, self.schema = chosen, schema
-        self.running = self._begin(schema, columns, None if (given == 1.0).all() else given)
-        self.running.n_seen = len(records)
+        return chosen, schema, columns, None if (given == 1.0).all() else given
+
+    def set_out(self, chosen: dict[Names, Family], schema: Schema, running: Running, n: int) -> Running:
+        """Go on from a first state, which n records made."""
+        self.chosen, self.schema, self.running = chosen, schema, running
+        running.n_seen = n
         self.buffer, self.buffer_weights = [], []
         self.look_out()
-        return self.running
+        return running
 
     def _begin(self, schema: Schema, columns: Sequence[FloatArray], weights: FloatArray | None) -> Running:
         """What runs on from the rows of the warm-up, as columns."""
@@ -341,7 +332,7 @@ class Learner:
         if self.clock is not None and snapshot.clock is not None:
             self.clock.restore(snapshot.clock)
         self.newcomers = Newcomers.from_json(snapshot.new_fields, self.n_witnesses)
-        self._types = {name: "time" for name, why in self.newcomers.left_out.items() if why == TIMES}
+        self.gathering.types = {name: "time" for name, why in self.newcomers.left_out.items() if why == TIMES}
         for record in self.buffer:
             self._note_types(record)
         if snapshot.state is None:
@@ -369,48 +360,7 @@ class Learner:
 
     def plain(self, record: dict[Any, Any]) -> dict[str, Any]:
         """Return a record as it waits: plain values of the fields in use, checked."""
-        if not self.declaration.infers:
-            return present(self._plain_declared(record))
-        if not record:
-            raise RecordError("the record is empty")
-        for name in record:
-            if not isinstance(name, str) or not is_sound_text(name):
-                raise RecordError(f"a field's name must be a string, not {short(name)}")
-        if any(name in record for name in self._undeclared_time):
-            record = {name: value for name, value in record.items() if name not in self._undeclared_time}
-            if not record:
-                raise RecordError("the record has a time and nothing else")
-        declared = self.declaration.declared_names
-        kept = {
-            name: plain_value(name, value, LARGEST_JOINT)
-            for name, value in record.items()
-            if name not in declared and kind_of(value) != "time"
-        }
-        if self._declared is not None and not declared.isdisjoint(record):
-            kept |= self._plain_declared({name: record[name] for name in record if name in declared})
-        there = present(kept)
-        if all(isinstance(value, str) and is_time(value) for value in there.values()):
-            raise RecordError(f"the record {short(record)} has no value to learn, and its fields aren't known yet")
-        return there
-
-    def _plain_declared(self, record: dict[Any, Any]) -> dict[str, Any]:
-        """The values of declared fields as they wait."""
-        schema = self._declared
-        assert schema is not None
-        row, _ = schema.reader.row(record)
-        if schema.is_impossible(row):
-            raise RecordError(f"{IMPOSSIBLE}: {short(record)}")
-        kept = {}
-        for name, value in record.items():
-            kind = schema.kind_of(name)
-            if kind == "level":
-                kept[name] = level_of(level_key(value))
-            elif kind in ("day", "week"):
-                angle = float(row[schema.column_of(name)])
-                kept[name] = None if math.isnan(angle) else angle
-            elif kind is not None:
-                kept[name] = number(plain_value(name, value, math.inf))
-        return kept
+        return self.gathering.plain(record)
 
     def wait(self, record: Any, weight: float) -> None:
         """Put a record into the warm-up's buffer, and start where it is full."""
@@ -427,24 +377,10 @@ class Learner:
         if self._needed is None and len(self.buffer) >= FIRST_LOOK:
             records = self.buffer[:FIRST_LOOK]
             fields = self.chosen or {**(self.declaration.fields or {}), **self._infer(records).fields}
-            sizes = count_levels(records, {} if self._declared is None else self._declared.codes)
+            sizes = count_levels(records, self.gathering.codes)
             self._needed = needed_records(fields, self.declaration.n_components, sizes)
         return max((self._needed or FIRST_LOOK) - len(self.buffer), 0)
 
     def _note_types(self, record: Mapping[str, Any]) -> None:
-        """Remember what each undeclared field is, text or number; refuse a record in which one has changed."""
-        if not self.declaration.infers:
-            return
-        declared = self.declaration.declared_names
-        kinds = {
-            name: kind
-            for name, value in record.items()
-            if name not in declared and (kind := kind_of(value)) is not None
-        }
-        for name, kind in kinds.items():
-            known = self._types.get(name, kind)
-            if known != kind:
-                text = f"field {name!r}: expected a {known}, as before, got {short(record[name])}"
-                raise RecordError(text, field=name)
-        self._types |= kinds
-        self.newcomers.left_out |= {name: TIMES for name, kind in kinds.items() if kind == "time"}
+        """Remember what each undeclared field is; times are left out."""
+        self.newcomers.left_out |= dict.fromkeys(self.gathering.note_types(record), TIMES)

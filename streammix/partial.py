@@ -31,8 +31,8 @@ from streammix.core.engine import Engine, rows_of, width_of
 from streammix.core.structs import Structs
 from streammix.errors import ConfigError, RecordError, StreammixError
 from streammix.frames import Frame
-from streammix.learner import IMPOSSIBLE
 from streammix.mixture import Mixture
+from streammix.plain import IMPOSSIBLE
 from streammix.running import Running
 from streammix.schema import OTHER
 from streammix.state import State

@@ -7,8 +7,9 @@ from streammix.core.times import is_time
 from streammix.core.values import LONGEST_TEXT, is_missing, is_sound_text, of_magnitude, plain_of, short
 from streammix.errors import RecordError
 
-__all__ = ["LARGEST_WEIGHT", "check_weight", "kind_of", "number", "plain_value", "present"]
+__all__ = ["IMPOSSIBLE", "LARGEST_WEIGHT", "check_weight", "kind_of", "number", "plain_value", "present"]
 
+IMPOSSIBLE = "no component gives the record a positive density"
 LARGEST_WEIGHT = 1e100  # of a record
 NESTED = (dict, list, tuple, set, frozenset, bytes, bytearray)
 

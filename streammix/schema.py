@@ -10,19 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streammix.columns import LARGEST, Encoded, Encoder, Rule
+from streammix.columns import Encoded, Encoder, Rule
 from streammix.core.engine import INFLATING
 from streammix.core.reader import Reader
-from streammix.core.values import LARGEST_LEVEL, LONGEST_TEXT, level_key, level_of, of_magnitude, short
-from streammix.errors import ConfigError
+from streammix.core.values import LARGEST, LARGEST_LEVEL, LONGEST_TEXT, level_key, level_of, of_magnitude, short
 from streammix.families import (
     Binomial,
     Categorical,
-    Dirichlet,
     Family,
     Fixed,
-    Multinomial,
-    MultivariateNormal,
     StudentT,
     Uniform,
     VonMises,
@@ -30,11 +26,11 @@ from streammix.families import (
 )
 from streammix.families.base import Interval
 from streammix.frames import Frame
+from streammix.standing import Names, check_components, field_name
 
 __all__ = ["LARGEST_JOINT", "MAX_LEVELS", "OTHER", "Block", "Schema", "field_name", "limits"]
 
 FloatArray = NDArray[np.float64]
-Names = tuple[str, ...]
 
 LARGEST_JOINT = 1e50  # products of several of them, where coordinates are missing
 HUGE = sys.float_info.max
@@ -49,7 +45,6 @@ COLUMNS = {
     "beta": ("real", "complement", "log", "log_complement"),
     "dirichlet": ("real", "log"),
 }
-GROUPS = (MultivariateNormal, Dirichlet, Multinomial)
 TIMES = {
     "day": "a time of the day (a datetime, a time, text such as 2026-01-31T09:30) or its hours from 0 to 24",
     "week": "a date (a datetime, text such as 2026-01-31T09:30) or days of the week from 0 to 7",
@@ -109,7 +104,7 @@ class Schema:
         copies = {id(component): dict(component) for component in components}  # most often one that all share
         self.components = [copies[id(component)] for component in components]
         self.fields: list[Names] = list(self.components[0])
-        _check(list(copies.values()))
+        check_components(list(copies.values()))
         self.blocks: list[Block] = []
         self._rules: list[Rule] = []
         self._whats: list[str] = []
@@ -313,11 +308,6 @@ def limits(family: Family) -> tuple[float, float]:
     return max(low, -largest), min(high, largest)
 
 
-def field_name(names: Names) -> str | Names:
-    """Return the key under which people know a field or a group."""
-    return names[0] if len(names) == 1 else names
-
-
 def _core(family: Family) -> str:
     return INFLATING + family.family.core if isinstance(family, ZeroInflated) else family.core
 
@@ -342,65 +332,6 @@ def _inner(family: Family) -> Family:
     inner = family.distribution if isinstance(family, Fixed) else family
     assert isinstance(inner, Family)
     return inner
-
-
-def _check(components: list[dict[Names, Family]]) -> None:
-    first = components[0]
-    if not first:
-        raise ConfigError("a model needs at least one field")
-    seen: dict[str, Names] = {}
-    for names in first:
-        for name in names:
-            if name in seen:
-                raise ConfigError(f"field {name!r} stands in both {field_name(seen[name])!r} and {field_name(names)!r}")
-            seen[name] = names
-    for k, component in enumerate(components):
-        if set(component) != set(first):
-            odd = sorted(map(str, set(component) ^ set(first)))
-            raise ConfigError(
-                f"component {k} must have the same fields as component 0; they differ in {', '.join(odd)}"
-            )
-    for names in first:
-        families = [component[names] for component in components]
-        inner = [_inner_or_self(family) for family in families]
-        for family in families:
-            if not isinstance(family, Family):
-                raise ConfigError(
-                    f"field {field_name(names)!r}: expected a family such as Normal(), got {short(family)}"
-                )
-            n_fields = family.n_fields
-            if (n_fields is not None and n_fields != len(names)) or (len(names) > 1 and n_fields == 1):
-                raise ConfigError(f"{family!r} spans {n_fields} fields, but {field_name(names)!r} names {len(names)}")
-            if len(names) == 1 and isinstance(_inner_or_self(family), Dirichlet | Multinomial):
-                raise ConfigError(f"{family!r} spans two fields or more, but {field_name(names)!r} names 1")
-        periods = {angle.period: angle.turn for angle in inner if isinstance(angle, VonMises)}
-        if len(periods) > 1:
-            shown = sorted(periods, key=lambda period: periods[period])
-            text = ", ".join(period if isinstance(period, str) else f"{period:g}" for period in shown)
-            raise ConfigError(f"field {field_name(names)!r}: the angles of one field have one period, not {text}")
-        groups = {_group_of(family) for family in families}
-        has_groups = len(names) > 1 and any(isinstance(one, GROUPS) for one in inner)
-        if len({isinstance(one, Categorical) for one in inner}) > 1 or (
-            has_groups and len(groups) > 1 and not _all_foreign(components, names)
-        ):
-            raise ConfigError(f"field {field_name(names)!r}: these families can't stand side by side in one model")
-
-
-def _all_foreign(components: list[dict[Names, Family]], names: Names) -> bool:
-    families = [component[names] for component in components]
-    return (
-        all(isinstance(_inner_or_self(f), GROUPS) or (isinstance(f, Fixed) and f.is_foreign) for f in families)
-        and len({_group_of(f) for f in families} - {None}) == 1
-    )
-
-
-def _group_of(family: Family) -> type[Family] | None:
-    inner = _inner_or_self(family)
-    return type(inner) if isinstance(inner, GROUPS) else None
-
-
-def _inner_or_self(family: Family) -> Any:
-    return family.distribution if isinstance(family, Fixed) else family
 
 
 def _levels(codes: Mapping[Any, int]) -> str:

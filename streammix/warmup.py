@@ -27,7 +27,8 @@ from streammix.given import fill_given
 from streammix.inference import MOST_RECORDS, RECORDS_PER_PARAMETER
 from streammix.kmeans import kmeans
 from streammix.scales import PRIOR_WEIGHT, fill_scales, settle, shrink_scales, standardised
-from streammix.schema import Names, Schema
+from streammix.schema import Schema
+from streammix.standing import Names
 from streammix.state import State
 
 __all__ = ["count_levels", "free_parameters", "given_state", "needed_records", "newcomer_state", "warm_state"]

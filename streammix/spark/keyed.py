@@ -1,6 +1,6 @@
 """A small model for each key."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial as bound
 from typing import Any
 
@@ -12,7 +12,7 @@ from streammix.checkpoint import from_bytes
 from streammix.errors import ConfigError
 from streammix.mixture import Mixture
 from streammix.spark import tasks
-from streammix.spark.passes import check_arguments
+from streammix.spark.passes import check_arguments, numbered
 
 __all__ = ["learn_by_key"]
 
@@ -59,16 +59,21 @@ def learn_by_key(df: DataFrame, key: str, model: Mixture) -> DataFrame:
     added = [StructField(name, kind) for (name, _), kind in zip(tasks.SCORES, kinds, strict=True)]
     output = StructType([*df.schema.fields, *added, StructField("n_seen", LongType())])
     version, data = shipping.packed_model(model)
-    task = bound(_learn_group, version=version, model=data, key=key)
-    return df.groupBy(key).applyInPandasWithState(task, output, "model binary", "append", "NoTimeout")
+    names = list(df.columns)
+    task = bound(_learn_group, version=version, model=data, key=key, names=names)
+    groups = numbered(df).groupBy(str(names.index(key)))
+    return groups.applyInPandasWithState(task, output, "model binary", "append", "NoTimeout")
 
 
-def _learn_group(_: Any, frames: Iterable[Any], state: Any, version: str, model: bytes, key: str) -> Iterator[Any]:
+def _learn_group(
+    _: Any, frames: Iterable[Any], state: Any, version: str, model: bytes, key: str, names: Sequence[str]
+) -> Iterator[Any]:
     """Score and learn a key's rows; its model is the state."""
     mixture = shipping.unpacked_model(version, model)
     if state.exists:
         mixture = Mixture._restore(from_bytes(bytes(state.get[0])).snapshot)
-    for frame in frames:
+    for rows in frames:
+        frame = rows.set_axis(names, axis=1)
         before = mixture.n_seen
         table = pa.Table.from_pandas(frame.drop(columns=key), preserve_index=False)
         done = mixture.ingest(table)

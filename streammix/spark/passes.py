@@ -15,7 +15,7 @@ from streammix.mixture import Mixture
 from streammix.spark import tasks
 from streammix.statistics import LONGEST_RECORD, Partial, Refused
 
-__all__ = ["check_arguments", "columns_in_use", "expect_all", "in_arrow", "learn_first", "statistics"]
+__all__ = ["check_arguments", "columns_in_use", "expect_all", "in_arrow", "learn_first", "numbered", "statistics"]
 
 DataFrame = Any
 RDD = Any
@@ -49,11 +49,14 @@ def columns_in_use(df: DataFrame, model: Mixture, keep: Sequence[str] = ()) -> D
     return df.select(*("`" + name.replace("`", "``") + "`" for name in names))
 
 
+def numbered(df: DataFrame) -> DataFrame:
+    """Return a DataFrame whose columns are named by their numbers: Spark takes a dot in a name for a struct's field."""
+    return df.toDF(*map(str, range(len(df.columns))))
+
+
 def in_arrow(df: DataFrame, task: Task, columns: Any) -> DataFrame:
     """Return the columns that a task makes of each partition's batches; `mapInArrow`, whatever the names of columns."""
-    names = list(df.columns)
-    numbered = df.toDF(*map(str, range(len(names))))  # Spark would read a dot in a name as a struct's field
-    return numbered.mapInArrow(bound(tasks.with_names, names=names, task=task), columns)
+    return numbered(df).mapInArrow(bound(tasks.with_names, names=list(df.columns), task=task), columns)
 
 
 def expect_all(run: Callable[[tuple[str, bytes], bool], RDD], model: Mixture, fan_in: int | None = None) -> Partial:

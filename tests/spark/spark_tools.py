@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 
 import streammix as sm
 
-OPTIONS = {  # no web page; a JVM that lives for seconds does not compile for the long run
+OPTIONS = {  # nothing to look at; a JVM that lives for seconds does not compile for the long run
     "spark_ui_enabled": "false",
+    "spark_ui_showConsoleProgress": "false",
     "spark_sql_shuffle_partitions": "2",
     "spark_driver_memory": "600m",
     "spark_driver_extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",

@@ -90,17 +90,21 @@ def test_scores_are_the_models_own_in_batch_and_streaming(spark, tmp_path):
 
 def test_each_key_has_a_model_of_its_own(spark, tmp_path):
     rng = np.random.default_rng(4)
-    schema = "id bigint, device string, heat double"
+    schema = "id bigint, `a.device` string, heat double"
     base = sm.Mixture(n_components=2, fields={"heat": sm.Normal()}, warm_up=30, seed=1)
     parts = []
     for i in range(2):
         device = np.array(["a", "b"])[rng.integers(2, size=120)]
         heat = rng.normal(np.where(device == "a", 10.0, 500.0), 1.0)
-        columns = {"id": np.arange(120) + 120 * i, "device": device, "heat": pa.array(heat, mask=rng.random(120) < 0.1)}
+        columns = {
+            "id": np.arange(120) + 120 * i,
+            "a.device": device,
+            "heat": pa.array(heat, mask=rng.random(120) < 0.1),
+        }
         parts.append(pa.table(columns))
         write(tmp_path / "in", i, parts[-1])
     stream = spark.readStream.schema(schema).option("maxFilesPerTrigger", 1).parquet(str(tmp_path / "in"))
-    learnt = on_spark.learn_by_key(stream, "device", base)
+    learnt = on_spark.learn_by_key(stream, "a.device", base)
     query = (
         learnt.writeStream.format("parquet")
         .option("checkpointLocation", str(tmp_path / "state"))
@@ -113,16 +117,16 @@ def test_each_key_has_a_model_of_its_own(spark, tmp_path):
     for name in ("a", "b"):
         model = sm.Mixture(n_components=2, fields={"heat": sm.Normal()}, warm_up=30, seed=1)
         for number, part in enumerate(parts):
-            rows = [row for row in part.to_pylist() if row["device"] == name]
-            own = [row for row in found.to_pylist() if row["device"] == name and row["id"] // 120 == number]
+            rows = [row for row in part.to_pylist() if row["a.device"] == name]
+            own = [row for row in found.to_pylist() if row["a.device"] == name and row["id"] // 120 == number]
             assert [row["n_seen"] for row in own] == list(range(model.n_seen, model.n_seen + len(own)))
             done = model.ingest([{"heat": row["heat"]} for row in rows])
             np.testing.assert_allclose([row["score"] for row in own], 0.0 - done.log_density, rtol=1e-12)
             assert [row["component"] for row in own] == done.responsibilities.argmax(axis=1).tolist()
-    with pytest.raises(ConfigError, match="no column 'sensor': 'id', 'device', 'heat'"):
+    with pytest.raises(ConfigError, match=r"no column 'sensor': 'id', 'a\.device', 'heat'"):
         on_spark.learn_by_key(stream, "sensor", base)
     with pytest.raises(ConfigError, match="has a column 'n_seen' already"):
-        on_spark.learn_by_key(stream.selectExpr("*", "1 as n_seen"), "device", base)
+        on_spark.learn_by_key(stream.selectExpr("*", "1 as n_seen"), "a.device", base)
 
 
 def test_what_is_no_mixture_in_parts_and_no_dataframe_is_refused_by_name(spark, tmp_path):
