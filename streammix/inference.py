@@ -101,19 +101,25 @@ def tell_declared(fields: Iterable[tuple[Names, Family]], records: Sequence[Mapp
     None of them has the field, which may be called something else; or a number was always the same, so that its scale,
     and what it tells of a component, is a guess.
     """
-    seen: dict[str, set[Any]] = {}
-    for record in records:
-        for name, value in record.items():
-            if value is not None and len(found := seen.setdefault(name, set())) < 2:
-                found.add(value)
     for names, family in fields:
         for name in names:
-            if name not in seen:
+            found = _first_two(record.get(name) for record in records)
+            if not found:
                 log.warning("field %r: none of the first %d records has it", name, len(records))
-            elif family.core in SCALES and len(seen[name]) == 1 and len(records) > 1:
-                (value,) = seen[name]
+            elif family.core in SCALES and len(found) == 1 and len(records) > 1:
                 text = "field %r: always %r in the first %d records, so its scale is a guess; "
-                log.warning(text + "inferred, it joins when it varies", name, value, len(records))
+                log.warning(text + "inferred, it joins when it varies", name, found[0], len(records))
+
+
+def _first_two(values: Iterable[Any]) -> list[Any]:
+    """The first values that are there and differ, two at the most."""
+    found: list[Any] = []
+    for value in values:
+        if value is not None and value not in found:
+            found.append(value)
+            if len(found) == 2:
+                break
+    return found
 
 
 def _kind(values: Sequence[Any]) -> str:

@@ -1,5 +1,7 @@
 """How records come in: frames in the form that is read, and records that are scored and then learnt."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -7,12 +9,13 @@ from numpy.typing import NDArray
 
 from streammix import frames
 from streammix.core.structs import Structs
+from streammix.core.values import as_record
 from streammix.errors import RecordError
 from streammix.frames import Frame, first_seen
 from streammix.learner import Learner
-from streammix.plain import IMPOSSIBLE
+from streammix.plain import IMPOSSIBLE, check_weight
 
-__all__ = ["frame_of", "ingest"]
+__all__ = ["frame_of", "ingest", "learn_at"]
 
 FloatArray = NDArray[np.float64]
 
@@ -92,9 +95,27 @@ def _ingest_timed(
     good, refused = [], []
     for i in range(n):
         try:
-            learner.learn_timed(rows[i], 1.0, responsibilities[i : i + 1], log_density[i : i + 1])
+            out = responsibilities[i : i + 1], log_density[i : i + 1]
+            learn_at(learner, rows[i], 1.0, partial(learner.learn_record, out_r=out[0], out_lp=out[1]))
             good.append(i)
         except RecordError as error:
             refused.append((i, error))
     kept = np.array(good, dtype=np.int64)
     return responsibilities[kept], log_density[kept], kept, refused
+
+
+def learn_at(
+    learner: Learner,
+    x: Any,
+    weight: float,
+    learn: Callable[[Any, float], None],
+    hand_back: Callable[[], Any] = lambda: None,
+) -> bool:
+    """Let `learn` take a record at its weight by now, then the clock go on; tell whether all was halved."""
+    assert learner.clock is not None
+    check_weight(weight)
+    record = x if isinstance(x, dict) else as_record(x)
+    look = learner.clock.look(record)
+    learn(record, weight * look.weight)
+    hand_back()
+    return learner.go_on(look)

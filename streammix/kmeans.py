@@ -7,6 +7,8 @@ __all__ = ["kmeans"]
 
 FloatArray = NDArray[np.float64]
 
+ONE_THREAD = 200_000  # multiplications of a matrix product that BLAS does not spread over threads
+
 
 def kmeans(space: FloatArray, k: int, lloyd_steps: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """Labels of a k-means++ start after a few Lloyd steps."""
@@ -21,12 +23,21 @@ def kmeans(space: FloatArray, k: int, lloyd_steps: int, rng: np.random.Generator
     places = np.array(centers)
     squares = (space**2).sum(axis=1)
     for _ in range(lloyd_steps):
-        members = np.eye(k)[_nearest(space, squares, places)]
-        sizes = members.sum(axis=0)
-        places[sizes > 0] = (members.T @ space)[sizes > 0] / sizes[sizes > 0, None]
+        labels = _nearest(space, squares, places)
+        sizes = np.bincount(labels, minlength=k)
+        filled = sizes > 0
+        in_turn = space[np.argsort(labels, kind="stable")]
+        sums = np.add.reduceat(in_turn, (np.cumsum(sizes) - sizes)[filled])
+        places[filled] = sums / sizes[filled, None]
     return _nearest(space, squares, places)
 
 
 def _nearest(space: FloatArray, squares: FloatArray, places: FloatArray) -> NDArray[np.intp]:
-    distances = squares[:, None] - 2 * space @ places.T + (places**2).sum(axis=1)
-    return np.asarray(distances.argmin(axis=1))
+    """The nearest place of each point, some points at a time: the threads of a large product wait for one another."""
+    step = max(ONE_THREAD // max(places.size, 1), 1)
+    sizes = (places**2).sum(axis=1)
+    labels = np.empty(len(space), dtype=np.intp)
+    for i in range(0, len(space), step):
+        some = slice(i, i + step)
+        labels[some] = (squares[some, None] - 2 * space[some] @ places.T + sizes).argmin(axis=1)
+    return labels

@@ -1,6 +1,6 @@
 """What a mixture does with records: gather the first ones, start, and hand on to what runs."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -109,24 +109,6 @@ class Learner:
         running.absorb(encoded, np.array([weight]), out_r, out_lp)
         if news:
             self._let_join(self.newcomers.add(news, responsibilities, weight))
-
-    def learn_timed(
-        self, x: Any, weight: float, out_r: FloatArray | None = None, out_lp: FloatArray | None = None
-    ) -> None:
-        """Learn one record at its time; `out_r` and `out_lp` as in `Running.absorb`."""
-        self.learn_at(x, weight, lambda record, own: self.learn_record(record, own, out_r, out_lp), lambda: None)
-
-    def learn_at(
-        self, x: Any, weight: float, learn: Callable[[Any, float], None], hand_back: Callable[[], Any]
-    ) -> bool:
-        """Let `learn` take a record at its weight by now, then the clock go on; tell whether all was halved."""
-        assert self.clock is not None
-        check_weight(weight)
-        record = x if isinstance(x, dict) else as_record(x)
-        look = self.clock.look(record)
-        learn(record, weight * look.weight)
-        hand_back()
-        return self.go_on(look)
 
     def go_on(self, look: Look) -> bool:
         """Let the clock go on after a record that was learnt; tell whether all weights so far were halved."""
@@ -281,6 +263,13 @@ class Learner:
 
     def start(self, records: Sequence[Mapping[str, Any]], weights: Sequence[float]) -> Running:
         """Make the first state from records; they then count as its start."""
+        chosen, schema, columns, given = self.read_start(records, weights)
+        return self.set_out(chosen, schema, self._begin(schema, columns, given), len(records))
+
+    def read_start(
+        self, records: Sequence[Mapping[str, Any]], weights: Sequence[float]
+    ) -> tuple[dict[Names, Family], Schema, list[FloatArray], FloatArray | None]:
+        """Return the families of the fields, their schema, and the first records as columns, with their weights."""
         chosen = self.chosen
         if chosen is None:
             inferred = self._infer(records)
@@ -292,12 +281,15 @@ class Learner:
         tell_declared((self.declaration.fields or {}).items(), records)
         given = np.array(weights, dtype=np.float64)
         columns = [np.ascontiguousarray(rows[:, j]) for j in range(rows.shape[1])]
-        self.chosen, self.schema = chosen, schema
-        self.running = self._begin(schema, columns, None if (given == 1.0).all() else given)
-        self.running.n_seen = len(records)
+        return chosen, schema, columns, None if (given == 1.0).all() else given
+
+    def set_out(self, chosen: dict[Names, Family], schema: Schema, running: Running, n: int) -> Running:
+        """Go on from a first state, which n records made."""
+        self.chosen, self.schema, self.running = chosen, schema, running
+        running.n_seen = n
         self.buffer, self.buffer_weights = [], []
         self.look_out()
-        return self.running
+        return running
 
     def _begin(self, schema: Schema, columns: Sequence[FloatArray], weights: FloatArray | None) -> Running:
         """What runs on from the rows of the warm-up, as columns."""

@@ -15,7 +15,7 @@ from streammix.core.structs import Structs
 from streammix.declaration import checked, from_json, shown
 from streammix.errors import RecordError
 from streammix.families import Family
-from streammix.intake import frame_of, ingest
+from streammix.intake import frame_of, ingest, learn_at
 from streammix.learner import Learner
 from streammix.parameters import center_of, draw, families_of
 from streammix.plain import LARGEST_WEIGHT, check_weight
@@ -378,7 +378,7 @@ class Mixture(Records, base.Clusterer):
         self._hand_back().take_average()
 
     def _learn_timed(self, x: Any, w: float) -> None:
-        if self._learner.learn_at(x, w, self._learn_weighed, self._hand_back):
+        if learn_at(self._learner, x, w, self._learn_weighed, self._hand_back):
             self._sync()
 
     def _codes_of(self, unseen: list[tuple[int, Any]]) -> list[int] | None:

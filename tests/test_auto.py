@@ -47,6 +47,9 @@ def test_a_sorted_start_is_recovered_from() -> None:
     model = learnt(draw(rng, 2_000, sort=True), draw(rng, 8_000))
     assert gap(model, draw(rng, 5_000)) < 0.01
     assert model.warnings == []
+    gains = [event["gain"] for event in model.events if event["kind"] == "take-over"]
+    assert gains
+    assert min(gains) > 0.0
     plain = sm.Mixture(n_components=3, fields=FIELDS, warm_up=500, seed=1)
     rng = np.random.default_rng(1)
     plain.learn_many(table(np.vstack([draw(rng, 2_000, sort=True), draw(rng, 8_000)])))

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 import streammix as sm
+from streammix import kmeans
 
 
 def events(n):
@@ -143,3 +144,13 @@ def test_a_declared_field_that_never_varies_is_warned_of(caplog: pytest.LogCaptu
         "inferred, it joins when it varies"
         for name, value in (("price", 0.25), ("lon", 2.0))
     ]
+
+
+def test_points_are_told_apart_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = np.random.default_rng(0).normal(size=(500, 4))
+    whole = kmeans.kmeans(space, 6, 10, np.random.default_rng(1))
+    monkeypatch.setattr(kmeans, "ONE_THREAD", 100)
+    assert (kmeans.kmeans(space, 6, 10, np.random.default_rng(1)) == whole).all()
+    centers = np.array([space[whole == k].mean(axis=0) for k in range(6)])
+    nearest = ((space[:, None] - centers) ** 2).sum(axis=2).argmin(axis=1)
+    assert np.mean(nearest == whole) > 0.9  # ten steps are nearly enough

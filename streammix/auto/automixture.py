@@ -1,7 +1,6 @@
 """AutoMixture: the face of a mixture that supervises itself."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Self
 
@@ -9,99 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammix import frames
-from streammix.auto.background import Box, takes_background
-from streammix.auto.keeping import resumed, supervision
-from streammix.auto.line import Line, Settings
-from streammix.auto.moves import fresh
-from streammix.auto.reservoir import Reservoir
-from streammix.auto.supervisor import Supervisor, reservoir_size, share_of_beat
+from streammix.auto.learning import AutoLearner
+from streammix.auto.line import Settings
+from streammix.auto.supervisor import Supervisor, share_of_beat
 from streammix.core.table import table_of
-from streammix.declaration import Declaration, checked, from_json
-from streammix.errors import CheckpointError, ConfigError
+from streammix.declaration import checked, from_json
+from streammix.errors import ConfigError
 from streammix.families import Family
-from streammix.learner import Learner
 from streammix.mixture import Mixture
-from streammix.running import Running
-from streammix.schema import Schema
 from streammix.state import Snapshot
 from streammix.stepsize import HalfLife, PowerDecay, RunningMean, StepSize, step_size_from_json, step_size_to_json
-from streammix.warmup import free_parameters
 
 __all__ = ["AutoMixture"]
 
-LLOYD = 3  # steps of the first partition
-USUAL = 3
 MOST = 10  # components that are tried where nobody says how many
 LARGEST_RANGE = 50
 
 FloatArray = NDArray[np.float64]
-
-
-class AutoLearner(Learner):
-    """A learner whose mixture is supervised."""
-
-    def __init__(
-        self,
-        declaration: Declaration,
-        settings: Settings,
-        sizes: Sequence[int],
-        has_background: bool | None,
-        arguments: Mapping[str, Any],
-        rng: np.random.Generator,
-    ) -> None:
-        self.settings = settings
-        self.arguments = arguments
-        self.sizes = sizes
-        self.has_background = has_background
-        super().__init__(declaration, rng)
-        self.n_witnesses = 1  # there are several mixtures, whose components differ
-        if len(sizes) > 1:
-            self.inferred_for = min(sizes[-1], USUAL)  # a joint family must not hang on the largest K
-
-    def _parameters(self, schema: Schema, n_components: int) -> int:
-        assert self.chosen is not None
-        levels = {name: len(codes) for name, codes in schema.codes.items()}
-        return free_parameters(self.chosen, n_components, levels)
-
-    def _begin(self, schema: Schema, columns: Sequence[FloatArray], weights: FloatArray | None) -> Running:
-        n, layout = len(columns[0]), schema.layout()
-        rows, w = np.stack(columns, axis=1), np.ones(n) if weights is None else weights
-        box, settings = None, self.settings
-        if self.has_background if self.has_background is not None else takes_background(layout):
-            box = Box(len(columns))
-            box.add(rows, layout)
-            settings = replace(settings, spread=box.spread)
-        lines = []
-        for k in self.sizes:
-            state = fresh(schema, k, columns, weights, LLOYD, box is not None, self.rng)
-            lines.append(Line(schema, state, self._parameters(schema, k), n, settings, n))
-        reservoir = Reservoir(reservoir_size(lines[-1].n_parameters), len(columns))
-        reservoir.add(rows, w)
-        rng = np.random.default_rng(self.rng.integers(2**63))
-        made = Supervisor(self.declaration, schema, lines, settings, reservoir, rng)
-        made.box = box
-        return made
-
-    def snapshot(self, n_seen: int, seed: int | None) -> Snapshot:
-        """Everything that the mixture is."""
-        found = super().snapshot(n_seen, seed)
-        found.declaration = {**found.declaration, **self.arguments}
-        if isinstance(self.running, Supervisor):
-            found.supervision = supervision(self.running)
-        return found
-
-    def _resume(self, schema: Schema, snapshot: Snapshot) -> Running:
-        if snapshot.supervision is None:
-            raise CheckpointError("the checkpoint's model is supervised, but what supervises it is missing")
-        made = resumed(self.declaration, schema, self.settings, snapshot.supervision)
-        assert made.waiting is not None
-        surplus = len(snapshot.pending) // made.waiting.size * made.waiting.size
-        if surplus:  # kept before lines took turns
-            made.reservoir.add(snapshot.pending[:surplus], snapshot.pending_weights[:surplus])
-            made.gathered += surplus
-            snapshot.pending = snapshot.pending[surplus:]
-            snapshot.pending_weights = snapshot.pending_weights[surplus:]
-        return made
 
 
 class AutoMixture(Mixture):

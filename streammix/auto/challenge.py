@@ -20,6 +20,7 @@ from streammix.core.table import Table
 from streammix.em import Layout, reanchor
 from streammix.errors import CheckpointError
 from streammix.packing import check_rows
+from streammix.scales import standardised
 from streammix.schema import Schema
 from streammix.state import State
 
@@ -126,6 +127,7 @@ class Challenge:
         self._made: NDArray[Any] | None = None  # labels of a fresh start, or responsibilities after a move
         self._trained: tuple[FloatArray, FloatArray] | None = None
         self._expected: FloatArray | None = None
+        self._points: FloatArray | None = None
 
     def _engine(self, state: State) -> Engine:
         return engine_of(self.schema, state, (0, 1.0), self.spread)
@@ -166,6 +168,7 @@ class Challenge:
             self.polished = self.state
             self.lag = self._gain(self.climb.engine, self.start)
             self.start, self.stage = self.polished, "plan"
+            self._standardised()
         elif self.stage == "plan":
             self.plan, self.stage, self.at = moves(self._training()[0]), "propose", 0
         elif self.stage == "propose" and self.at < len(self.plan):
@@ -235,6 +238,12 @@ class Challenge:
             self._trained = responsibilities, log_density
         return self._trained
 
+    def _standardised(self) -> FloatArray:
+        """The training rows as points."""
+        if self._points is None:
+            self._points = standardised(self.layout, self._training_columns()[0])
+        return self._points
+
     def _training_columns(self) -> tuple[list[FloatArray], FloatArray | None]:
         n = self.n_training
         return [column[:n] for column in self.columns], None if self.own_weights is None else self.own_weights[:n]
@@ -251,7 +260,8 @@ class Challenge:
                 steps = 1 if number % 2 else LLOYD
                 self._made = partition(self.layout, self._thinned()[0], self.state.n_components, steps, rng)
             else:
-                self._made = displaced(self.layout, self.plan[self.at], *self._training_columns(), *self._training())
+                weights = self._training_columns()[1]
+                self._made = displaced(self.plan[self.at], self._standardised(), weights, *self._training())
         return self._made
 
     def _proposed(self) -> State:

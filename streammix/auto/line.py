@@ -311,13 +311,15 @@ class Line:
             recent, z = challenger.scores.last(4 if age <= YOUNG else 8)
             long_mean, long_z = challenger.scores.long_run()
             for ticks, least in EARLY:
-                early = challenger.scores.last(ticks)[1]
-                z = early if early > max(least, z) else z
+                early, early_z = challenger.scores.last(ticks)
+                if early_z > max(least, z):
+                    recent, z = early, early_z
             if self.is_long:  # records that follow one another say less than their number
                 recent, z = challenger.scores.by_ticks()
                 long_z = z = z if challenger.scores.n_ticks >= LONG else 0.0
             if z > WINS or (long_z > WINS and challenger.scores.n_ticks >= 4):
-                self._take_over(challenger, n_seen, max(z, long_z), recent, events, reservoir)
+                gain, z = (recent, z) if z >= long_z else (long_mean, long_z)
+                self._take_over(challenger, n_seen, z, gain, events, reservoir)
                 return
             is_alike = challenger.scores.n_ticks >= 10 and abs(long_z) < 1.0 and abs(long_mean) < ALIKE
             if age > OLD or is_alike or min(z, long_z) < HOPELESS:

@@ -21,7 +21,7 @@ from streammix.scales import PRIOR_WEIGHT, fill_scales, settle, shrink_scales, s
 from streammix.schema import Schema
 from streammix.state import State
 
-__all__ = ["Move", "displaced", "fresh", "moves", "partition", "scaled", "split_up", "stepped", "thinned"]
+__all__ = ["Move", "displaced", "forks_of", "moves", "partition", "scaled", "split_up", "stepped", "thinned"]
 
 FloatArray = NDArray[np.float64]
 Labels = NDArray[np.intp]
@@ -85,24 +85,11 @@ def scaled(
     return state
 
 
-def fresh(
-    schema: Schema,
-    n_components: int,
-    columns: Sequence[FloatArray],
-    weights: FloatArray | None,
-    lloyd_steps: int,
-    has_background: bool,
-    rng: np.random.Generator,
-) -> State:
-    """Return the state that a k-means++ partition of some of the rows leads to."""
-    layout = schema.layout()
-    some, w = thinned(columns, weights)
-    labels = partition(layout, some, n_components, lloyd_steps, rng)
-    any_state = blank(layout, 1, PRIOR_WEIGHT)
-    forks = Engine(layout, any_state, (0, 1.0)).forks_needed(Table(list(columns)), 0, len(columns[0]))
-    state = scaled(schema, n_components, forks, some, w, labels)
-    stepped(layout, state, Table(some), len(labels), w, split_up(labels, n_components, has_background))
-    return state
+def forks_of(layout: Layout, columns: Sequence[FloatArray]) -> list[tuple[int, int]]:
+    """Return the units that need masses of their own: (block, unit) of those that some row lacks."""
+    engine = Engine(layout, blank(layout, 1, PRIOR_WEIGHT), (0, 1.0))
+    found: list[tuple[int, int]] = engine.forks_needed(Table(list(columns)), 0, len(columns[0]))
+    return found
 
 
 def split_up(labels: Labels, n_components: int, has_background: bool) -> FloatArray:
@@ -111,14 +98,9 @@ def split_up(labels: Labels, n_components: int, has_background: bool) -> FloatAr
 
 
 def displaced(
-    layout: Layout,
-    move: Move,
-    columns: Sequence[FloatArray],
-    weights: FloatArray | None,
-    responsibilities: FloatArray,
-    log_density: FloatArray,
+    move: Move, points: FloatArray, weights: FloatArray | None, responsibilities: FloatArray, log_density: FloatArray
 ) -> FloatArray:
-    """Return what becomes of rows' responsibilities by a move."""
+    """Return what becomes of rows' responsibilities by a move; the rows as points are what a split goes by."""
     what, goes, split = move
     given = responsibilities.copy()
     share = given[:, goes].copy()
@@ -130,7 +112,7 @@ def displaced(
     given[:, goes] = 0.0
     if what == "split":
         own = given[:, split]
-        above = _side(standardised(layout, columns), own if weights is None else own * weights)
+        above = _side(points, own if weights is None else own * weights)
         given[:, goes] = np.where(above, own, 0.0)
         given[:, split] = np.where(above, 0.0, own)
     else:

@@ -99,7 +99,9 @@ class Supervisor(Running):
         self.told: list[str] = []  # the signs of doubt that are in the log
         self.gathered = 0  # records of the next beat
         self.beat = Beat(0, 0, 0, len(lines), [])
+        self._is_made = False
         super().__init__(declaration, schema, lines[0].champion.state)
+        self._is_made = True
         if self.waiting is None:
             self.waiting = Waiting(1, schema.reader.n_columns)
         self._take_rows(schema.reader.n_columns)
@@ -145,7 +147,7 @@ class Supervisor(Running):
 
     def rebind(self) -> None:
         """Bind engines to the states anew, after arrays were replaced."""
-        for line in self.lines:
+        for line in self.lines if self._is_made else []:
             line.bind()
         self.point()
 
