@@ -3,7 +3,7 @@
     python examples/spark_stream.py events state            # what is there, then end; run again for what came since
     python examples/spark_stream.py events state --follow   # and what comes, until Ctrl-C
 
-Kafka needs Spark's connector, of Spark's own version:
+Kafka needs Spark's connector, of the version that `pyspark.__version__` says:
 
     python examples/spark_stream.py kafka://localhost:9092/payments state \\
         --package org.apache.spark:spark-sql-kafka-0-10_2.13:4.1.0     # or --jars, where there is no network

@@ -65,6 +65,10 @@ static inline int round_up(int n) { return (n + LANES - 1) / LANES * LANES; }
 
 static inline void add_density(double *lp, vd v) { AT(lp) = vmax(AT(lp) + v, all(LEAST)); }
 
+static inline int lanes_left(int n_components, int first) {
+    return n_components - first < LANES ? n_components - first : LANES;
+}
+
 #define HEAD 2 /* the sum of the units' constants; whether the component stands apart from the origin */
 #define FOUR 4 /* anchor, offset, -precision / 2, constant; where it doesn't stand apart: mean - origin, 0, the same */
 
@@ -180,29 +184,43 @@ static tile make_tile(const engine *e, int density_only, double *work) {
 #define APART 1e5 /* standard deviations from the origin: up to there, x - origin costs a log density about 1e-10 */
 #define NEAR 8.0  /* the same: up to there, squares of x - origin cost a variance about 1e-14 */
 
-/* One component of a block of Normals. Where it is near the origin of each unit, a deviation is one subtraction from
- * what all components share, x - origin; where it isn't, x - anchor keeps what x - origin would lose. Returns how far
- * away it stands. */
-static double normal_factor(const block *b, int k, int kpad, const double *constant, const double *origin, double *f) {
-    double *own = f + HEAD, farthest = 0.0;
-    f[0] = f[1] = 0.0;
-    for (int u = 0; u < b->units; u++, own += FOUR) {
-        own[0] = b->stat[u * 3L * kpad + k];
-        own[1] = b->stat[(u * 3L + 1) * kpad + k];
-        own[2] = -0.5 * b->theta[(u * 2L + 1) * kpad + k];
-        own[3] = constant[u * 2L * kpad + k];
-        double distance = (own[0] - origin[u]) + own[1], square = -2.0 * distance * distance * own[2];
-        f[0] += own[3];
-        farthest = square <= farthest ? farthest : square;
+static inline double nearness(double farthest) { return farthest <= NEAR ? 2.0 : farthest <= APART ? 1.0 : 0.0; }
+
+/* n <= LANES components of a block of Normals, from the `first` on. Where one is near the origin of each unit, a deviation
+ * is one subtraction from what all components share, x - origin; where it isn't, x - anchor keeps what x - origin would
+ * lose. */
+static void normal_factors(const block *b, int first, int n, int kpad, const double *constant, const double *origin,
+                           double *own, double *near) {
+    const long size = factor_size(b);
+    const double *stat = b->stat + first, *precision = b->theta + kpad + first;
+    double farthest[LANES] __attribute__((aligned(64))), sum[LANES] __attribute__((aligned(64)));
+    for (int lane = 0; lane < LANES; lane += W) {
+        vd far = all(0.0), total = all(0.0);
+        for (long u = 0; u < b->units; u++) {
+            const double *s = stat + 3 * u * kpad + lane;
+            const vd distance = (CONST_AT(s) - origin[u]) + CONST_AT(s + kpad);
+            const vd square = distance * distance * CONST_AT(precision + 2 * u * kpad + lane);
+            far = select_(square <= far, far, square);
+            total += CONST_AT(constant + 2 * u * kpad + first + lane);
+        }
+        AT(farthest + lane) = vsqrt(far);
+        AT(sum + lane) = total;
     }
-    farthest = sqrt(farthest);
-    if (!(farthest <= APART)) f[1] = 1.0;
-    own = f + HEAD;
-    for (int u = 0; u < b->units && f[1] == 0.0; u++, own += FOUR) {
-        own[0] = (own[0] - origin[u]) + own[1];
-        own[1] = 0.0;
+    for (int k = 0; k < n; k++) {
+        near[k] = nearness(farthest[k]);
+        own[k * size] = sum[k];
+        own[k * size + 1] = near[k] == 0.0;
     }
-    return farthest;
+    for (long u = 0; u < b->units; u++) {
+        const double *anchor = stat + 3 * u * kpad, *offset = anchor + kpad;
+        for (int k = 0; k < n; k++) {
+            double *f = own + k * size + HEAD + u * FOUR;
+            f[0] = near[k] > 0.0 ? (anchor[k] - origin[u]) + offset[k] : anchor[k];
+            f[1] = near[k] > 0.0 ? 0.0 : offset[k];
+            f[2] = -0.5 * precision[2 * u * kpad + k];
+            f[3] = constant[2 * u * kpad + first + k];
+        }
+    }
 }
 
 #define ASKED 9 /* components whose means are looked at for one that is amid them all */
@@ -229,8 +247,6 @@ static void find_origin(const engine *e, const block *b, double *origin) {
         origin[u] = amid(e, b, anchor, anchor + width * e->kpad);
     }
 }
-
-static inline double nearness(double farthest) { return farthest <= NEAR ? 2.0 : farthest <= APART ? 1.0 : 0.0; }
 
 /* The same of n <= LANES Gaussians, by the deviations that each coordinate has given those before it: anchor, offset and
  * precision of one after the other. */
@@ -267,23 +283,24 @@ static void mvn_triangles(const block *b, int first, int n, int kpad, long begin
         for (int k = 0; k < n; k++) own[k * size + j] = b->stat[j * kpad + first + k];
 }
 
-static inline int lanes_left(int n_components, int first) {
-    return n_components - first < LANES ? n_components - first : LANES;
-}
-
 static inline int may_be_left(const engine *e, const block *b, const tile *t) {
     return t->upper && b - e->blocks == e->n_blocks - 1;
 }
 
 /* What a block's components have in tile.factor. Of those that may be left early only what their heads need: the others
  * are made when one of them is wanted. */
-static void mvn_factors(const engine *e, const block *b, const tile *t, const double *origin, double *factor, double *near) {
-    const long all_of_it = triangle(b->size);
+static void gaussian_factors(const engine *e, const block *b, const tile *t, const double *constant, const double *origin,
+                             double *factor, double *near) {
+    const long numbers = may_be_left(e, b, t) ? triangle(NEAREST) : triangle(b->size);
     for (int first = 0; first < e->k; first += LANES) {
         double *own = factor + first * factor_size(b);
         const int n = lanes_left(e->k, first);
+        if (is_normal(b)) {
+            normal_factors(b, first, n, e->kpad, constant, origin, own, near + first);
+            continue;
+        }
         mvn_frames(b, first, n, e->kpad, origin, own, near + first);
-        mvn_triangles(b, first, n, e->kpad, 0, may_be_left(e, b, t) ? triangle(NEAREST) : all_of_it, own);
+        mvn_triangles(b, first, n, e->kpad, 0, numbers, own);
     }
 }
 
@@ -334,11 +351,10 @@ static void constants(const engine *e, tile *t) {
             }
         }
         double *near = t->near + (long)n * kpad;
-        if (centred_columns(b)) find_origin(e, b, origin);
-        if (is_normal(b))
-            for (int k = 0; k < e->k; k++, factor += factor_size(b))
-                near[k] = nearness(normal_factor(b, k, kpad, c - 2L * b->units * kpad, origin, factor));
-        if (b->kind == MVN) mvn_factors(e, b, t, origin, factor, near), factor += e->k * factor_size(b);
+        if (!centred_columns(b)) continue;
+        find_origin(e, b, origin);
+        gaussian_factors(e, b, t, c - 2L * b->units * kpad, origin, factor, near);
+        factor += e->k * factor_size(b);
         origin += centred_columns(b);
     }
 }

@@ -238,7 +238,10 @@ static void gather_scatters(int D, const double *s, const char *begun, int n, in
             if (begun[k]) gather_scatter(D, s + k * size, 1, kpad, out + k);
 }
 
-static void gather_sums(const engine *e, const tile *t, double *acc) {
+static void gather_sums(const engine *e, tile *t, double *acc) {
+    t->n_live = 0;
+    for (int k = 0; k < e->k; k++)
+        if (t->mass[k] > 0.0) t->live[t->n_live++] = k;
     for (long i = 0; i < (long)e->n_masses * e->kpad; i += W) AT(acc + i) += CONST_AT(t->mass + i);
     gaussian_part p = first_part(t);
     for (int n = 0; n < e->n_blocks; next_part(e, e->blocks + n, &p), n++) {
@@ -249,9 +252,11 @@ static void gather_sums(const engine *e, const tile *t, double *acc) {
             gather_scatters(D, p.scatter + first * (3L + P) * P, t->scattered + (long)n * e->k + first,
                             lanes_left(e->k, first), e->kpad, out + first);
         for (long row = 0; b->kind != MVN && b->kind != CATEGORICAL && row < b->units * b->acc_rows; row++)
-            for (int k = 0; k < e->k; k++) out[row * e->kpad + k] += p.single[k * t->singles + row];
+            for (int l = 0; l < t->n_live; l++)
+                out[row * e->kpad + t->live[l]] += p.single[t->live[l] * t->singles + row];
         for (long u = 0; is_normal(b) && u < b->units; u++)
-            for (int k = 0; k < e->k; k++) {
+            for (int l = 0; l < t->n_live; l++) {
+                const int k = t->live[l];
                 const double *listed = p.listed + k * listed_size(b) + u;
                 out[2 * u * e->kpad + k] += listed[0];
                 out[(2 * u + 1) * e->kpad + k] += listed[round_up(b->units)];

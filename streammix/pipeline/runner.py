@@ -45,15 +45,11 @@ RECORDS_AT_ONCE = 1 << 14
 
 @dataclass(frozen=True, slots=True)
 class _Going:
-    """A checkpoint that is being written: since when, of what, and by whom, if not by the loop itself."""
+    """A checkpoint that is being written: since when, of what, and until when."""
 
     begin: float
     tally: Tally
-    future: Future[None] | None
-
-    @property
-    def is_done(self) -> bool:
-        return self.future is None or self.future.done()
+    end: Future[float]
 
 
 @dataclass
@@ -131,7 +127,7 @@ class Pipeline:
                 self.checkpoint(is_beside)
             elif time.monotonic() >= self._due:
                 self._checkpoint_if_new(is_beside)
-            elif self._going is not None and self._going.is_done:
+            elif self._going is not None and self._going.end.done():
                 self._settle()
         self._checkpoint_if_new()
         self._settle()
@@ -163,10 +159,13 @@ class Pipeline:
         }
         data, tally = self.store.pack(self.model, positions, outputs), deepcopy(self.tally)
         commit = partial(_commit, self.store, works, data)
-        if not is_beside:
-            commit()
+        if is_beside:
+            end = self._thread.submit(commit)
+        else:
+            end = Future()
+            end.set_result(commit())
         self._note_checkpoint()
-        self._going = _Going(begin, tally, self._thread.submit(commit) if is_beside else None)
+        self._going = _Going(begin, tally, end)
         if not is_beside:
             self._settle()
 
@@ -175,10 +174,9 @@ class Pipeline:
         if (going := self._going) is None:
             return
         self._going = None
-        if going.future is not None:
-            going.future.result()
+        end = going.end.result()
         if self.watch is not None:
-            self.watch.checkpointed(time.monotonic() - going.begin, self.store.sizes[-1])
+            self.watch.checkpointed(end - going.begin, self.store.sizes[-1])
         for sink in self.sinks:
             if isinstance(sink, Outbox):
                 with _naming(f"sink {sink.name}"):
@@ -278,8 +276,8 @@ class Pipeline:
         self.tally.add(len(batch), refused, done.log_density)
 
 
-def _commit(store: CheckpointStore, works: list[tuple[str, Callable[[], object]]], data: bytes) -> None:
-    """Make the sinks' rows durable, then the checkpoint that knows of them."""
+def _commit(store: CheckpointStore, works: list[tuple[str, Callable[[], object]]], data: bytes) -> float:
+    """Make the sinks' rows durable, then the checkpoint that knows of them; return when that was done."""
     for name, work in works:
         with _naming(name):
             work()
@@ -289,6 +287,7 @@ def _commit(store: CheckpointStore, works: list[tuple[str, Callable[[], object]]
         raise
     except CheckpointError as error:
         raise UnavailableError(str(error)) from error
+    return time.monotonic()
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def fit(
     task = bound(tasks.pack_rows, version=streammix.__version__)
     rows = in_arrow(columns_in_use(df, model), task, tasks.PACKED)
     # a pass over the DataFrame itself would have Spark plan and compile a query of its own, which takes longer
-    before, packed = model._snapshot(), rows.rdd.persist(StorageLevel.MEMORY_AND_DISK)
+    before, packed = model._snapshot(), rows.rdd.map(tasks.as_tuple).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         if not model.is_warm:
             _start(packed, model)

@@ -4,6 +4,7 @@ Functions are found by their names in the executor's own streammix, which refuse
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +13,9 @@ from streammix import shipping
 from streammix.partial import Partial, expect, merge
 
 __all__ = [
-    "ANSWER", "FIRST", "PACKED", "SCORES", "Answer", "Batches", "expect_packed", "expect_rows", "first_rows",
-    "grouped", "merge_answers", "own_group", "pack_rows", "pick_rows", "place_of", "score_rows", "with_names",
+    "ANSWER", "FIRST", "PACKED", "SCORES", "Answer", "Batches", "as_tuple", "expect_packed", "expect_rows",
+    "first_rows", "grouped", "merge_answers", "own_group", "pack_rows", "pick_rows", "place_of", "score_rows",
+    "with_names",
 ]  # fmt: skip
 
 Batches = Iterator[pa.RecordBatch]
@@ -96,6 +98,12 @@ def pack_rows(batches: Batches, version: str) -> Iterator[pa.RecordBatch]:
     for table in _blocks(batches, BLOCK):
         yield _row(PACKED, {"place": place, "first_row": row, "n": table.num_rows, "rows": _packed(table)})
         row += table.num_rows
+
+
+def as_tuple(row: Any) -> Packed:
+    """Return a row of packed rows as Python has it: in a row of Spark's, bytes are text that is encoded when read."""
+    place, first_row, n, rows = row
+    return place, first_row, n, bytes(rows)
 
 
 def place_of(block: Packed) -> tuple[int, int, int]:
