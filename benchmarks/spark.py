@@ -124,7 +124,7 @@ def passes(spark: Any, cores: int, n: int, K: int = 5, D: int = 10) -> None:
         df = spark.createDataFrame(rows).repartition(partitions).cache()
         df.count()
         columns = bound(tasks.expect_rows, version=version, model=packed_model, taken={}, closed=False)
-        packed = df.mapInArrow(bound(tasks.pack_rows, version=version), tasks.PACKED).rdd.cache()
+        packed = df.mapInArrow(bound(tasks.pack_rows, version=version), tasks.PACKED).rdd.map(tasks.as_tuple).cache()
         packed.count()
         bytes_only = bound(tasks.expect_packed, version=version, model=packed_model, closed=False)
         plain = both(lambda df=df, run=columns: df.mapInArrow(run, tasks.ANSWER).rdd.collect(), 4)
