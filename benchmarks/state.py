@@ -210,8 +210,12 @@ def _help(budget: Budget) -> list[Row]:
 
 
 def _python(code: str, *arguments: str) -> str:
-    """Run code in a fresh interpreter that sees the same packages; return what it prints."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    """Run code in a fresh interpreter that sees the same packages, compiled as by pip; return its output."""
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "streammix-benchmarks-bytecode"),
+    }
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
