@@ -56,6 +56,13 @@ def test_files_can_be_read_in_one_sitting(path):
     assert len(path.read_text().splitlines()) <= 450
 
 
+def test_what_cython_writes_is_kept_out_of_the_repository():
+    ignored = (PACKAGE.parent / ".gitignore").read_text().split()
+    modules = sorted((PACKAGE / "core").glob("*.pyx"))
+    assert modules
+    assert [path.name for path in modules if f"streammix/core/{path.stem}.c" not in ignored] == []
+
+
 def test_nothing_runs_code_on_loading():
     banned = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
     for path in FILES:
