@@ -94,6 +94,7 @@ class Pipeline:
     on_checkpoint: Callable[[Tally], None] = lambda tally: None
     crew: Crew | None = None
     _parts: list[Batch] = field(default_factory=list, init=False)  # what is read, and not learnt yet
+    _unwritten: list[Scored] = field(default_factory=list, init=False)  # what is learnt, and in no sink yet
     _marked: int = field(default=0, init=False)  # records of the stream at the last checkpoint
     _due: float = field(default=math.inf, init=False)  # when the next checkpoint is, by a clock that never jumps
     _saved: dict[str, Any] = field(default_factory=dict, init=False)  # the source's position at the last checkpoint
@@ -139,6 +140,7 @@ class Pipeline:
 
     def checkpoint(self, is_beside: bool = False) -> None:
         """Make everything so far durable; if `is_beside`, in another thread, while this one goes on."""
+        self._write()
         self._settle()
         begin, flushed, works = time.monotonic(), {}, []
         for sink in self.sinks:
@@ -222,11 +224,13 @@ class Pipeline:
     def _learn(self) -> None:
         """Learn what is read: by the crew, where it is a whole mini-batch to share."""
         parts, self._parts = self._parts, []
-        done = self.crew.learn(self.model, parts) if self.crew is not None else None
+        done = self.crew.learn(self.model, parts, self._write) if self.crew is not None else None
         if done is not None:
-            for part, own in zip(parts, done, strict=True):
-                self._give(part, own)
+            for part, rows in zip(parts, done, strict=True):
+                self._unwritten.append(rows)
+                self.tally.add(len(part), [], rows.log_density)
             return
+        self._write()
         for part in parts:
             batch = self.decode(part)
             assert batch.records is not None  # for the type checker: it is decoded
@@ -269,11 +273,17 @@ class Pipeline:
             self.dead_letters.write(refused)
         if len(done.rows):
             offsets = batch.offsets if len(done.rows) == len(batch.offsets) else batch.offsets[done.rows]
-            rows = Scored(batch.source, offsets, done.responsibilities, done.log_density)
+            self._unwritten.append(Scored(batch.source, offsets, done.responsibilities, done.log_density))
+            self._write()
+        self.tally.add(len(batch), refused, done.log_density)
+
+    def _write(self) -> None:
+        """Hand scored rows to the sinks; those of workers are, while these are at the next ones."""
+        waiting, self._unwritten = self._unwritten, []
+        for rows in waiting:
             for sink in self.sinks:
                 with _naming(f"sink {sink.name}"):
                     sink.write(rows)
-        self.tally.add(len(batch), refused, done.log_density)
 
 
 def _commit(store: CheckpointStore, works: list[tuple[str, Callable[[], object]]], data: bytes) -> float:

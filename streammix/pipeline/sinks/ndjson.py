@@ -44,6 +44,8 @@ def to_lines(rows: Scored) -> bytes:
     >>> to_lines(Scored("a.csv", np.array([7]), np.array([[0.25, 0.75]]), np.array([-1.5])))
     b'{"position":{"source":"a.csv","offset":7},"component":1,"responsibilities":[0.25,0.75],"score":1.5}\\n'
     """
+    if rows.lines is not None:
+        return rows.lines
     columns = (rows.offsets, rows.components, rows.responsibilities, rows.scores)
     return _encoder.encode_lines(
         [
@@ -130,6 +132,8 @@ class GrowingFile:
 class NdjsonSink:
     """Appends lines to one file, exactly once each."""
 
+    is_of_lines = True
+
     def __init__(self, name: str, path: Path, recorded: dict[str, Any] | None) -> None:
         if path.is_dir():
             raise ConfigError(f"{path} is a directory; an ndjson sink writes one file")
@@ -161,6 +165,7 @@ class StdoutSink:
     """
 
     name = "stdout"
+    is_of_lines = True
 
     def __init__(self) -> None:
         self._stream = sys.stdout.buffer
