@@ -21,14 +21,15 @@ __all__ = ["GrowingFile", "NdjsonSink", "StdoutSink", "sync_directory", "to_line
 
 log = logging.getLogger("streammix")
 _encoder = msgspec.json.Encoder()
+ROWS_AT_ONCE = 512
 
 
-class _Position(msgspec.Struct):
+class _Position(msgspec.Struct, gc=False):
     source: str
     offset: int
 
 
-class _Row(msgspec.Struct):
+class _Row(msgspec.Struct, gc=False):
     position: _Position
     component: int
     responsibilities: list[float]
@@ -46,6 +47,11 @@ def to_lines(rows: Scored) -> bytes:
     """
     if rows.lines is not None:
         return rows.lines
+    # few at a time: the objects of many rows would not stay in the processor's cache until they are written
+    return b"".join(_lines(rows[at : at + ROWS_AT_ONCE]) for at in range(0, len(rows.offsets), ROWS_AT_ONCE))
+
+
+def _lines(rows: Scored) -> bytes:
     columns = (rows.offsets, rows.components, rows.responsibilities, rows.scores)
     return _encoder.encode_lines(
         [
