@@ -1,6 +1,6 @@
 """What a mixture expects of some fields given the others: regression, and the filling of gaps."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,8 +63,8 @@ class Expected:
         return [value if np.isfinite(value) else None for value in self.values.tolist()]
 
 
-def checked_fields(schema: Schema, fields: str | Iterable[str]) -> list[str]:
-    """Return the names of fields as a list.
+def checked_fields(schema: Schema, fields: str | Iterable[str], waiting: Collection[str] = ()) -> list[str]:
+    """Return the names of fields as a list, without those that wait to join the model.
 
     Raises
     ------
@@ -73,9 +73,9 @@ def checked_fields(schema: Schema, fields: str | Iterable[str]) -> list[str]:
     """
     wanted = [fields] if isinstance(fields, str) else list(fields)
     for name in wanted:
-        if name not in schema.names:
+        if name not in schema.names and name not in waiting:
             raise ConfigError(f"the model has no field {name!r}; it has {', '.join(map(repr, schema.names))}")
-    return wanted
+    return [name for name in wanted if name in schema.names]
 
 
 def gaps_of(schema: Schema, x: Mapping[str, Any]) -> list[str]:

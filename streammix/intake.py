@@ -22,8 +22,9 @@ FloatArray = NDArray[np.float64]
 
 def frame_of(learner: Learner, X: Any, to_learn: bool) -> Frame:
     """Return a frame in the form that is read, with the fields in use at least, and those that may join."""
-    is_open = learner.schema is None or (to_learn and learner.is_open)
-    names = None if learner.schema is None or is_open else list(learner.schema.names)
+    names = learner.names if learner.schema is not None else None
+    if learner.declaration.infers and to_learn and learner.is_open:
+        names = None
     time = None if learner.clock is None else learner.clock.field
     if names is not None and time is not None and time not in names and not isinstance(X, np.ndarray):
         names.append(time)

@@ -47,7 +47,8 @@ class Mixture(Records, base.Clusterer):
         not named are ignored. Where it is left out, or with `infer`, families are inferred from the warm-up: booleans
         are Bernoulli, strings Categorical, numbers that every record has jointly MultivariateNormal (Normal where
         there are too many of them), other numbers Normal; times, and text that hardly ever repeats, are left out. A
-        field that first appears later, or a number that never varied before, joins after 200 values.
+        field that first appears later, or a number that never varied before, joins after 200 values; so does a
+        declared field with a scale of its own that does not vary in the warm-up.
     components
         An explicit start in place of a warm-up: for each component its families with parameters, by field. It has no
         prior: textbook EM.
@@ -316,7 +317,7 @@ class Mixture(Records, base.Clusterer):
         running = self._learner.running
         if running is None:
             return {}
-        wanted = conditional.checked_fields(running.schema, fields)
+        wanted = conditional.checked_fields(running.schema, fields, self._learner.newcomers.awaited)
         known = dict(x) | dict.fromkeys(wanted)
         shares = np.array(list(self.predict_proba_one(known).values()))
         return conditional.predict_record(running, known, wanted, shares)
@@ -335,9 +336,11 @@ class Mixture(Records, base.Clusterer):
             For the first row that is refused.
         """
         frame, running = self._frame(X), self._learner.running
-        if running is None:
+        wanted: list[str] = []
+        if running is not None:
+            wanted = conditional.checked_fields(running.schema, fields, self._learner.newcomers.awaited)
+        if running is None or not wanted:
             return frames.like(X, np.empty((frame.num_rows, 0)))
-        wanted = conditional.checked_fields(running.schema, fields)
         known = conditional.as_unknown(frame, wanted)
         shares = running.evaluate(running.schema.encode(known).table)[0]
         columns = conditional.predict_frame(running, known, wanted, shares)
