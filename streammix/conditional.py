@@ -20,9 +20,7 @@ from streammix.running import Running
 from streammix.schema import Schema
 
 __all__ = [
-    "as_unknown",
     "checked_fields",
-    "gaps_of",
     "impute_frame",
     "impute_record",
     "predict_frame",
@@ -78,8 +76,8 @@ def checked_fields(schema: Schema, fields: str | Iterable[str], waiting: Collect
     return [name for name in wanted if name in schema.names]
 
 
-def gaps_of(schema: Schema, x: Mapping[str, Any]) -> list[str]:
-    """Return the fields that a record lacks."""
+def _gaps_of(schema: Schema, x: Mapping[str, Any]) -> list[str]:
+    """The fields that a record lacks."""
     return [name for name in schema.names if name not in x or _is_gap(schema, name, plain_of(x[name]))]
 
 
@@ -92,15 +90,16 @@ def predict_record(running: Running, x: Mapping[str, Any], fields: Sequence[str]
     }
 
 
-def impute_record(running: Running, x: Mapping[str, Any], fields: Sequence[str], r: FloatArray) -> dict[str, Any]:
-    """Return a record with those fields filled."""
+def impute_record(running: Running, x: Mapping[str, Any], r: FloatArray) -> dict[str, Any]:
+    """Return a record with its gaps filled."""
+    fields = _gaps_of(running.schema, x)
     found = _expected(running, fields, r[None, :], lambda name: np.array([_number(x.get(name))]))
     filled = {name: found[name].fills()[0] for name in fields}
     return dict(x) | {name: value for name, value in filled.items() if value is not None}
 
 
-def as_unknown(frame: Frame, fields: Sequence[str]) -> Frame:
-    """Return a frame in which nothing is known of some fields."""
+def _as_unknown(frame: Frame, fields: Sequence[str]) -> Frame:
+    """A frame in which nothing is known of some fields."""
     n = frame.num_rows
     if isinstance(frame, Arrays):
         unknown = np.full(n, np.nan)
@@ -112,10 +111,15 @@ def as_unknown(frame: Frame, fields: Sequence[str]) -> Frame:
     return frame
 
 
-def predict_frame(running: Running, frame: Frame, fields: Sequence[str], r: FloatArray) -> dict[str, FloatArray]:
-    """Return columns of what is expected of fields; a field of levels has one a level, named "field=level"."""
+def predict_frame(running: Running, frame: Frame, fields: Sequence[str]) -> dict[str, FloatArray]:
+    """Return columns of what is expected of fields given the others.
+
+    A field of levels has a column for each level, named "field=level".
+    """
     columns: dict[str, FloatArray] = {}
-    found = _expected(running, fields, r, lambda name: _numbers(frame, name))
+    known = _as_unknown(frame, fields)
+    responsibilities = running.evaluate(running.schema.encode(known).table)[0]
+    found = _expected(running, fields, responsibilities, lambda name: _numbers(known, name))
     for name in fields:
         levels = found[name].levels
         if levels is None:
