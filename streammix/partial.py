@@ -105,7 +105,7 @@ def _expect(
     running, records = _running(model), X if isinstance(X, list | Structs) else model._frame(X)
     learner = model._learner
     if out is None:
-        running.schema.reader.look_out(None, {})  # fields that the model doesn't know are passed over
+        learner.look_away()
     try:
         encoded, kept, errors = learner.encode(records)
     finally:
