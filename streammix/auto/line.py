@@ -148,9 +148,11 @@ class Line:
         self.champion.step = RunningMean().core if self.dwell.is_on else self.settings.step
         self.champion.bind()
 
-    def _look_for_dwelling(self, n_seen: int, events: Events) -> None:
+    def _look_for_dwelling(self, n_seen: int, events: Events, dwells: bool | None) -> None:
         before = self.dwell.is_on
         self.dwell.close(may_be=self.settings.experts)
+        if dwells is not None:
+            self.dwell.is_on = dwells
         if self.dwell.is_on == before:
             return
         events.note(n_seen, "dwells" if self.dwell.is_on else "dwells no more", persistence=self.dwell.look()[0])
@@ -221,12 +223,12 @@ class Line:
         else:
             average.take_in(own.engine, own.state, self.champion.state, self.times)
 
-    def judge(self, n_seen: int, tick: int, events: Events, reservoir: Reservoir) -> None:
-        """End a tick: experts, alarm, challengers, and who is published."""
+    def judge(self, n_seen: int, tick: int, events: Events, reservoir: Reservoir, dwells: bool | None) -> None:
+        """End a tick: experts, alarm, challengers, who is published, and whether it dwells, where nobody has said."""
         for member in self.members[1:]:
             member.scores.close()
         z = self.alarm.close(n_seen, tick)
-        self._look_for_dwelling(n_seen, events)
+        self._look_for_dwelling(n_seen, events, dwells)
         if self.doubted is not None and n_seen - self.doubted > STALE:
             self.audit, self.lag, self.doubted = (0.0, 0.0), (0.0, 0.0), None
         if not self.is_long:
