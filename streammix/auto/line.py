@@ -36,6 +36,7 @@ SHOWN = 1.0  # z at which the average or an expert is published
 STALE = 5_000  # records after which a challenge's doubts are settled: who was better has won by then
 SLEEPERS = 3
 FAMILIAR = 1 / 4_000  # nats a record and parameter that records which come again give what learnt them before
+ENOUGH = 4_000  # records of the stream's beginning that a challenge has to be held on
 SPARED = 4  # times `first`: a champion of the past has been challenged before
 SETTLED = 2_000  # records after which a champion is worth keeping
 SOON = 500  # records after an alarm until the challenge
@@ -110,6 +111,7 @@ class Line:
         self.audit = (0.0, 0.0)  # gain and z of the best proposal of the last challenge
         self.lag = (0.0, 0.0)  # of polishing what is published
         self.doubted: int | None = None  # when that was
+        self.present = 1.0  # the share of cells that are not missing, among the records of the last challenge
         self.labels = list(range(champion.n_components))
         self.next_label = champion.n_components
 
@@ -135,8 +137,8 @@ class Line:
 
     @property
     def is_proven(self) -> bool:
-        """Whether a challenge has been held since the stream began, or showed that the champion was wrong."""
-        return self.tried >= self.shaken
+        """Whether a challenge of enough records was held since the stream began, or showed the champion to be wrong."""
+        return self.tried >= max(self.shaken, ENOUGH)
 
     def _shake(self, n_seen: int) -> None:
         """Take down that the champion was wrong, and hold a challenge soon."""
@@ -399,6 +401,7 @@ class Line:
             rows, weights = reservoir.last(n_seen - self.epoch)
             if len(rows) < 2 * self.n_components + 20:
                 return
+            self.present = float(1.0 - np.isnan(rows).mean())
             self.challenge = Challenge(
                 self.schema,
                 self.published.state,
