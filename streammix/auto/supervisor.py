@@ -16,8 +16,9 @@ from streammix.auto.background import Box
 from streammix.auto.choice import Choice
 from streammix.auto.doubts import doubts
 from streammix.auto.events import Events
-from streammix.auto.line import Line, Settings
+from streammix.auto.line import Line
 from streammix.auto.reservoir import Reservoir
+from streammix.auto.settings import Settings
 from streammix.core.engine import Engine
 from streammix.core.records import Waiting
 from streammix.core.table import Table, table_of
