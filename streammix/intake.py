@@ -44,9 +44,9 @@ class Read:
     is_plain: bool
 
 
-def read_ahead(learner: Learner, records: list[Any] | Structs) -> Read | None:
+def read_ahead(learner: Learner, records: Any) -> Read | None:
     """Read records into rows, for `ingest`, beside the learning of plain ones; None where `ingest` has to read them."""
-    if learner.running is None or learner.clock is not None:
+    if learner.running is None or learner.clock is not None or not isinstance(records, list | Structs):
         return None
     encoded, kept, refused = learner.encode(records)
     return Read(encoded, kept, refused, not encoded.unknown and len(kept) + len(refused) == len(records))

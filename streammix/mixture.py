@@ -15,7 +15,7 @@ from streammix.core.structs import Structs
 from streammix.declaration import checked, from_json, shown
 from streammix.errors import RecordError
 from streammix.families import Family
-from streammix.intake import Read, frame_of, ingest, learn_at, read_ahead
+from streammix.intake import Read, frame_of, ingest, learn_at
 from streammix.learner import Learner
 from streammix.parameters import center_of, draw, families_of
 from streammix.plain import LARGEST_WEIGHT, check_weight
@@ -224,17 +224,11 @@ class Mixture(Records, base.Clusterer):
         return self._ingest(X, None)
 
     def _ingest(self, X: Any, read: Read | None) -> Ingested:
-        """Do as `ingest` with records that are read already, by `_read_ahead`."""
-        records = X if isinstance(X, list | Structs) else self._frame(X, to_learn=True)
         self._hand_back()
         try:
-            return Ingested(*ingest(self._learner, records, read))
+            return Ingested(*ingest(self._learner, X if isinstance(X, list | Structs) else self._frame(X, True), read))
         finally:
             self._sync()
-
-    def _read_ahead(self, X: Any) -> Read | None:
-        """Read records while another thread learns plain ones; None where they have to be read in turn."""
-        return read_ahead(self._learner, X) if isinstance(X, list | Structs) else None
 
     def predict_proba_many(self, X: Any) -> Any:
         """Return the responsibilities of each row: a frame of X's kind with a column for each component, (n, K)."""

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from streammix.answers import Ingested
 from streammix.errors import CheckpointError, SupersededError, UnavailableError
+from streammix.intake import read_ahead
 from streammix.mixture import Mixture
 from streammix.pipeline.crew import Crew
 from streammix.pipeline.dead_letter import DeadLetters
@@ -271,7 +272,7 @@ class Pipeline:
 
     def _learn_beside(self, batch: Batch, stands: dict[str, Any]) -> None:
         """Begin to learn a batch, or learn it where the reading of the next one may depend on it."""
-        read = self.model._read_ahead(batch.records)
+        read = read_ahead(self.model._learner, batch.records)
         self._finish_learning()
         learn = partial(self.model._ingest, batch.records, read)
         if read is not None and read.is_plain:
