@@ -10,6 +10,8 @@ from streammix import em
 from streammix.auto.automixture import AutoMixture
 from streammix.core.values import as_record
 from streammix.errors import ConfigError, RecordError
+from streammix.frames import rows_of
+from streammix.inference import MOST_RECORDS
 from streammix.mixture import Mixture
 from streammix.plain import IMPOSSIBLE, LARGEST_WEIGHT
 
@@ -39,10 +41,11 @@ class Trace:
 def fit(
     model: Mixture, X: Any, max_iter: int = 200, tol: float = 1e-8, w: ArrayLike | None = None, n_threads: int = 1
 ) -> Trace:
-    """Fit a mixture by batch EM, from its current parameters; a model that is warming up starts from X's first rows.
+    """Fit a mixture by batch EM, from its current parameters.
 
-    Afterwards the model stands where the last M-step put it, and X's records count as its start: the stream can go
-    on from there.
+    A model that is warming up starts from X's rows, or 4,000 of them, evenly spaced; fields that it does not know by
+    then are passed over. Afterwards the model stands where the last M-step put it, and X's records count as its start:
+    the stream can go on from there.
 
     Parameters
     ----------
@@ -132,15 +135,22 @@ def _fit(
     learner = model._learner
     running = learner.running
     if running is None:
-        first = records[:4_000] if isinstance(records, list) else learner.first(records, 4_000)
+        n = len(records)
+        some = np.arange(min(n, MOST_RECORDS)) * n // min(n, MOST_RECORDS)
+        is_list = isinstance(records, list)
+        first = [records[at] for at in some] if is_list else learner.records_of(rows_of(records, some))
         plain = []
-        for at, record in enumerate(first):
+        for at, record in zip(some.tolist(), first, strict=True):
             try:
                 plain.append(learner.plain(as_record(record)))
             except RecordError as refusal:
                 raise RecordError(f"row {at}: {refusal}", field=refusal.field, row=at) from None
-        running = learner.start(plain, [1.0] * len(first) if weights is None else weights[: len(first)].tolist())
-    encoded, kept, refused = learner.encode(records)
+        running = learner.start(plain, [1.0] * len(first) if weights is None else weights[some].tolist())
+    learner.look_away()
+    try:
+        encoded, kept, refused = learner.encode(records)
+    finally:
+        learner.look_out()
     if refused:
         row, error = refused[0]
         raise RecordError(f"row {row}: {error}", field=error.field, row=row)

@@ -1,7 +1,7 @@
 """Columns of frames → tables that the core reads in place, by the rules that single records are read by."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,6 +131,11 @@ class Encoder:
         self._explain = explain
         self._compositions = compositions
         self._plan: _Plan | None = None
+        self._awaited: frozenset[str] = frozenset()
+
+    def look_out(self, awaited: Iterable[str]) -> None:
+        """Take frames of missing values that have none but fields that are awaited."""
+        self._awaited = frozenset(awaited)
 
     def encode(self, frame: Frame) -> Encoded:
         """Encode a frame.
@@ -199,7 +204,7 @@ class Encoder:
                 transforms.append((column, rule))
         made += [column for column, _, _ in self._externals]
         used = {rule[0] for rule in self._rules} | {name for _, names, _ in self._externals for name in names}
-        if not used & set(places):
+        if not (used | self._awaited) & set(places):
             known = ", ".join(sorted(map(repr, used)))
             raise RecordError(f"row 0: the frame has none of the model's fields: {known}", row=0)
         if isinstance(frame, Arrays):

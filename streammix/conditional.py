@@ -1,6 +1,6 @@
 """What a mixture expects of some fields given the others: regression, and the filling of gaps."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +20,7 @@ from streammix.running import Running
 from streammix.schema import Schema
 
 __all__ = [
-    "as_unknown",
     "checked_fields",
-    "gaps_of",
     "impute_frame",
     "impute_record",
     "predict_frame",
@@ -63,8 +61,8 @@ class Expected:
         return [value if np.isfinite(value) else None for value in self.values.tolist()]
 
 
-def checked_fields(schema: Schema, fields: str | Iterable[str]) -> list[str]:
-    """Return the names of fields as a list.
+def checked_fields(schema: Schema, fields: str | Iterable[str], waiting: Collection[str] = ()) -> list[str]:
+    """Return the names of fields as a list, without those that wait to join the model.
 
     Raises
     ------
@@ -73,13 +71,13 @@ def checked_fields(schema: Schema, fields: str | Iterable[str]) -> list[str]:
     """
     wanted = [fields] if isinstance(fields, str) else list(fields)
     for name in wanted:
-        if name not in schema.names:
+        if name not in schema.names and name not in waiting:
             raise ConfigError(f"the model has no field {name!r}; it has {', '.join(map(repr, schema.names))}")
-    return wanted
+    return [name for name in wanted if name in schema.names]
 
 
-def gaps_of(schema: Schema, x: Mapping[str, Any]) -> list[str]:
-    """Return the fields that a record lacks."""
+def _gaps_of(schema: Schema, x: Mapping[str, Any]) -> list[str]:
+    """The fields that a record lacks."""
     return [name for name in schema.names if name not in x or _is_gap(schema, name, plain_of(x[name]))]
 
 
@@ -92,15 +90,16 @@ def predict_record(running: Running, x: Mapping[str, Any], fields: Sequence[str]
     }
 
 
-def impute_record(running: Running, x: Mapping[str, Any], fields: Sequence[str], r: FloatArray) -> dict[str, Any]:
-    """Return a record with those fields filled."""
+def impute_record(running: Running, x: Mapping[str, Any], r: FloatArray) -> dict[str, Any]:
+    """Return a record with its gaps filled."""
+    fields = _gaps_of(running.schema, x)
     found = _expected(running, fields, r[None, :], lambda name: np.array([_number(x.get(name))]))
     filled = {name: found[name].fills()[0] for name in fields}
     return dict(x) | {name: value for name, value in filled.items() if value is not None}
 
 
-def as_unknown(frame: Frame, fields: Sequence[str]) -> Frame:
-    """Return a frame in which nothing is known of some fields."""
+def _as_unknown(frame: Frame, fields: Sequence[str]) -> Frame:
+    """A frame in which nothing is known of some fields."""
     n = frame.num_rows
     if isinstance(frame, Arrays):
         unknown = np.full(n, np.nan)
@@ -112,10 +111,15 @@ def as_unknown(frame: Frame, fields: Sequence[str]) -> Frame:
     return frame
 
 
-def predict_frame(running: Running, frame: Frame, fields: Sequence[str], r: FloatArray) -> dict[str, FloatArray]:
-    """Return columns of what is expected of fields; a field of levels has one a level, named "field=level"."""
+def predict_frame(running: Running, frame: Frame, fields: Sequence[str]) -> dict[str, FloatArray]:
+    """Return columns of what is expected of fields given the others.
+
+    A field of levels has a column for each level, named "field=level".
+    """
     columns: dict[str, FloatArray] = {}
-    found = _expected(running, fields, r, lambda name: _numbers(frame, name))
+    known = _as_unknown(frame, fields)
+    responsibilities = running.evaluate(running.schema.encode(known).table)[0]
+    found = _expected(running, fields, responsibilities, lambda name: _numbers(known, name))
     for name in fields:
         levels = found[name].levels
         if levels is None:

@@ -1,7 +1,7 @@
 """Frames of any kind in, the same kind out."""
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,6 +22,7 @@ __all__ = [
     "like",
     "missing_cells",
     "part",
+    "rows_of",
     "to_frame",
 ]
 
@@ -74,7 +75,7 @@ Fills: TypeAlias = Mapping[str, tuple[NDArray[np.bool_], list[Any]]]
 
 
 def to_frame(
-    X: Any, names: Sequence[str] | None = None, is_declared: bool = False, ignored: Collection[str] = ()
+    X: Any, names: Sequence[str] | None = None, is_declared: bool = False, ignored: Container[str] = ()
 ) -> Frame:
     """Return a frame as an Arrow table or as arrays, without a copy where its memory allows.
 
@@ -158,6 +159,13 @@ def first_seen(frame: Frame, names: Sequence[str], constant: Mapping[str, float]
 def part(frame: Frame, begin: int, end: int) -> Frame:
     """Return some rows: the frame itself where that is all of them."""
     return frame if end - begin == frame.num_rows else frame.slice(begin, end - begin)
+
+
+def rows_of(frame: Frame, rows: NDArray[np.intp]) -> Frame:
+    """Return some rows by their numbers."""
+    if isinstance(frame, Arrays):
+        return Arrays(frame.column_names, [column[rows] for column in frame.columns], len(rows))
+    return frame.take(pa.array(rows))
 
 
 def like(X: Any, columns: NDArray[Any], names: Sequence[str] | None = None) -> Any:
@@ -316,7 +324,7 @@ def _from_array(X: NDArray[Any], declared: Sequence[str] | None) -> Arrays:
     return Arrays(names, columns, len(X))
 
 
-def _from_pandas(X: Any, wanted: Sequence[str] | None, ignored: Collection[str]) -> Frame:
+def _from_pandas(X: Any, wanted: Sequence[str] | None, ignored: Container[str]) -> Frame:
     labels = list(X.columns)
     places = [i for i, label in enumerate(labels) if (wanted is None or label in wanted) and label not in ignored]
     for i in places:

@@ -41,7 +41,7 @@ class Gathering:
     def plain(self, record: dict[Any, Any]) -> dict[str, Any]:
         """Return a record as it waits: plain values of the fields in use, checked."""
         if not self.declaration.infers:
-            return present(self._declared_of(record))
+            return present(self.declared(record))
         if not record:
             raise RecordError("the record is empty")
         for name in record:
@@ -58,14 +58,14 @@ class Gathering:
             if name not in declared and kind_of(value) != "time"
         }
         if self.schema is not None and not declared.isdisjoint(record):
-            kept |= self._declared_of({name: record[name] for name in record if name in declared})
+            kept |= self.declared({name: record[name] for name in record if name in declared})
         there = present(kept)
         if all(isinstance(value, str) and is_time(value) for value in there.values()):
             raise RecordError(f"the record {short(record)} has no value to learn, and its fields aren't known yet")
         return there
 
-    def _declared_of(self, record: dict[Any, Any]) -> dict[str, Any]:
-        """The values of declared fields as they wait."""
+    def declared(self, record: dict[Any, Any]) -> dict[str, Any]:
+        """Return the values of declared fields as they wait, checked."""
         schema = self.schema
         assert schema is not None
         row, _ = schema.reader.row(record)

@@ -7,16 +7,17 @@ from typing import Any
 
 from streammix.core.times import is_time
 from streammix.core.values import LONGEST_TEXT
-from streammix.families import Bernoulli, Categorical, Family, MultivariateNormal, Normal
+from streammix.families import Bernoulli, Categorical, Family, MultivariateNormal, Normal, ZeroInflated
 
-__all__ = ["MOST_RECORDS", "RECORDS_PER_PARAMETER", "Inferred", "infer", "tell", "tell_declared"]
+__all__ = ["MOST_RECORDS", "RECORDS_PER_PARAMETER", "Inferred", "Ready", "infer", "ready", "tell", "tell_declared"]
 
 Names = tuple[str, ...]
 
 MOST_RECORDS, RECORDS_PER_PARAMETER = 4_000, 5  # of a warm-up
 TIMES, FREE_TEXT, LONG_TEXT, CONSTANT = "times", "text that hardly ever repeats", "long text", "constant"
 
-SCALES = frozenset({"normal", "lognormal", "mvn", "student", "gamma", "inverse_gaussian"})  # families that have one
+#: Families with a scale of their own: where it is a guess, the component with the tiniest takes everything.
+SCALES = frozenset({"normal", "lognormal", "mvn", "student", "gamma", "inverse_gaussian", "beta", "vonmises"})
 
 log = logging.getLogger("streammix")
 
@@ -38,6 +39,25 @@ class Inferred:
     fields: dict[Names, Family]
     left_out: dict[str, str]
     constant: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What the first records say of declared fields.
+
+    Parameters
+    ----------
+    fields
+        Those that are in use from the start.
+    constant
+        The numbers that have had but one value.
+    absent
+        Those that no record has.
+    """
+
+    fields: dict[Names, Family]
+    constant: dict[str, float]
+    absent: list[str]
 
 
 def infer(records: Sequence[Mapping[str, Any]], n_components: int, has_others: bool = False) -> Inferred:
@@ -95,20 +115,42 @@ def tell(inferred: Inferred) -> None:
         log.info("field %r: always %r so far; it joins when it varies", name, value)
 
 
-def tell_declared(fields: Iterable[tuple[Names, Family]], records: Sequence[Mapping[str, Any]]) -> None:
-    """Warn in the log of declared fields that the first records say nothing of.
+def ready(fields: Mapping[Names, Family], records: Sequence[Mapping[str, Any]], has_others: bool) -> Ready:
+    """Tell declared fields that can be learnt from the start from those that have to wait until they vary.
 
-    None of them has the field, which may be called something else; or a number was always the same, so that its scale,
-    and what it tells of a component, is a guess.
+    A field whose family has a scale waits where the records don't have two values of it. Of a `MultivariateNormal`,
+    only such coordinates wait, and the others make the group. Where nothing would be left, all are in use.
+
+    Parameters
+    ----------
+    fields
+        The declared families.
+    records
+        Plain values by field.
+    has_others
+        Whether the model has other fields than these.
     """
-    for names, family in fields:
-        for name in names:
-            found = _first_two(record.get(name) for record in records)
-            if not found:
-                log.warning("field %r: none of the first %d records has it", name, len(records))
-            elif family.core in SCALES and len(found) == 1 and len(records) > 1:
-                text = "field %r: always %r in the first %d records, so its scale is a guess; "
-                log.warning(text + "inferred, it joins when it varies", name, found[0], len(records))
+    found = {name: _first_two(record.get(name) for record in records) for names in fields for name in names}
+    chosen: dict[Names, Family] = {}
+    for names, family in fields.items():
+        inner = family.family if isinstance(family, ZeroInflated) else family
+        varying = tuple(name for name in names if len(found[name]) == 2)
+        if inner.core not in SCALES or varying == names:
+            chosen[names] = family
+        elif varying:
+            chosen[varying] = family if len(varying) > 1 else Normal()
+    waiting = {name for names in fields for name in names} - {name for names in chosen for name in names}
+    constant = {name: float(values[0]) for name, values in found.items() if name in waiting and values}
+    absent = [name for name, values in found.items() if not values]
+    return Ready(chosen, constant, absent) if chosen or has_others else Ready(dict(fields), {}, absent)
+
+
+def tell_declared(found: Ready, n: int) -> None:
+    """Warn in the log of declared fields that the first n records say nothing of: they may be called something else."""
+    for name in found.absent:
+        log.warning("field %r: none of the first %d records has it", name, n)
+    for name, value in found.constant.items():
+        log.warning("field %r: always %r in the first %d records; it joins when it varies", name, value, n)
 
 
 def _first_two(values: Iterable[Any]) -> list[Any]:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from streammix import frames
 from streammix.columns import Encoded
@@ -15,9 +15,9 @@ from streammix.core.values import as_record
 from streammix.errors import RecordError
 from streammix.frames import Frame, first_seen
 from streammix.learner import Learner
-from streammix.plain import IMPOSSIBLE, check_weight
+from streammix.plain import IMPOSSIBLE, LARGEST_WEIGHT, check_weight
 
-__all__ = ["Read", "frame_of", "ingest", "learn_at", "read_ahead"]
+__all__ = ["Read", "frame_of", "ingest", "learn_at", "read_ahead", "weights_of"]
 
 FloatArray = NDArray[np.float64]
 
@@ -54,12 +54,25 @@ def read_ahead(learner: Learner, records: Any) -> Read | None:
 
 def frame_of(learner: Learner, X: Any, to_learn: bool) -> Frame:
     """Return a frame in the form that is read, with the fields in use at least, and those that may join."""
-    is_open = learner.schema is None or (to_learn and learner.is_open)
-    names = None if learner.schema is None or is_open else list(learner.schema.names)
+    names = learner.names if learner.schema is not None else None
+    if learner.declaration.infers and to_learn and learner.is_open:
+        names = None
     time = None if learner.clock is None else learner.clock.field
     if names is not None and time is not None and time not in names and not isinstance(X, np.ndarray):
         names.append(time)
     return frames.to_frame(X, names, not learner.declaration.infers, learner.ignored)
+
+
+def weights_of(w: ArrayLike | None, n: int) -> FloatArray | None:
+    """Return the weights of n rows as an array; None where all are 1."""
+    if w is None:
+        return None
+    weights = np.ascontiguousarray(w, dtype=np.float64)
+    if weights.shape != (n,):
+        raise RecordError(f"weights must be one number a row: {n}, not {weights.shape}")
+    for weight in weights[~((weights > 0) & (weights <= LARGEST_WEIGHT))][:1]:
+        check_weight(float(weight))
+    return weights
 
 
 def ingest(

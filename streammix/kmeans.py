@@ -19,7 +19,8 @@ def kmeans(space: FloatArray, k: int, lloyd_steps: int, rng: np.random.Generator
         nearest = np.minimum(nearest, ((space - centers[-1]) ** 2).sum(axis=1))
         total = nearest.sum()
         chance = nearest / total if total > 0 else np.full(n, 1 / n)
-        centers.append(space[rng.choice(n, p=chance)])
+        below = chance.cumsum()  # as rng.choice does it, which checks its arguments for longer than it draws
+        centers.append(space[(below / below[-1]).searchsorted(rng.random(), side="right")])
     places = np.array(centers)
     squares = (space**2).sum(axis=1)
     for _ in range(lloyd_steps):

@@ -1,6 +1,6 @@
 """What a mixture does with records: gather the first ones, start, and hand on to what runs."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,11 @@ from streammix.core.structs import Structs
 from streammix.core.values import as_record, short
 from streammix.declaration import Declaration, to_json
 from streammix.errors import RecordError
-from streammix.families import Family
+from streammix.families import Family, Normal
 from streammix.frames import Frame, check_names, first_seen, part
 from streammix.gathering import Gathering
-from streammix.inference import TIMES, Inferred, infer, tell, tell_declared
-from streammix.newcomers import MOST_FIELDS, Newcomers
+from streammix.inference import TIMES, Inferred, infer, ready, tell, tell_declared
+from streammix.newcomers import MOST_FIELDS, AllBut, Newcomers
 from streammix.packing import check_fields, check_layout
 from streammix.plain import IMPOSSIBLE, check_weight
 from streammix.running import Running
@@ -70,23 +70,40 @@ class Learner:
         return len(self.buffer) if self.running is None else self.running.n_seen
 
     @property
-    def ignored(self) -> Collection[str]:
+    def names(self) -> list[str]:
+        """The fields by name, in the order of their declaration, those that wait to join among them."""
+        assert self.schema is not None
+        if self.declaration.fields is None or self.declaration.infers:
+            return [*self.schema.names, *self.newcomers.awaited]
+        return [name for names in self.declaration.fields for name in names]
+
+    @property
+    def ignored(self) -> Container[str]:
         """The fields that are known to be left out, where others that are unknown may join; else none."""
         if not self.is_open:
             return ()
+        if not self._takes_any:
+            return AllBut(self.newcomers.awaited)
         return {*self.newcomers.left_out, *self.declaration.ignored, *self._undeclared_time}
 
     @property
     def is_open(self) -> bool:
-        """Whether fields that are not known yet may join."""
+        """Whether fields that are not known yet may join, or declared ones that wait."""
+        return self.running is not None and (bool(self.newcomers.awaited) or self._takes_any)
+
+    @property
+    def _takes_any(self) -> bool:
+        """Whether fields that nobody declared may join."""
         if self.running is None or not self.declaration.infers:
             return False
         return len(self.running.schema.names) + len(self.newcomers.left_out) < MOST_FIELDS
 
     def inferred(self) -> tuple[dict[str, str], dict[str, Any]]:
         """What was inferred, in words by field, and as the arguments that would declare it; empty until then."""
-        if not self.declaration.infers or self.chosen is None:
+        if self.running is None or self.chosen is None:
             return {}, {}
+        if not self.declaration.infers:
+            return self.newcomers.waiting_for(), {}
         return self.newcomers.told(self.chosen, self.declaration)
 
     def learn_record(
@@ -100,7 +117,7 @@ class Learner:
             self.wait(record, weight)
             return
         row, unseen = running.schema.reader.row(record)
-        news = self.newcomers.read(running.schema.reader.new_fields)
+        news = self.newcomers.read(running.schema.reader.new_fields, self.gathering.declared)
         expected = running.engine.expect(row) if news or running.schema.may_refuse else (0.0, row)
         if expected is None:
             raise RecordError(f"{IMPOSSIBLE}: {short(record)}")
@@ -133,8 +150,8 @@ class Learner:
         """The columns of a frame that may be fields to join."""
         if not self.is_open or self.running is None:
             return []
-        known = {*self.running.schema.names, *self.ignored}
-        return [name for name in frame.column_names if name not in known]
+        known, ignored = set(self.running.schema.names), self.ignored
+        return [name for name in frame.column_names if name not in known and name not in ignored]
 
     def _let_join(self, names: Sequence[str]) -> None:
         """Let fields join whose values have waited long enough, or leave them out."""
@@ -142,7 +159,7 @@ class Learner:
         for name in names:
             own = self.newcomers.waiting.pop(name)
             records = [{name: value} for value in own.values]
-            inferred = infer(records, self.inferred_for, has_others=True)
+            inferred = self._settle(name, records)
             tell(inferred)
             self.newcomers.left_out |= inferred.left_out
             self.newcomers.constant |= inferred.constant
@@ -161,7 +178,28 @@ class Learner:
     def look_out(self) -> None:
         """Let the reader notice fields that may join."""
         assert self.running is not None
-        self.running.schema.reader.look_out(self.ignored if self.is_open else None, self.newcomers.constant)
+        assert self.chosen is not None or self.declaration.components is not None
+        used, declared = set(self.running.schema.names), self.declaration.fields or {}
+        self.newcomers.awaited = {
+            name: family if len(names) == 1 else Normal()
+            for names, family in declared.items()
+            for name in names
+            if name not in used
+        }
+        ignored = self.ignored if self.is_open else None
+        self.running.schema.look_out(ignored, self.newcomers.constant, self.newcomers.awaited)
+
+    def look_away(self) -> None:
+        """Let the reader pass over the fields that may join."""
+        assert self.running is not None
+        self.running.schema.look_out(None, {}, self.newcomers.awaited)
+
+    def _settle(self, name: str, records: Sequence[Mapping[str, Any]]) -> Inferred:
+        """What becomes of a field whose values have waited long enough."""
+        if name not in self.newcomers.awaited:
+            return infer(records, self.inferred_for, has_others=True)
+        found = ready({(name,): self.newcomers.awaited[name]}, records, has_others=True)
+        return Inferred(found.fields, {}, found.constant)
 
     def _schema_of(self, fields: Mapping[Names, Family]) -> Schema:
         """The schema of all components; fields of levels that were inferred hold text."""
@@ -270,15 +308,18 @@ class Learner:
         self, records: Sequence[Mapping[str, Any]], weights: Sequence[float]
     ) -> tuple[dict[Names, Family], Schema, list[FloatArray], FloatArray | None]:
         """Return the families of the fields, their schema, and the first records as columns, with their weights."""
-        chosen = self.chosen
-        if chosen is None:
+        declared = self.declaration.fields or {}
+        inferred = Inferred({}, {}, {})
+        if self.declaration.infers:
             inferred = self._infer(records)
             inferred.left_out.update(self.newcomers.left_out)
             tell(inferred)
-            chosen = {**(self.declaration.fields or {}), **inferred.fields}
-            self.newcomers.left_out, self.newcomers.constant = inferred.left_out, inferred.constant
+            self.newcomers.left_out = inferred.left_out
+        found = ready(declared, records, bool(inferred.fields))
+        tell_declared(found, len(records))
+        chosen = {**found.fields, **inferred.fields}
+        self.newcomers.constant = inferred.constant | found.constant
         schema, rows = self._read_first(chosen, records)
-        tell_declared((self.declaration.fields or {}).items(), records)
         given = np.array(weights, dtype=np.float64)
         columns = [np.ascontiguousarray(rows[:, j]) for j in range(rows.shape[1])]
         return chosen, schema, columns, None if (given == 1.0).all() else given
@@ -337,8 +378,11 @@ class Learner:
             self._note_types(record)
         if snapshot.state is None:
             return
-        if snapshot.fields is not None and self.chosen is None:
-            self.chosen = {tuple(names): families.from_json(form) for names, form in snapshot.fields}
+        if snapshot.fields is not None and self.declaration.components is None:
+            declared = self.declaration.fields or {}
+            self.chosen = {
+                tuple(names): declared.get(tuple(names)) or families.from_json(form) for names, form in snapshot.fields
+            }
         if self.chosen is not None:
             check_fields(self.chosen, snapshot.state)
             self.schema = self._schema_of(self.chosen)

@@ -15,10 +15,9 @@ from streammix.core.structs import Structs
 from streammix.declaration import checked, from_json, shown
 from streammix.errors import RecordError
 from streammix.families import Family
-from streammix.intake import Read, frame_of, ingest, learn_at
+from streammix.intake import Read, frame_of, ingest, learn_at, weights_of
 from streammix.learner import Learner
 from streammix.parameters import center_of, draw, families_of
-from streammix.plain import LARGEST_WEIGHT, check_weight
 from streammix.schema import field_name
 from streammix.state import Snapshot
 from streammix.stepsize import StepSize
@@ -47,7 +46,8 @@ class Mixture(Records, base.Clusterer):
         not named are ignored. Where it is left out, or with `infer`, families are inferred from the warm-up: booleans
         are Bernoulli, strings Categorical, numbers that every record has jointly MultivariateNormal (Normal where
         there are too many of them), other numbers Normal; times, and text that hardly ever repeats, are left out. A
-        field that first appears later, or a number that never varied before, joins after 200 values.
+        field that first appears later, or a number that never varied before, joins after 200 values; so does a
+        declared field with a scale of its own that does not vary in the warm-up.
     components
         An explicit start in place of a warm-up: for each component its families with parameters, by field. It has no
         prior: textbook EM.
@@ -188,13 +188,7 @@ class Mixture(Records, base.Clusterer):
             For the first row that is refused: `row` says which; the model is as before.
         """
         frame = self._frame(X, to_learn=True)
-        weights = None
-        if w is not None:
-            weights = np.ascontiguousarray(w, dtype=np.float64)
-            if weights.shape != (frame.num_rows,):
-                raise RecordError(f"weights must be one number a row: {frame.num_rows}, not {weights.shape}")
-            for weight in weights[~((weights > 0) & (weights <= LARGEST_WEIGHT))][:1]:
-                check_weight(float(weight))
+        weights = weights_of(w, frame.num_rows)
         if not frame.num_rows:
             return
         before = self._snapshot() if self._learner.may_refuse(frame) else None
@@ -267,11 +261,8 @@ class Mixture(Records, base.Clusterer):
         >>> model.impute_one({"height": 2.0, "weight": None, "name": "Ada"})
         {'height': 2.0, 'weight': 1.6, 'name': 'Ada', 'adult': True}
         """
-        responsibilities, running = self.predict_proba_one(dict(x)), self._learner.running
-        if running is None:
-            return dict(x)
-        shares = np.array(list(responsibilities.values()))
-        return conditional.impute_record(running, x, conditional.gaps_of(running.schema, x), shares)
+        shares, running = self._shares_of(dict(x)), self._learner.running
+        return dict(x) if running is None else conditional.impute_record(running, x, shares)
 
     def impute_many(self, X: Any) -> Any:
         """Return a frame of X's kind with its gaps filled, as by `impute_one` of each row.
@@ -318,10 +309,9 @@ class Mixture(Records, base.Clusterer):
         running = self._learner.running
         if running is None:
             return {}
-        wanted = conditional.checked_fields(running.schema, fields)
+        wanted = conditional.checked_fields(running.schema, fields, self._learner.newcomers.awaited)
         known = dict(x) | dict.fromkeys(wanted)
-        shares = np.array(list(self.predict_proba_one(known).values()))
-        return conditional.predict_record(running, known, wanted, shares)
+        return conditional.predict_record(running, known, wanted, self._shares_of(known))
 
     def predict_mean_many(self, X: Any, fields: str | Sequence[str]) -> Any:
         """Return E[y | x] of some fields for each row: a frame of X's kind with a column for each of them.
@@ -339,11 +329,10 @@ class Mixture(Records, base.Clusterer):
         frame, running = self._frame(X), self._learner.running
         if running is None:
             return frames.like(X, np.empty((frame.num_rows, 0)))
-        wanted = conditional.checked_fields(running.schema, fields)
-        known = conditional.as_unknown(frame, wanted)
-        shares = running.evaluate(running.schema.encode(known).table)[0]
-        columns = conditional.predict_frame(running, known, wanted, shares)
-        return frames.like(X, np.column_stack(list(columns.values())), list(columns))
+        wanted = conditional.checked_fields(running.schema, fields, self._learner.newcomers.awaited)
+        columns = conditional.predict_frame(running, frame, wanted)
+        values = np.column_stack(list(columns.values())) if columns else np.empty((frame.num_rows, 0))
+        return frames.like(X, values, list(columns))
 
     def sample(self, n: int) -> list[dict[str, Any]]:
         """Draw n records from the mixture.
@@ -409,6 +398,9 @@ class Mixture(Records, base.Clusterer):
 
     def _frame(self, X: Any, to_learn: bool = False) -> frames.Frame:
         return frame_of(self._learner, X, to_learn)
+
+    def _shares_of(self, x: dict[str, Any]) -> FloatArray:
+        return np.array(list(self.predict_proba_one(x).values()))
 
     def _responsibilities(self, X: Any) -> FloatArray:
         frame, running = self._frame(X), self._learner.running

@@ -3,10 +3,10 @@
 A value waits with its record's weight and the responsibilities that the components had for it, by the other fields.
 After JOIN_AFTER values a field joins with the statistics that these make, a prior of its own, a mass and a clock; or
 it is left out, as the warm-up would have done. A number that has never varied is such a field as well, from the value
-on that is another one.
+on that is another one; so is a declared field of which the warm-up had no two values.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from streammix.inference import TIMES
 from streammix.plain import kind_of, plain_value
 from streammix.schema import LARGEST_JOINT, field_name
 
-__all__ = ["JOIN_AFTER", "MOST_FIELDS", "MOST_WAITING", "Newcomers", "WaitingField"]
+__all__ = ["JOIN_AFTER", "MOST_FIELDS", "MOST_WAITING", "AllBut", "Newcomers", "WaitingField"]
 
 FloatArray = NDArray[np.float64]
 
@@ -40,16 +40,45 @@ class WaitingField:
     weights: list[float] = field(default_factory=list)
 
 
+class AllBut:
+    """All fields but some.
+
+    Parameters
+    ----------
+    names
+        Those.
+    """
+
+    def __init__(self, names: Container[str]) -> None:
+        self.names = names
+
+    def __contains__(self, name: object) -> bool:
+        return name not in self.names
+
+
 class Newcomers:
-    """The fields that wait, the one with the newest value last; those left out, and why; those that never varied."""
+    """The fields that wait, the one with the newest value last; those left out, and why; those that never varied.
+
+    `awaited` has the families of declared fields that are not in use yet.
+    """
 
     def __init__(self) -> None:
         self.waiting: dict[str, WaitingField] = {}
         self.left_out: dict[str, str] = {}
         self.constant: dict[str, float] = {}
+        self.awaited: dict[str, Family] = {}
 
-    def read(self, found: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    def read(
+        self, found: Sequence[tuple[str, Any]], declared: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> list[tuple[str, Any]]:
         """Return what waits of a record's new fields, in an order that is not the record's.
+
+        Parameters
+        ----------
+        found
+            The fields and their values.
+        declared
+            Returns the values of declared fields as they wait, checked.
 
         Raises
         ------
@@ -58,6 +87,11 @@ class Newcomers:
         """
         news = []
         for name, value in sorted(found, key=lambda pair: pair[0]):
+            if name in self.awaited:
+                plain = declared({name: value})[name]
+                if plain != self.constant.get(name):
+                    news.append((name, plain))
+                continue
             kind = kind_of(value)
             known = kind_of(self.waiting[name].values[0]) if name in self.waiting else kind
             known = "number" if name in self.constant else known
@@ -98,8 +132,14 @@ class Newcomers:
         left_out = dict.fromkeys([*declaration.ignored, *sorted(self.left_out)])
         words = {", ".join(names): repr(f) for names, f in chosen.items() if names[0] not in declaration.declared_names}
         words |= {name: f"left out ({why})" for name, why in sorted(self.left_out.items())}
-        words |= {name: f"always {value!r} so far" for name, value in sorted(self.constant.items())}
-        return words, {"fields": {field_name(names): f for names, f in chosen.items()} | left_out, "infer": True}
+        words |= self.waiting_for()
+        learnt = {field_name(names): family for names, family in chosen.items()} | self.awaited
+        return words, {"fields": learnt | left_out, "infer": True}
+
+    def waiting_for(self) -> dict[str, str]:
+        """Return what the fields are that join once they vary, in words."""
+        words = dict.fromkeys(self.awaited, "not seen to vary so far")
+        return words | {name: f"always {value!r} so far" for name, value in sorted(self.constant.items())}
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -206,6 +206,13 @@ class Schema:
         codes = self.codes[field]
         codes.clear()
         codes.update({key: code for code, key in enumerate(keys)})
+
+    def look_out(
+        self, ignored: Container[str] | None, constant: dict[str, float], awaited: Collection[str] = ()
+    ) -> None:
+        """Let the reader note the values of fields that may join, as its own `look_out` says."""
+        self.reader.look_out(ignored, constant, awaited)
+        self._encoder.look_out(awaited)
 
     def encode(self, frame: Frame) -> Encoded:
         """Encode a frame.

@@ -89,14 +89,14 @@ def test_scoring_as_it_learns_is_what_one_record_at_a_time_gives() -> None:
 
 @pytest.mark.parametrize("drift", ["auto", sm.HalfLife("31s", field="t")])
 def test_a_resume_while_the_first_state_is_made_is_exact(drift: Any) -> None:
-    """It is made in twelve steps, one a record, after the three hundred of the warm-up."""
+    """It is made in sixteen steps, one a record, after the three hundred of the warm-up."""
     fields: dict[Any, Any] = {("a", "b"): sm.MultivariateNormal(), "n": sm.Poisson()}
     records = [{**record, "t": float(i)} for i, record in enumerate(RECORDS[:400])]
     models = [sm.AutoMixture((1, 3), fields=fields, drift=drift, warm_up=300, seed=1) for _ in range(2)]
     for i, record in enumerate(records):
         for model in models:
             model.learn_one(record)
-        assert models[0].is_warm == models[1].is_warm == (i >= 311)
-        if 297 <= i < 315:
+        assert models[0].is_warm == models[1].is_warm == (i >= 315)
+        if 297 <= i < 319:
             models[1] = reloaded(models[1])
     assert state_of(models[0]) == state_of(models[1])

@@ -35,14 +35,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for future in as_completed([pool.submit(one, *task) for task in tasks]):
             done += future.result()
             print("\n".join(map(line, future.result())), flush=True)
-    order = list(KINDS)
-    done.sort(key=lambda run: (order.index(run.kind), run.seed, run.order, run.chooses))
-    text = to_markdown(done, options.model)
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / f"{options.model}.md").write_text(text, encoding="utf-8")
-    (options.output / f"{options.model}.json").write_text(to_json(done), encoding="utf-8")
+            text = _write(done, options.model, options.output)
     print(text)
     return 0
+
+
+def _write(done: list[Run], model: str, directory: Path) -> str:
+    """Write what is done so far, as tables and as JSON; return the tables."""
+    order = list(KINDS)
+    done.sort(key=lambda run: (order.index(run.kind), run.seed, run.order, run.chooses))
+    text = to_markdown(done, model)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / f"{model}.md").write_text(text, encoding="utf-8")
+    (directory / f"{model}.json").write_text(to_json(done), encoding="utf-8")
+    return text
 
 
 def _one(name: str, seed: int, n: int, model: str, chooses: tuple[bool, ...], directory: Path) -> list[Run]:

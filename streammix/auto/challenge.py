@@ -14,13 +14,14 @@ from streammix.auto.background import engine_of
 from streammix.auto.climb import CALL, ROW, Climb
 from streammix.auto.evidence import z_of
 from streammix.auto.member import densities
-from streammix.auto.moves import Move, displaced, moves, partition, scaled, split_up, stepped, thinned
+from streammix.auto.moves import Move, displaced, moves, scaled, split_up, step_between, stepped, thinned
 from streammix.core.engine import Engine
 from streammix.core.table import Table
 from streammix.em import Layout, reanchor
 from streammix.errors import CheckpointError
+from streammix.kmeans import kmeans
 from streammix.packing import check_rows
-from streammix.scales import standardised
+from streammix.scales import shrink_scales, standardised
 from streammix.schema import Schema
 from streammix.state import State
 
@@ -156,19 +157,26 @@ class Challenge:
         """What the next step beside the iterations costs."""
         if self.stage == "whole":
             return CALL
-        if self.stage in ("propose", "scaled", "made") and self.at < len(self.plan):
+        n, cells = self.n_training, CELL * len(self.columns)
+        if self.stage in ("propose", "scaled", "shrunk", "made") and self.at < len(self.plan):
             if self.plan[self.at][0] == "fresh":
                 return STEP
-            return self.n_training * (self._each + CELL * (len(self.columns) + self.state.n_components)) + 4 * CALL
-        return self.n * self._each + 4 * CALL
+            return n * (self._each + cells + CELL * self.state.n_components) + 4 * CALL
+        return n * (cells if self.stage == "points" else self._each) + 6 * CALL
 
     def _go_on(self) -> None:
         """Take the next step beside the iterations: a score, a decision, a part of a proposal, the next climb."""
         if self.stage == "polish":
             self.polished = self.state
-            self.lag = self._gain(self.climb.engine, self.start)
-            self.start, self.stage = self.polished, "plan"
+            self._expect()
+            self.stage = "behind"
+        elif self.stage == "behind":
+            self.lag = self._gain(self.start)
+            self.lag = -self.lag[0], -self.lag[1]
+            self.start, self.stage = self.polished, "points"
+        elif self.stage == "points":
             self._standardised()
+            self.stage = "plan"
         elif self.stage == "plan":
             self.plan, self.stage, self.at = moves(self._training()[0]), "propose", 0
         elif self.stage == "propose" and self.at < len(self.plan):
@@ -177,9 +185,11 @@ class Challenge:
         elif self.stage == "scaled":
             units = enumerate(self.polished.mass_units)
             forks = [(block, unit) for block, own in units for unit, mass in enumerate(own) if mass]
-            some, weights = self._thinned()
-            state = scaled(self.schema, self.state.n_components, forks, some, weights, self._make())
+            state = scaled(self.schema, self.state.n_components, forks, *self._thinned())
             self._begin(state, 0, self.n_training)
+            self.stage = "shrunk"
+        elif self.stage == "shrunk":
+            shrink_scales(self.layout, self.state, self._thinned()[0], self._make())
             self.stage = "made"
         elif self.stage == "made":
             self._begin(self._proposed(), SHORT, self.n_training)
@@ -213,19 +223,20 @@ class Challenge:
 
     def _keep(self, into: list[tuple[State, float, float, Move | None]], move: Move | None) -> None:
         """Take down a state with its gain over the polished champion."""
-        into.append((self.state, *self._gain(self.climb.engine, None), move))
+        into.append((self.state, *self._gain(self.state), move))
 
-    def _gain(self, engine: Engine, reference: State | None) -> tuple[float, float]:
-        """How much better an engine's state is on the validating rows than another, or the polished champion; its z."""
+    def _gain(self, state: State) -> tuple[float, float]:
+        """How much better a state is on the validating rows than the polished champion; its z."""
         n = self.n_training
-        if reference is not None:
-            before = densities(self._engine(reference), self.table, n, self.n)
-        else:
-            if self._expected is None:
-                self._expected = densities(self._engine(self.polished), self.table, n, self.n)
-            before = self._expected
-        clipped = np.clip(densities(engine, self.table, n, self.n) - before, -100.0, 100.0)
+        found = densities(self._engine(state), self.table, n, self.n)
+        clipped = np.clip(found - self._expect(), -100.0, 100.0)
         return z_of((len(clipped), float(clipped.sum()), float(clipped @ clipped)))
+
+    def _expect(self) -> FloatArray:
+        """Log densities of the validating rows by the polished champion."""
+        if self._expected is None:
+            self._expected = densities(self._engine(self.polished), self.table, self.n_training, self.n)
+        return self._expected
 
     def _training(self) -> tuple[FloatArray, FloatArray]:
         """Responsibilities and log densities of the training rows by the polished champion."""
@@ -258,7 +269,8 @@ class Challenge:
             if what == "fresh":
                 rng = np.random.default_rng([self.seed, number])
                 steps = 1 if number % 2 else LLOYD
-                self._made = partition(self.layout, self._thinned()[0], self.state.n_components, steps, rng)
+                every = step_between(self.n_training)
+                self._made = kmeans(self._standardised()[::every], self.state.n_components, steps, rng)
             else:
                 weights = self._training_columns()[1]
                 self._made = displaced(self.plan[self.at], self._standardised(), weights, *self._training())
@@ -284,7 +296,7 @@ class Challenge:
     def states(self) -> dict[str, State]:
         """Return all statistics that are kept, by name."""
         found = {"polished": self.polished, "work": self.state}
-        if self.stage == "polish":
+        if self.stage in ("polish", "behind"):
             found["start"] = self.start
         found |= {f"kept{i}": one[0] for i, one in enumerate(self.kept)}
         return found | {f"done{i}": one[0] for i, one in enumerate(self.done)}

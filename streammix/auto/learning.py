@@ -20,6 +20,7 @@ from streammix.errors import CheckpointError
 from streammix.families import Family
 from streammix.learner import Learner
 from streammix.running import Running
+from streammix.scales import shrink_scales
 from streammix.schema import Schema
 from streammix.standing import Names
 from streammix.state import Snapshot
@@ -32,7 +33,7 @@ Made = tuple[dict[Names, Family], Supervisor]
 
 LLOYD = 3  # steps of the first partition
 USUAL = 3
-STEPS, STEPS_OF_LINE = 3, 3  # in which the first state is made
+STEPS, STEPS_OF_LINE = 4, 4  # in which the first state is made
 
 
 class AutoLearner(Learner):
@@ -123,13 +124,16 @@ class AutoLearner(Learner):
             some, own = thinned(columns, w)
             labels = partition(layout, some, k, LLOYD, rng)
             yield None
-            state = scaled(schema, k, forks_of(layout, columns), some, own, labels)
+            state = scaled(schema, k, forks_of(layout, columns), some, own)
+            yield None
+            shrink_scales(layout, state, some, labels)
             yield None
             stepped(layout, state, Table(some), len(labels), own, split_up(labels, k, box is not None))
             lines.append(Line(schema, state, free_parameters(chosen, k, levels), n, settings, n))
             yield None
         reservoir = Reservoir(reservoir_size(lines[-1].n_parameters), len(columns))
         reservoir.add(rows, all_weights)
+        yield None
         made = Supervisor(
             self.declaration, schema, lines, settings, reservoir, np.random.default_rng(rng.integers(2**63))
         )

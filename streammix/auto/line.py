@@ -40,6 +40,7 @@ SPARED = 4  # times `first`: a champion of the past has been challenged before
 SETTLED = 2_000  # records after which a champion is worth keeping
 SOON = 500  # records after an alarm until the challenge
 CHALLENGERS = 2
+MATCHED = 1_000  # records by which components are matched
 WINS = 2.0  # z at which a challenger becomes champion
 SUDDEN = 0.02  # nats a record that matter at once
 CERTAIN = 5.0  # z
@@ -355,7 +356,7 @@ class Line:
 
     def match(self, old: Engine, new: Engine, reservoir: Reservoir) -> tuple[list[int], list[int]]:
         """Match components by their responsibilities for the last records."""
-        rows, _ = reservoir.last(2_000)
+        rows, _ = reservoir.last(MATCHED)
         table, found = table_of(np.ascontiguousarray(rows)), []
         for engine in (old, new):
             responsibilities = np.empty((len(rows), engine.n_components))

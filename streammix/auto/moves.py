@@ -17,11 +17,22 @@ from streammix.core.table import Table
 from streammix.em import Layout, blank, iterate
 from streammix.given import fill_given
 from streammix.kmeans import kmeans
-from streammix.scales import PRIOR_WEIGHT, fill_scales, settle, shrink_scales, standardised
+from streammix.scales import PRIOR_WEIGHT, fill_scales, settle, standardised
 from streammix.schema import Schema
 from streammix.state import State
 
-__all__ = ["Move", "displaced", "forks_of", "moves", "partition", "scaled", "split_up", "stepped", "thinned"]
+__all__ = [
+    "Move",
+    "displaced",
+    "forks_of",
+    "moves",
+    "partition",
+    "scaled",
+    "split_up",
+    "step_between",
+    "stepped",
+    "thinned",
+]
 
 FloatArray = NDArray[np.float64]
 Labels = NDArray[np.intp]
@@ -51,9 +62,14 @@ def moves(responsibilities: FloatArray) -> list[Move]:
     return found
 
 
+def step_between(n: int) -> int:
+    """Return from which row to which a fresh start goes, of n."""
+    return -(-n // START_ROWS)
+
+
 def thinned(columns: Sequence[FloatArray], weights: FloatArray | None) -> tuple[list[FloatArray], FloatArray | None]:
     """Return the rows that a fresh start looks at, as columns, and their weights."""
-    every = -(-len(columns[0]) // START_ROWS)
+    every = step_between(len(columns[0]))
     some = [np.ascontiguousarray(column[::every]) for column in columns]
     return some, None if weights is None else np.ascontiguousarray(weights[::every])
 
@@ -71,9 +87,8 @@ def scaled(
     forks: Sequence[tuple[int, int]],
     columns: Sequence[FloatArray],
     weights: FloatArray | None,
-    labels: Labels,
 ) -> State:
-    """Return a state that knows the scales of rows and of their partition, and has masses of its own for some units."""
+    """Return a state that knows the scales of rows, and has masses of its own for some units."""
     layout = schema.layout()
     state = blank(layout, n_components, PRIOR_WEIGHT)
     fill_given(schema, state)
@@ -81,7 +96,6 @@ def scaled(
     for block, unit in forks:
         state.fork(block, unit)
     settle(state)
-    shrink_scales(layout, state, columns, labels)
     return state
 
 

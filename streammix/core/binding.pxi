@@ -93,34 +93,40 @@ cdef class Binding:
         e.n_columns = n_columns
         e.mass_column = self.bind_ints(mass_column)
         e.mass_width = self.bind_ints(mass_width)
-        bias = aligned(e.kpad)
-        bias[e.k:] = -np.inf
-        e.bias = self.bind(bias)
-        self.responsibilities = aligned(e.kpad)
-        e.r = self.bind(self.responsibilities)
-        e.lp = self.bind(aligned(e.kpad))
-        e.root = self.bind(aligned(e.kpad))
-        e.share = self.bind(aligned(e.kpad))
-        e.rho = self.bind(aligned(e.n_masses, e.kpad))
-        e.kappa = self.bind(aligned(e.n_masses, e.kpad))
-        e.y = self.bind(aligned(max(y, 1), e.kpad))
+        self.take_scratch(max(y, 1), deep, n_columns)
         e.active = self.bind_ints(np.zeros(e.kpad // GROUP, dtype=np.intc))
-        e.common = self.bind(aligned(n))
         e.pattern = self.bind_ints(np.zeros(n, dtype=np.intc))
-        e.dense = self.bind(aligned(deep * deep + 3 * deep, GROUP))
-        e.matrix = self.bind(aligned(matrix_rows(e), e.kpad))
-        e.row = self.bind(aligned(n_columns))
-        e.ahead = self.bind(aligned(e.n_masses, GROUP))
-        e.ahead_from = self.bind(aligned(e.n_masses))
         self.run.maximize(e)
 
     def __dealloc__(self):
         PyMem_Free(self.e.blocks)
         free(self.work)
 
+    cdef take_scratch(self, int y, int deep, int n_columns):
+        """Make one array of all that is computed anew each time: making an array costs more than filling it."""
+        cdef engine *e = &self.e
+        cdef Py_ssize_t lanes = e.kpad
+        sizes = [lanes, lanes, lanes, lanes, lanes, e.n_masses * lanes, e.n_masses * lanes, y * lanes,
+                 (deep * deep + 3 * deep) * GROUP_SIZE, matrix_rows(e) * lanes, e.n_masses * GROUP_SIZE, e.n_masses,
+                 e.n_blocks, n_columns]
+        places, end = [], 0
+        for size in sizes:
+            places.append(end)
+            end += (size + GROUP - 1) // GROUP * GROUP
+        scratch = aligned(end)
+        scratch[e.k:lanes] = -np.inf  # the bias of padding
+        self.responsibilities = scratch[places[1]:places[1] + lanes]
+        cdef double *first = self.bind(scratch)
+        e.bias, e.r, e.lp = first + <Py_ssize_t>places[0], first + <Py_ssize_t>places[1], first + <Py_ssize_t>places[2]
+        e.root, e.share = first + <Py_ssize_t>places[3], first + <Py_ssize_t>places[4]
+        e.rho, e.kappa, e.y = first + <Py_ssize_t>places[5], first + <Py_ssize_t>places[6], first + <Py_ssize_t>places[7]
+        e.dense, e.matrix = first + <Py_ssize_t>places[8], first + <Py_ssize_t>places[9]
+        e.ahead, e.ahead_from = first + <Py_ssize_t>places[10], first + <Py_ssize_t>places[11]
+        e.common, e.row = first + <Py_ssize_t>places[12], first + <Py_ssize_t>places[13]
+
     cdef double *bind(self, array) except NULL:
         cdef double[::1] flat = array.reshape(-1)
-        if array.ctypes.data % 64:
+        if <size_t>&flat[0] % 64:
             raise ValueError("an array that isn't aligned to 64 bytes")
         self.keep.append(array)
         return &flat[0]

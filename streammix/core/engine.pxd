@@ -137,6 +137,7 @@ cdef class Binding:
     cdef double *part  # of a chunk of a mini-batch
     cdef double *gamma  # of a mini-batch, one a mass
     cdef double *total  # likewise its weight
+    cdef take_scratch(self, int y, int deep, int n_columns)
     cdef double *bind(self, array) except NULL
     cdef int *bind_ints(self, array) except NULL
     cdef const int64_t *bind_lanes(self, lanes, int kpad) except NULL

@@ -2,12 +2,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from streammix.core.layout import CHUNK as CHUNK
 from streammix.core.layout import GROUP as GROUP
 from streammix.core.layout import INFLATING as INFLATING
-from streammix.core.layout import aligned as aligned
 from streammix.core.layout import rows_of as rows_of
 from streammix.core.layout import width_of as width_of
 from streammix.core.table import Table
@@ -16,6 +15,7 @@ _Floats = NDArray[np.float64]
 
 KINDS: dict[str, int]
 
+def aligned(*shape: int, dtype: DTypeLike = ...) -> NDArray[Any]: ...
 def digamma_gap(a: float) -> float: ...
 def level_name(wanted: str | None = None) -> str: ...
 

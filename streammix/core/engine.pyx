@@ -1,6 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The binding of the compiled core: Engine binds the arrays of a State to the kernels."""
 
+import math
 import os
 
 import numpy as np
@@ -13,7 +14,7 @@ from libc.string cimport memset
 
 from streammix.core.table cimport Table
 
-from streammix.core.layout import CHUNK, GROUP, INFLATING, aligned, rows_of, width_of
+from streammix.core.layout import CHUNK, GROUP, INFLATING, rows_of, width_of
 from streammix.errors import ConfigError
 
 cdef extern from "stdlib.h" nogil:
@@ -31,6 +32,13 @@ KINDS = {
 }
 cdef long ROWS_OF_A_CHUNK = CHUNK
 cdef long GROUP_SIZE = GROUP
+
+
+def aligned(*shape, dtype=np.float64):
+    """Return zeros that start at a multiple of 64 bytes, as the kernels' loads need."""
+    buffer = np.zeros(math.prod(shape) * np.dtype(dtype).itemsize + 64, dtype=np.uint8)
+    cdef const unsigned char[::1] flat = buffer
+    return np.ndarray(shape, dtype, buffer, (64 - <size_t>&flat[0] % 64) % 64)
 
 
 def digamma_gap(double a):

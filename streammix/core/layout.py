@@ -1,12 +1,6 @@
-"""The layout of statistics: rows and columns of a unit of each family, and arrays as the kernels read them."""
+"""The layout of statistics: rows and columns of a unit of each family."""
 
-import math
-from typing import Any
-
-import numpy as np
-from numpy.typing import DTypeLike, NDArray
-
-__all__ = ["CHUNK", "GROUP", "INFLATING", "aligned", "rows_of", "width_of"]
+__all__ = ["CHUNK", "GROUP", "INFLATING", "rows_of", "width_of"]
 
 INFLATING = "inflated "  # before the name of the family inside
 GROUP = 8  # components come in groups of this many lanes
@@ -45,11 +39,3 @@ def width_of(kind: str, size: int) -> int:
     """Return how many columns a unit of a family reads."""
     widths = {"mvn": size, "multinomial": size, "gamma": 2, "beta": 4, "dirichlet": 2 * size}
     return widths.get(kind.removeprefix(INFLATING), 1)
-
-
-def aligned(*shape: int, dtype: DTypeLike = np.float64) -> NDArray[Any]:
-    """Return zeros that start at a multiple of 64 bytes, as the kernels' loads need."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    buffer = np.zeros(size + 64, dtype=np.uint8)
-    start = -buffer.ctypes.data % 64
-    return buffer[start : start + size].view(dtype).reshape(shape)

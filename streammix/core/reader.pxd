@@ -23,6 +23,7 @@ cdef class Reader:
     cdef bint is_out_of_order, has_more, has_news
     cdef object ignored  # the fields that the model leaves out; None: all that it doesn't know
     cdef dict constant
+    cdef object awaited  # fields that are not read yet, but are the model's
     cdef readonly list new_fields
     cdef int read(self, dict x, double *row) except -1
     cdef int find(self, int at, object key, Py_ssize_t n_fields) except -1

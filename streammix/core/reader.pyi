@@ -1,4 +1,4 @@
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Container
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ class Reader:
         explain: Callable[[int, Any], str],
         compositions: list[Any] = ...,
     ) -> None: ...
-    def look_out(self, ignored: Collection[str] | None, constant: dict[str, float]) -> None: ...
+    def look_out(self, ignored: Container[str] | None, constant: dict[str, float], awaited: Container[str]) -> None: ...
     def row(self, x: dict[Any, Any]) -> tuple[_Floats, list[tuple[int, Any]]]: ...
     def rows(
         self, records: list[Any]

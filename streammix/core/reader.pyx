@@ -74,6 +74,7 @@ cdef class Reader:
         self.n_places = 0
         self.places = <place *>calloc(1, sizeof(place))
         self.new_fields = []
+        self.awaited = ()
 
     def __dealloc__(self):
         free(self.places)
@@ -135,7 +136,7 @@ cdef class Reader:
         known += self.rules.finish(x, row)
         if not x:
             raise RecordError("the record is empty")
-        if not known:
+        if not known and not any(name in self.awaited for name in x):
             fields = ", ".join(map(repr, self.rules.first_column))
             raise RecordError(f"the record {short(x)} has none of the model's fields: {fields}")
         return 0
@@ -155,13 +156,15 @@ cdef class Reader:
         self.has_news = True
         return 0
 
-    def look_out(self, ignored, constant):
+    def look_out(self, ignored, constant, awaited):
         """Note the values of fields that the model doesn't know, in `new_fields`, but for those ignored.
 
-        Numbers that are what they have always been, by `constant`, are passed over.
+        Numbers that are what they have always been, by `constant`, are passed over. A record that has none but fields
+        that are `awaited` is one of missing values.
         """
         self.ignored = ignored
         self.constant = constant
+        self.awaited = awaited
         self.drop_places()
 
     cdef int drop_places(self) except -1:

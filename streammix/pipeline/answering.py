@@ -155,7 +155,7 @@ def infer(model: Mixture, name: str, body: bytes) -> tuple[bytes, int]:
 def inputs_of(model: Mixture) -> list[dict[str, Any]]:
     """Return the metadata of a model's input tensors; none while its fields are not known yet."""
     schema = model._learner.schema
-    names = () if schema is None else schema.names
+    names = [] if schema is None else model._learner.names
     kinds = {name: "BYTES" if schema is not None and schema.kind_of(name) == "level" else "FP64" for name in names}
     return [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in kinds.items()]
 

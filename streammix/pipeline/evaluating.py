@@ -18,7 +18,7 @@ __all__ = ["evaluate", "evaluate_each", "stand_still"]
 def stand_still(model: Mixture) -> Mixture:
     """Return the model, which will not learn any more: it need not look out for fields that it doesn't know."""
     if model._learner.running is not None:
-        model._learner.running.schema.reader.look_out(None, {})
+        model._learner.look_away()
     return model
 
 

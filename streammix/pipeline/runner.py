@@ -109,9 +109,11 @@ class Pipeline:
     on_checkpoint: Callable[[Tally], None] = lambda tally: None
     crew: Crew | None = None
     _parts: list[Batch] = field(default_factory=list, init=False)  # what is read, and not learnt yet
+    _unwritten: list[Scored] = field(default_factory=list, init=False)  # what is learnt, and in no sink yet
     _marked: int = field(default=0, init=False)  # records of the stream at the last checkpoint
     _due: float = field(default=math.inf, init=False)  # when the next checkpoint is, by a clock that never jumps
     _saved: dict[str, Any] = field(default_factory=dict, init=False)  # the source's position at the last checkpoint
+    _is_late: bool = field(default=False, init=False)  # whether a checkpoint is still to be written
     _going: "_Going | None" = field(default=None, init=False)  # the checkpoint that is being written
     _learning: "_Learning | None" = field(default=None, init=False)
     _position: dict[str, Any] = field(default_factory=dict, init=False)  # the source's, after what is learnt
@@ -170,6 +172,8 @@ class Pipeline:
 
     def checkpoint(self, is_beside: bool = False) -> None:
         """Make everything so far durable; if `is_beside`, in another thread, while this one goes on."""
+        self._is_late = False
+        self._write()
         self._settle()
         begin, flushed, works = time.monotonic(), {}, []
         for sink in self.sinks:
@@ -255,15 +259,17 @@ class Pipeline:
         """Learn what is read: by the crew, where it is a whole mini-batch to share, or beside what is read next."""
         parts, self._parts = self._parts, []
         stands = self.source.position()
-        done = self.crew.learn(self.model, parts) if self.crew is not None else None
+        done = self.crew.learn(self.model, parts, self._catch_up) if self.crew is not None else None
         if done is not None:
-            for part, own in zip(parts, done, strict=True):
-                self._give(part, own)
+            for part, rows in zip(parts, done, strict=True):
+                self._unwritten.append(rows)
+                self.tally.add(len(part), [], rows.log_density)
         elif self.crew is None and type(self.model) is Mixture and len(parts) == 1:  # others do more than to learn
             self._learn_beside(self.decode(parts[0]), stands)
             return
         else:
             self._finish_learning()
+            self._catch_up()
             for part in parts:
                 batch = self.decode(part)
                 assert batch.records is not None  # for the type checker: it is decoded
@@ -296,7 +302,10 @@ class Pipeline:
         self._position = stands
         self._tell()
         if self.tally.records // self.every_records > self._marked // self.every_records:
-            self.checkpoint(self._may_be_beside)
+            if self._unwritten and self._may_be_beside:  # they are written while the workers are at the next mini-batch
+                self._is_late = True
+            else:
+                self.checkpoint(self._may_be_beside)
 
     def _leave(self) -> None:
         """Write a checkpoint of everything that is read."""
@@ -304,6 +313,12 @@ class Pipeline:
         self._finish_learning()
         self._checkpoint_if_new()
         self._settle()
+
+    def _catch_up(self) -> None:
+        """Write what was left to be written beside the workers' next mini-batch."""
+        self._write()
+        if self._is_late:
+            self.checkpoint(True)
 
     def _note_checkpoint(self) -> None:
         self._marked = self.tally.records
@@ -336,11 +351,17 @@ class Pipeline:
             self.dead_letters.write(refused)
         if len(done.rows):
             offsets = batch.offsets if len(done.rows) == len(batch.offsets) else batch.offsets[done.rows]
-            rows = Scored(batch.source, offsets, done.responsibilities, done.log_density)
+            self._unwritten.append(Scored(batch.source, offsets, done.responsibilities, done.log_density))
+            self._write()
+        self.tally.add(len(batch), refused, done.log_density)
+
+    def _write(self) -> None:
+        """Hand scored rows to the sinks; those of workers are, while these are at the next ones."""
+        waiting, self._unwritten = self._unwritten, []
+        for rows in waiting:
             for sink in self.sinks:
                 with _naming(f"sink {sink.name}"):
                     sink.write(rows)
-        self.tally.add(len(batch), refused, done.log_density)
 
 
 def _commit(store: CheckpointStore, works: list[tuple[str, Callable[[], object]]], data: bytes) -> float:
