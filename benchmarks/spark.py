@@ -22,6 +22,7 @@ import streammix as sm
 from benchmarks import data
 from streammix import partial, shipping
 from streammix.spark import fit, learn_stream, session, tasks
+from streammix.spark.passes import in_blocks
 
 OPTIONS = {"spark_ui_enabled": "false", "spark_driver_memory": "2g", "spark_sql_shuffle_partitions": "4"}
 SHAPES = [(5, 10), (10, 20), (20, 50), (50, 50), (100, 100)]  # K, D
@@ -117,6 +118,8 @@ def against_gaussian_mixture(
 
 def passes(spark: Any, cores: int, n: int, K: int = 5, D: int = 10) -> None:
     """Print rows a second of a pass over packed rows, and over Spark's own columns."""
+    from pyspark import StorageLevel
+
     drawn = data.truth(D, K, min(n, 100_000))
     model, rows = data.model("full", drawn), data.table(np.tile(drawn.rows, (-(-n // 100_000), 1)))
     version, packed_model = shipping.packed_model(model)
@@ -124,9 +127,9 @@ def passes(spark: Any, cores: int, n: int, K: int = 5, D: int = 10) -> None:
         df = spark.createDataFrame(rows).repartition(partitions).cache()
         df.count()
         columns = bound(tasks.expect_rows, version=version, model=packed_model, taken={}, closed=False)
-        packed = df.mapInArrow(bound(tasks.pack_rows, version=version), tasks.PACKED).rdd.map(tasks.as_tuple).cache()
-        packed.count()
-        bytes_only = bound(tasks.expect_packed, version=version, model=packed_model, closed=False)
+        packed, schema = in_blocks(df)
+        packed.persist(StorageLevel.MEMORY_AND_DISK_DESER).count()
+        bytes_only = bound(tasks.expect_blocks, schema=schema, version=version, model=packed_model, closed=False)
         plain = both(lambda df=df, run=columns: df.mapInArrow(run, tasks.ANSWER).rdd.collect(), 4)
         fast = both(lambda packed=packed, run=bytes_only: packed.mapPartitions(run).collect(), 4)
         each = [f"{n / plain[0]:,.0f} | {plain[1]:.2f}", f"{n / fast[0]:,.0f} | {fast[1]:.2f}"]

@@ -87,25 +87,24 @@ def expect(model: Mixture, X: Any, place: int = 0, first_row: int = 0, closed: b
     StreammixError
         If the model is still warming up.
     """
-    return _expect(model, X, place, first_row, closed, False)[0]
+    return _expect(model, X, place, first_row, closed, None)
 
 
-def expect_scored(
-    model: Mixture, X: Any, place: int = 0, first_row: int = 0, closed: bool = False
-) -> tuple[Partial, FloatArray, FloatArray]:
-    """Return what `expect` does, and the responsibilities (n, K) and log densities (n,) of the records taken.
+def expect_scored(model: Mixture, X: Any, place: int, out: tuple[FloatArray, FloatArray]) -> Partial:
+    """Return what `expect` does, and write the responsibilities (n, K) and log densities (n,) of n records to `out`.
 
-    Where new fields may join the model, records from the first one on that has one are not taken.
+    Where new fields may join the model, records from the first one on that has one are not taken; scores are those of
+    the records taken, the first rows of `out`.
     """
-    return _expect(model, X, place, first_row, closed, True)
+    return _expect(model, X, place, 0, False, out)
 
 
 def _expect(
-    model: Mixture, X: Any, place: int, first_row: int, closed: bool, is_scored: bool
-) -> tuple[Partial, FloatArray, FloatArray]:
+    model: Mixture, X: Any, place: int, first_row: int, closed: bool, out: tuple[FloatArray, FloatArray] | None
+) -> Partial:
     running, records = _running(model), X if isinstance(X, list | Structs) else model._frame(X)
     learner = model._learner
-    if not is_scored:
+    if out is None:
         learner.look_away()
     try:
         encoded, kept, errors = learner.encode(records)
@@ -122,11 +121,10 @@ def _expect(
     forks = engine.forks_needed(encoded.table, 0, n)
     if forks or new:
         engine, state = _widened(running, forks, new)
-    responsibilities, log_density = np.empty((n, state.n_components)), np.empty(n)
-    scores = (responsibilities, log_density) if is_scored else (None, None)
+    scores = (None, None) if out is None else (out[0][:n], out[1][:n])
     acc, log_likelihood, _ = engine.collect(encoded.table, 0, n, None, *scores)
-    if is_scored and running.average is not None:
-        responsibilities, log_density = running.evaluate(encoded.table)
+    if out is not None and running.average is not None:
+        out[0][:n], out[1][:n] = running.evaluate(encoded.table)
     totals = engine.compounded(encoded.table, 0, n)[1]
     k, rest = state.n_components, acc[len(state.masses) :]
     sums, levels = [], {}
@@ -145,10 +143,9 @@ def _expect(
         if m
     }
     whole = np.concatenate(sums) if sums else np.empty((0, k))
-    taken = Partial(
+    return Partial(
         fingerprint(model), place, n, log_likelihood, acc[0, :k].copy(), whole, own, levels, n_refused, refused[:KEPT]
     )
-    return taken, responsibilities, log_density
 
 
 def admit(model: Mixture, partial: Partial) -> bool:

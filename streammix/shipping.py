@@ -6,6 +6,7 @@ either side.
 
 import json
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ from streammix.mixture import Mixture
 from streammix.statistics import Level, Partial, Refused
 
 __all__ = [
-    "FORMAT", "SCHEMA", "check_version", "from_arrow", "packed", "packed_model", "to_arrow", "unpacked",
-    "unpacked_model",
+    "FORMAT", "SCHEMA", "check_version", "from_arrow", "outline", "packed", "packed_model", "packed_numbers",
+    "take_numbers", "to_arrow", "unpacked", "unpacked_model",
 ]  # fmt: skip
 
 FloatArray = NDArray[np.float64]
@@ -162,6 +163,34 @@ def unpacked_model(version: str, data: bytes) -> Mixture:
     """
     check_version(version)
     return Mixture._restore(from_bytes(data).snapshot)
+
+
+def outline(model: Mixture) -> object:
+    """Return what two models have in common where one can take over the other's numbers, and be the same model."""
+    running = model._learner.running
+    if running is None:
+        return None
+    levels = {name: list(codes) for name, codes in running.schema.codes.items()}
+    states = [(state.mass_units, [array.shape for array in state.arrays()]) for state in running.states()]
+    return deepcopy([running.schema.fields, levels, states, model._learner.newcomers.to_json()])
+
+
+def packed_numbers(model: Mixture) -> bytes:
+    """Return the statistics of a model, past its warm-up, as bytes: all that a step of a mini-batch moves."""
+    running = model._learner.running
+    assert running is not None
+    return b"".join(array.tobytes() for state in running.states() for array in state.arrays())
+
+
+def take_numbers(model: Mixture, data: bytes) -> None:
+    """Take over the statistics of a model of the same outline."""
+    running, at = model._learner.running, 0
+    assert running is not None
+    for state, engine in zip(running.states(), running.engines(), strict=True):
+        for array in state.arrays():
+            array[...] = np.frombuffer(data, np.float64, array.size, at).reshape(array.shape)
+            at += array.nbytes
+        engine.maximize()
 
 
 def check_version(version: str) -> None:

@@ -19,7 +19,8 @@ class Binomial(Family):
     p(x) = n! / (x! (n - x)!) p**x (1 - p)**(n - x), for x = 0, 1, ..., n.
 
     It is ``scipy.stats.binom(n, p)``. The number of trials belongs to the declaration: ``Binomial(10)`` is to
-    be learnt.
+    be learnt. A probability is a double: within 1e-12 of 1, 1 - p has but a few digits left, and so has the log density
+    of a failure (4e-6 off). There, let failures be what is counted.
 
     Parameters
     ----------

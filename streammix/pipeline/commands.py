@@ -26,6 +26,7 @@ from streammix.pipeline.config import Config, load_config
 from streammix.pipeline.crew import Crew
 from streammix.pipeline.decode import Decoder, JsonDecoder, without
 from streammix.pipeline.faults import Patience, keep_going
+from streammix.pipeline.flow import OfLines, Sink
 from streammix.pipeline.model import build_model, check_same
 from streammix.pipeline.progress import LiveProgress, LogProgress, Progress, Tally
 from streammix.pipeline.report import components_table
@@ -175,7 +176,7 @@ class _Attempts:
             tally = Tally(**counts)
         else:  # the checkpoint may be a later one: it was written, and what had to follow has failed
             tally.stand_at(**counts)
-        crew = Crew(config.workers, config.source.ignore) if config.workers > 1 else None
+        crew = _crew(config, sinks) if config.workers > 1 else None
         if crew is not None:
             opened.callback(crew.close)
         pipeline = Pipeline(
@@ -201,6 +202,12 @@ class _Attempts:
     def _note_progress(self, tally: Tally) -> None:
         self._tally = tally
         self.patience.went_well()
+
+
+def _crew(config: Config, sinks: Sequence[Sink]) -> Crew:
+    """Workers that give the sinks what they look at."""
+    of_lines = [isinstance(sink, OfLines) for sink in sinks]
+    return Crew(config.workers, config.source.ignore, lines=any(of_lines), numbers=not all(of_lines))
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Worker processes that share a run's mini-batches: each decodes and takes the statistics of a stretch.
+"""Worker processes that share a run's mini-batches: each decodes, scores and takes the statistics of a stretch.
 
 A mini-batch is cut into the chunks of records whose sums the core takes together, and the chunks' statistics are
 merged in order: the state is that of a run without workers, to the last bit. A mini-batch with something out of the
@@ -6,15 +6,11 @@ ordinary, a bad record, a new field or a new level, is left to the process that 
 """
 
 import io
-import os
-import signal
-import threading
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
@@ -22,39 +18,27 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streammix import partial, shipping
-from streammix.answers import Ingested
 from streammix.core.engine import CHUNK
 from streammix.errors import UnavailableError
 from streammix.mixture import Mixture
-from streammix.pipeline.decode import Decoder, JsonDecoder, without
-from streammix.pipeline.flow import Batch, Lines
-from streammix.pipeline.light import leave_out_pandas
+from streammix.pipeline.board import Board, Place
+from streammix.pipeline.flow import Batch, Lines, Scored
+from streammix.pipeline.worker import Answer, Share, work
 
 __all__ = ["Crew"]
 
-FloatArray = NDArray[np.float64]
-Answer = tuple[bytes, FloatArray, FloatArray]
 
+@dataclass
+class _Member:
+    """A worker process, what leads to it, and what it knows of the model beside the numbers."""
 
-@dataclass(frozen=True)
-class _Share:
-    """A stretch of records on its way to a worker.
-
-    Parameters
-    ----------
-    kind, data
-        "texts": the records' bytes, one after the other, and where each ends; "arrow": a stream's bytes; "records".
-    chunk
-        The number of its first chunk.
-    """
-
-    kind: str
-    data: Any
-    chunk: int
+    process: Any
+    link: Connection
+    outline: object = None
 
 
 class Crew:
-    """So many worker processes.
+    """So many worker processes, which begin with the first mini-batch that may be theirs.
 
     Parameters
     ----------
@@ -62,25 +46,47 @@ class Crew:
         How many.
     ignore
         Fields of the records that are kept from the model.
+    lines
+        Whether they write the scored records as lines.
+    numbers
+        Whether anybody looks at the scores themselves.
     """
 
-    def __init__(self, workers: int, ignore: Sequence[str]) -> None:
+    def __init__(self, workers: int, ignore: Sequence[str], lines: bool = False, numbers: bool = True) -> None:
         self._workers = workers
-        self._pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (list(ignore),))
+        self._ignore = list(ignore)
+        self._lines = lines
+        self._numbers = numbers
+        self._board = Board()
+        self._members: list[_Member] = []
 
     def close(self) -> None:
         """Let the workers go."""
-        self._pool.shutdown(cancel_futures=True)
+        for member in self._members:
+            member.link.close()
+        for member in self._members:
+            member.process.join(10)
+            member.process.kill()
+            member.process.join()
+            member.process.close()
+        self._members = []
+        self._board.close()
 
     def left(self, model: Any) -> int:
         """Return how many records the next mini-batch lacks; 0 where the model's are none to share."""
-        running = model._learner.running if isinstance(model, Mixture) else None
-        if running is None or running.waiting is None or running.waiting.size <= CHUNK or model._learner.clock:
+        if not isinstance(model, Mixture) or model.batch_size <= CHUNK or model._learner.clock:
             return 0
-        return running.waiting.size - running.waiting.n
+        if not self._members:
+            self._begin()
+        running = model._learner.running
+        return 0 if running is None or running.waiting is None else running.waiting.size - running.waiting.n
 
-    def learn(self, model: Mixture, parts: Sequence[Batch]) -> list[Ingested] | None:
+    def learn(
+        self, model: Mixture, parts: Sequence[Batch], meanwhile: Callable[[], None] = lambda: None
+    ) -> list[Scored] | None:
         """Learn a mini-batch that has come in parts; None where it is not to share, and the model is as before.
+
+        `meanwhile` is called while the workers are at it, if they are.
 
         Raises
         ------
@@ -89,63 +95,137 @@ class Crew:
         """
         left = self.left(model)
         is_whole = left and left == model.batch_size == sum(map(len, parts))
-        shares = _shares(parts, self._workers) if is_whole else None
-        answers = None if shares is None else self._expect(model, shares)
-        if answers is None:
+        if not is_whole or any(part.refused for part in parts):
             return None
-        found = partial.merge([one for data, *_ in answers for one in shipping.unpacked(data)])
+        shares = self._shares(model, parts)
+        answers = None if shares is None else self._answers(model, shares, meanwhile)
+        if shares is None or answers is None:
+            return None
+        found = partial.merge([one for data, _ in answers for one in shipping.unpacked(data)])
         if found.levels:
             return None  # each has its share of the probability from its first record on
         partial.step(model, found)
-        responsibilities = np.concatenate([answer[1] for answer in answers])
-        log_density = np.concatenate([answer[2] for answer in answers])
+        return self._scored(parts, shares, answers, model.n_components)
+
+    def _begin(self) -> None:
+        context = get_context("spawn")
+        for _ in range(self._workers):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=work, args=(theirs, self._board, self._ignore), daemon=True)
+            process.start()
+            theirs.close()
+            self._members.append(_Member(process, ours))
+
+    def _answers(self, model: Mixture, shares: Sequence[Share], meanwhile: Callable[[], None]) -> list[Answer] | None:
+        """What the workers make of the shares, in order; None where one has found something odd."""
+        busy = self._members[: len(shares)]
+        try:
+            for member, share in zip(busy, shares, strict=True):
+                member.link.send(share)
+            meanwhile()
+            answers: list[Any] = [member.link.recv() for member in busy]
+        except (EOFError, ConnectionError) as error:
+            raise UnavailableError(f"a worker process has died ({error}); the last checkpoint stands") from None
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return None if any(answer is None for answer in answers) else answers
+
+    def _shares(self, model: Mixture, parts: Sequence[Batch]) -> list[Share] | None:
+        """Cut parts of a mini-batch into shares of whole chunks; None where that can't be."""
+        n, k = sum(map(len, parts)), model.n_components
+        chunks = -(-n // CHUNK)
+        bounds = sorted({chunks * i // self._workers for i in range(self._workers)} | {chunks})
+        cuts = [(a * CHUNK, min(b * CHUNK, n)) for a, b in pairwise(bounds)]
+        outputs: list[Any] = [("density", np.float64, n), ("shares", np.float64, n * k), ("offsets", np.int64, n)]
+        data: list[Any]
+        if all(part.records is None for part in parts):
+            kind, data = "texts", [None] * len(cuts)
+            places = self._put_texts([part.texts or () for part in parts], n, outputs)
+        elif all(isinstance(part.records, pa.RecordBatch) for part in parts):
+            batches: list[Any] = [part.records for part in parts]
+            if any(batch.schema != batches[0].schema for batch in batches):
+                return None
+            table, places = pa.Table.from_batches(batches), self._board.laid_out(outputs)
+            kind, data = "arrow", [_stream(table.slice(a, b - a)) for a, b in cuts]
+        elif all(isinstance(part.records, list) for part in parts):
+            lists: list[list[Any]] = [part.records for part in parts if isinstance(part.records, list)]
+            records, places = [record for own in lists for record in own], self._board.laid_out(outputs)
+            kind, data = "records", [records[a:b] for a, b in cuts]
+        else:
+            return None
+        if self._lines:
+            np.concatenate([part.offsets for part in parts], out=self._board.array(places["offsets"], np.int64))
+        outline, numbers = shipping.outline(model), shipping.packed_numbers(model)
+        whole = [self._whole(model, outline, member) for member in self._members[: len(cuts)]]
+        return [
+            Share(whole[i], numbers, kind, data[i], a, b, places, self._stretches(parts, a, b))
+            for i, (a, b) in enumerate(cuts)
+        ]
+
+    def _whole(self, model: Mixture, outline: object, member: _Member) -> tuple[str, bytes] | None:
+        """The model for a worker that knows another one."""
+        if member.outline == outline:
+            return None
+        member.outline = outline
+        return shipping.packed_model(model)
+
+    def _stretches(self, parts: Sequence[Batch], first: int, stop: int) -> list[tuple[str, int]]:
+        """The stretches of rows that a share has of each part."""
+        found, at = [], 0
+        for part in parts if self._lines else ():
+            own = min(at + len(part), stop) - max(at, first)
+            if own > 0:
+                found.append((part.source, own))
+            at += len(part)
+        return found
+
+    def _put_texts(self, texts: Sequence[Sequence[bytes]], n: int, outputs: list[Any]) -> dict[str, Place]:
+        """Lay out the board with texts; return where things lie."""
+        blocks = [_block(own) for own in texts if len(own)]
+        size = sum(len(data) for data, *_ in blocks)
+        inputs: list[Any] = [("text", np.uint8, size), ("starts", np.int64, n), ("ends", np.int64, n)]
+        places = self._board.laid_out([*outputs, *inputs])
+        text = self._board.array(places["text"], np.uint8)
+        starts, ends = (self._board.array(places[name], np.int64) for name in ("starts", "ends"))
+        at = row = 0
+        for data, first, last in blocks:
+            text[at : at + len(data)] = np.frombuffer(data, np.uint8)
+            starts[row : row + len(first)], ends[row : row + len(first)] = first + at, last + at
+            at += len(data)
+            row += len(first)
+        return places
+
+    def _scored(
+        self, parts: Sequence[Batch], shares: Sequence[Share], answers: Sequence[Answer], k: int
+    ) -> list[Scored]:
+        """The scores of each part's records: copies, since the board's room is for the next mini-batch."""
+        places = shares[0].places
+        density = self._board.array(places["density"], np.float64).copy()
+        n = len(density)
+        responsibilities = np.empty((n, 0))
+        if self._numbers:
+            responsibilities = self._board.array(places["shares"], np.float64).reshape(n, k).copy()
+        stretches = iter([line for _, lines in answers for line in lines])
         done, at = [], 0
         for part in parts:
             stop = at + len(part)
-            done.append(Ingested(responsibilities[at:stop], log_density[at:stop], np.arange(len(part)), []))
+            lines = None
+            if self._lines:
+                n_own = sum(max(at, share.first) < min(stop, share.stop) for share in shares)
+                lines = b"".join(next(stretches) for _ in range(n_own))
+            done.append(Scored(part.source, part.offsets, responsibilities[at:stop], density[at:stop], lines))
             at = stop
         return done
 
-    def _expect(self, model: Mixture, shares: Sequence[_Share]) -> list[Answer] | None:
-        """The statistics and scores of the shares, in order; None where a worker has found something odd."""
-        version, data = shipping.packed_model(model)
-        try:
-            waiting = [self._pool.submit(_work, version, data, share) for share in shares]
-            answers = [future.result() for future in waiting]
-        except BrokenProcessPool as error:
-            raise UnavailableError(f"a worker process has died ({error}); the last checkpoint stands") from None
-        return None if any(answer is None for answer in answers) else [a for a in answers if a is not None]
 
-
-def _shares(parts: Sequence[Batch], workers: int) -> list[_Share] | None:
-    """Cut parts of a mini-batch into shares of whole chunks; None where that can't be."""
-    n = sum(map(len, parts))
-    chunks = -(-n // CHUNK)
-    if any(part.refused for part in parts) or chunks < 2:
-        return None
-    bounds = sorted({chunks * i // workers for i in range(workers)} | {chunks})
-    cuts = [(a, slice(a * CHUNK, min(b * CHUNK, n))) for a, b in pairwise(bounds)]
-    if all(part.records is None for part in parts):
-        texts: Sequence[bytes] = parts[0].texts or ()
-        if len(parts) > 1:
-            texts = [text for part in parts for text in part.texts or ()]
-        return [_Share("texts", _joined(texts[cut]), a) for a, cut in cuts]
-    if all(isinstance(part.records, pa.RecordBatch) for part in parts):
-        batches: list[Any] = [part.records for part in parts]
-        if any(batch.schema != batches[0].schema for batch in batches):
-            return None
-        table = pa.Table.from_batches(batches)
-        return [_Share("arrow", _stream(table.slice(cut.start, cut.stop - cut.start)), a) for a, cut in cuts]
-    if all(isinstance(part.records, list) for part in parts):
-        lists: list[list[Any]] = [part.records for part in parts if isinstance(part.records, list)]
-        records = [record for own in lists for record in own]
-        return [_Share("records", records[cut], a) for a, cut in cuts]
-    return None
-
-
-def _joined(texts: Sequence[bytes]) -> tuple[bytes, NDArray[np.int64]]:
+def _block(texts: Sequence[bytes]) -> tuple[Any, NDArray[np.int64], NDArray[np.int64]]:
+    """Texts as one block of bytes, and where each begins and ends in it."""
+    if isinstance(texts, Lines):
+        begin = texts.starts[0]
+        return memoryview(texts.data)[begin : texts.ends[-1]], texts.starts - begin, texts.ends - begin
     ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
-    return b"".join(texts), ends
+    return b"".join(texts), np.concatenate([[0], ends[:-1]]), ends
 
 
 def _stream(rows: Any) -> bytes:
@@ -153,59 +233,3 @@ def _stream(rows: Any) -> bytes:
     with pa.ipc.new_stream(sink, rows.schema) as writer:
         writer.write(rows)
     return sink.getvalue()
-
-
-_decode: Decoder
-
-
-def _begin(ignore: list[str]) -> None:
-    """Begin a worker process: what it needs beside its shares."""
-    global _decode
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run itself is asked to stop
-    leave_out_pandas()
-    _decode = without(set(ignore), JsonDecoder())
-    threading.Thread(target=_end_with_the_run, daemon=True).start()
-
-
-def _end_with_the_run() -> None:
-    """End where the run is killed: nobody would tell the worker."""
-    run = parent_process()
-    assert run is not None
-    run.join()
-    os._exit(1)
-
-
-def _work(version: str, data: bytes, share: _Share) -> Answer | None:
-    """Take the statistics of a share, a chunk at a time; None where something is out of the ordinary."""
-    model = shipping.unpacked_model(version, data)
-    records = _records(share)
-    if records is None:
-        return None
-    partials, responsibilities, log_densities = [], [], []
-    for number, at in enumerate(range(0, len(records), CHUNK)):
-        is_table = isinstance(records, pa.Table)
-        chunk = records.slice(at, CHUNK) if is_table else records[at : at + CHUNK]
-        if is_table and model._learner.has_new_fields(chunk):
-            return None
-        found, shares, log_density = partial.expect_scored(model, chunk, share.chunk + number)
-        if found.n != len(chunk):
-            return None
-        partials.append(found)
-        responsibilities.append(shares)
-        log_densities.append(log_density)
-    return shipping.packed(partials), np.concatenate(responsibilities), np.concatenate(log_densities)
-
-
-def _records(share: _Share) -> Any:
-    """A share's records, decoded; None where one of them can't be."""
-    if share.kind == "arrow":
-        table = pa.ipc.open_stream(share.data).read_all().combine_chunks()
-        batch = table.to_batches()[0]
-        decoded = _decode(Batch("", np.arange(len(batch)), batch))
-        return None if decoded.refused else pa.Table.from_batches([decoded.records])
-    if share.kind == "records":
-        decoded = _decode(Batch("", np.arange(len(share.data)), share.data))
-    else:
-        text, ends = share.data
-        decoded = _decode(Batch("", np.arange(len(ends)), texts=Lines(text, np.concatenate([[0], ends[:-1]]), ends)))
-    return None if decoded.refused else decoded.records

@@ -40,6 +40,7 @@ __all__ = [
     "Besides",
     "Leaves",
     "Lines",
+    "OfLines",
     "Outbox",
     "Refusal",
     "Scored",
@@ -155,12 +156,15 @@ class Scored:
         (n, K); uniform while the model is warming up.
     log_density
         (n,); 0 while the model is warming up.
+    lines
+        The rows as NDJSON, where they have been written already.
     """
 
     source: str
     offsets: Integers
     responsibilities: NDArray[np.float64]
     log_density: NDArray[np.float64]
+    lines: bytes | None = None
 
     def __getitem__(self, rows: slice) -> "Scored":
         return Scored(self.source, self.offsets[rows], self.responsibilities[rows], self.log_density[rows])
@@ -261,6 +265,13 @@ class Besides(Protocol):
 
         Nothing but `write` comes before that is done.
         """
+
+
+@runtime_checkable
+class OfLines(Protocol):
+    """A sink that looks at nothing but what `streammix.pipeline.sinks.ndjson.to_lines` makes of rows."""
+
+    is_of_lines: bool
 
 
 @runtime_checkable

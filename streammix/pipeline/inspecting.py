@@ -53,13 +53,15 @@ def inspect(state: Path | str) -> None:
 
 def _facts(found: Checkpoint) -> dict[str, Any]:
     model = found.model
-    inferred = model.infer_summary()
+    told, heading = model.infer_summary(), "inferred fields"
+    if not model._learner.declaration.infers:
+        heading = "fields that wait"
     return {
         "checkpoint": found.path,
         "written at": f"{found.written_at:%Y-%m-%d %H:%M:%S} UTC",
         "records learnt": f"{model.n_seen:,}" + ("" if model.is_warm else " (still warming up)"),
         "model": model._get_params(),
-        **({"inferred fields": inferred} if inferred else {}),
+        **({heading: told} if told else {}),
         **(_supervision(model) if isinstance(model, AutoMixture) else {}),
         "positions": found.positions,
         "outputs": found.outputs,

@@ -86,7 +86,7 @@ def _plain(text: str) -> Text:
 
 
 def _shortened(level: Any) -> str:
-    text = str(level)
+    text = str(level) or '""'
     return text if len(text) <= LONGEST_LEVEL else f"{text[: LONGEST_LEVEL - 1]}…"
 
 

@@ -94,9 +94,11 @@ class Pipeline:
     on_checkpoint: Callable[[Tally], None] = lambda tally: None
     crew: Crew | None = None
     _parts: list[Batch] = field(default_factory=list, init=False)  # what is read, and not learnt yet
+    _unwritten: list[Scored] = field(default_factory=list, init=False)  # what is learnt, and in no sink yet
     _marked: int = field(default=0, init=False)  # records of the stream at the last checkpoint
     _due: float = field(default=math.inf, init=False)  # when the next checkpoint is, by a clock that never jumps
     _saved: dict[str, Any] = field(default_factory=dict, init=False)  # the source's position at the last checkpoint
+    _late: dict[str, Any] | None = field(default=None, init=False)  # the position of a checkpoint that is to be written
     _going: "_Going | None" = field(default=None, init=False)  # the checkpoint that is being written
     _thread: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "checkpoints"), init=False)
 
@@ -124,7 +126,10 @@ class Pipeline:
                 self.watch.took(self.tally, self.model)
             progress.show(self.tally, self._weights)
             if self.tally.records // self.every_records > self._marked // self.every_records:
-                self.checkpoint(is_beside)
+                if is_beside and self._unwritten:  # they are written while the workers are at the next mini-batch
+                    self._late = self.source.position()
+                else:
+                    self.checkpoint(is_beside)
             elif time.monotonic() >= self._due:
                 self._checkpoint_if_new(is_beside)
             elif self._going is not None and self._going.end.done():
@@ -137,8 +142,13 @@ class Pipeline:
     def _weights(self) -> NDArray[np.float64] | None:
         return self.model.weights if self.model.is_warm else None
 
-    def checkpoint(self, is_beside: bool = False) -> None:
-        """Make everything so far durable; if `is_beside`, in another thread, while this one goes on."""
+    def checkpoint(self, is_beside: bool = False, position: dict[str, Any] | None = None) -> None:
+        """Make everything so far durable; if `is_beside`, in another thread, while this one goes on.
+
+        `position` is where the source stood, if it has been read from since.
+        """
+        position, self._late = self.source.position() if position is None else position, None
+        self._write()
         self._settle()
         begin, flushed, works = time.monotonic(), {}, []
         for sink in self.sinks:
@@ -151,7 +161,7 @@ class Pipeline:
         with _naming("the dead-letter file"):
             outputs = {"sinks": flushed, "dead_letter": self.dead_letters.flush()}
         positions = {
-            "source": self.source.position(),
+            "source": position,
             "records": self.tally.records,
             "rejected": self.tally.rejected,
             "scored": self.tally.scored,
@@ -164,7 +174,7 @@ class Pipeline:
         else:
             end = Future()
             end.set_result(commit())
-        self._note_checkpoint()
+        self._note_checkpoint(position)
         self._going = _Going(begin, tally, end)
         if not is_beside:
             self._settle()
@@ -222,11 +232,13 @@ class Pipeline:
     def _learn(self) -> None:
         """Learn what is read: by the crew, where it is a whole mini-batch to share."""
         parts, self._parts = self._parts, []
-        done = self.crew.learn(self.model, parts) if self.crew is not None else None
+        done = self.crew.learn(self.model, parts, self._catch_up) if self.crew is not None else None
         if done is not None:
-            for part, own in zip(parts, done, strict=True):
-                self._give(part, own)
+            for part, rows in zip(parts, done, strict=True):
+                self._unwritten.append(rows)
+                self.tally.add(len(part), [], rows.log_density)
             return
+        self._catch_up()
         for part in parts:
             batch = self.decode(part)
             assert batch.records is not None  # for the type checker: it is decoded
@@ -238,9 +250,15 @@ class Pipeline:
         self._checkpoint_if_new()
         self._settle()
 
-    def _note_checkpoint(self) -> None:
+    def _catch_up(self) -> None:
+        """Write what was left to be written beside the workers' next mini-batch."""
+        self._write()
+        if self._late is not None:
+            self.checkpoint(True, self._late)
+
+    def _note_checkpoint(self, position: dict[str, Any] | None = None) -> None:
         self._marked = self.tally.records
-        self._saved = self.source.position()
+        self._saved = self.source.position() if position is None else position
         self._due = math.inf if self.every_seconds is None else time.monotonic() + self.every_seconds
 
     def _checkpoint_if_new(self, is_beside: bool = False) -> None:
@@ -269,11 +287,17 @@ class Pipeline:
             self.dead_letters.write(refused)
         if len(done.rows):
             offsets = batch.offsets if len(done.rows) == len(batch.offsets) else batch.offsets[done.rows]
-            rows = Scored(batch.source, offsets, done.responsibilities, done.log_density)
+            self._unwritten.append(Scored(batch.source, offsets, done.responsibilities, done.log_density))
+            self._write()
+        self.tally.add(len(batch), refused, done.log_density)
+
+    def _write(self) -> None:
+        """Hand scored rows to the sinks; those of workers are, while these are at the next ones."""
+        waiting, self._unwritten = self._unwritten, []
+        for rows in waiting:
             for sink in self.sinks:
                 with _naming(f"sink {sink.name}"):
                     sink.write(rows)
-        self.tally.add(len(batch), refused, done.log_density)
 
 
 def _commit(store: CheckpointStore, works: list[tuple[str, Callable[[], object]]], data: bytes) -> float:

@@ -16,7 +16,7 @@ from streammix.errors import RecordError
 from streammix.inference import MOST_RECORDS
 from streammix.mixture import Mixture
 from streammix.spark import tasks
-from streammix.spark.passes import check_arguments, columns_in_use, expect_all, in_arrow
+from streammix.spark.passes import check_arguments, columns_in_use, expect_all, in_blocks
 from streammix.statistics import Partial, Refused
 
 __all__ = ["Fitted", "fit"]
@@ -88,36 +88,33 @@ def fit(
     check_iterations(max_iter, tol)
     from pyspark import StorageLevel
 
-    task = bound(tasks.pack_rows, version=streammix.__version__)
-    rows = in_arrow(columns_in_use(df, model), task, tasks.PACKED)
-    # a pass over the DataFrame itself would have Spark plan and compile a query of its own, which takes longer
-    before, packed = model._snapshot(), rows.rdd.map(tasks.as_tuple).persist(StorageLevel.MEMORY_AND_DISK)
+    before, (blocks, schema) = model._snapshot(), in_blocks(columns_in_use(df, model))
+    blocks.persist(StorageLevel.MEMORY_AND_DISK_DESER)  # they are bytes already
     try:
         if not model.is_warm:
-            _start(packed, model)
-        return _climb(packed, model, max_iter, tol, fan_in, progress)
+            _start(blocks, schema, model)
+        return _climb(blocks, schema, model, max_iter, tol, fan_in, progress)
     except BaseException:
         model._adopt(before)
         raise
     finally:
-        packed.unpersist()
+        blocks.unpersist()
 
 
-def _start(packed: RDD, model: Mixture) -> None:
+def _start(blocks: RDD, schema: pa.Schema, model: Mixture) -> None:
     """Start a model from a random sample of the rows."""
-    found = sorted(packed.map(tasks.place_of).collect())
-    total = sum(n for *_, n in found)
+    version = streammix.__version__
+    found = sorted(blocks.mapPartitions(bound(tasks.count_rows, schema=schema, version=version)).collect())
+    total = sum(n for _, n in found)
     wanted = min(model._learner.declaration.warm_up or MOST_RECORDS, total)
     chosen = np.sort(np.random.default_rng(model.seed).choice(total, wanted, replace=False))
-    places: dict[int, list[int]] = {}
-    first = 0
-    for place, row, n in found:
-        own = chosen[(first <= chosen) & (chosen < first + n)] - first + row
-        places.setdefault(place, []).extend(own.tolist())
+    places, first = {}, 0
+    for place, n in found:
+        places[place] = (chosen[(first <= chosen) & (chosen < first + n)] - first).tolist()
         first += n
-    task = bound(tasks.pick_rows, version=streammix.__version__, wanted=places)
+    task = bound(tasks.pick_rows, schema=schema, version=version, wanted=places)
     records, errors, learner = [], list[RecordError](), model._learner
-    for _, _, _, rows in sorted(packed.mapPartitions(task).collect()):
+    for _, rows in sorted(blocks.mapPartitions(task).collect(), key=lambda picked: picked[0]):
         for record in pa.ipc.open_stream(rows).read_all().to_pylist():
             try:
                 records.append(learner.plain(record))
@@ -130,11 +127,18 @@ def _start(packed: RDD, model: Mixture) -> None:
 
 
 def _climb(
-    packed: RDD, model: Mixture, max_iter: int, tol: float, fan_in: int | None, progress: Progress | None
+    blocks: RDD,
+    schema: pa.Schema,
+    model: Mixture,
+    max_iter: int,
+    tol: float,
+    fan_in: int | None,
+    progress: Progress | None,
 ) -> Fitted:
     def run(model_bytes: tuple[str, bytes], closed: bool) -> RDD:
         version, data = model_bytes
-        return packed.mapPartitions(bound(tasks.expect_packed, version=version, model=data, closed=closed))
+        task = bound(tasks.expect_blocks, schema=schema, version=version, model=data, closed=closed)
+        return blocks.mapPartitions(task)
 
     learner, history, converged = model._learner, list[float](), False
     found: Partial | None = None

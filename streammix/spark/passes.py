@@ -15,7 +15,16 @@ from streammix.mixture import Mixture
 from streammix.spark import tasks
 from streammix.statistics import LONGEST_RECORD, Partial, Refused
 
-__all__ = ["check_arguments", "columns_in_use", "expect_all", "in_arrow", "learn_first", "numbered", "statistics"]
+__all__ = [
+    "check_arguments",
+    "columns_in_use",
+    "expect_all",
+    "in_arrow",
+    "in_blocks",
+    "learn_first",
+    "numbered",
+    "statistics",
+]
 
 DataFrame = Any
 RDD = Any
@@ -57,6 +66,23 @@ def numbered(df: DataFrame) -> DataFrame:
 def in_arrow(df: DataFrame, task: Task, columns: Any) -> DataFrame:
     """Return the columns that a task makes of each partition's batches; `mapInArrow`, whatever the names of columns."""
     return numbered(df).mapInArrow(bound(tasks.with_names, names=list(df.columns), task=task), columns)
+
+
+def in_blocks(df: DataFrame) -> tuple[RDD, pa.Schema]:
+    """Return the rows of each partition as blocks of Arrow's bytes, and their schema.
+
+    The JVM makes them, and nothing else has to read the rows: a row of Spark's that a Python process has made comes to
+    the next one as text, and a pass over a DataFrame is a query that is planned and compiled each time.
+    """
+    import pyspark
+    from pyspark.serializers import NoOpSerializer
+    from pyspark.sql.pandas.types import to_arrow_schema
+
+    spark = df.sparkSession
+    blocks: RDD = pyspark.RDD(df._jdf.toArrowBatchRdd().toJavaRDD(), spark.sparkContext, NoOpSerializer())
+    is_large = spark.conf.get("spark.sql.execution.arrow.useLargeVarTypes", "false") == "true"
+    timezone = spark.conf.get("spark.sql.session.timeZone")
+    return blocks, to_arrow_schema(df.schema, timezone=timezone, prefers_large_types=is_large)
 
 
 def expect_all(run: Callable[[tuple[str, bytes], bool], RDD], model: Mixture, fan_in: int | None = None) -> Partial:

@@ -4,7 +4,6 @@ Functions are found by their names in the executor's own streammix, which refuse
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,13 +12,12 @@ from streammix import shipping
 from streammix.partial import Partial, expect, merge
 
 __all__ = [
-    "ANSWER", "FIRST", "PACKED", "SCORES", "Answer", "Batches", "as_tuple", "expect_packed", "expect_rows",
-    "first_rows", "grouped", "merge_answers", "own_group", "pack_rows", "pick_rows", "place_of", "score_rows",
-    "with_names",
+    "ANSWER", "FIRST", "SCORES", "Answer", "Batches", "Blocks", "count_rows", "expect_blocks", "expect_rows",
+    "first_rows", "grouped", "merge_answers", "own_group", "pick_rows", "score_rows", "with_names",
 ]  # fmt: skip
 
 Batches = Iterator[pa.RecordBatch]
-Packed = tuple[int, int, int, bytes]
+Blocks = Iterator[bytes]  # of rows: what Arrow makes of a batch of them, without its schema
 Answer = tuple[int, bytes]
 
 BLOCK = 1 << 16  # rows whose statistics are taken at a time
@@ -28,8 +26,6 @@ BLOCK = 1 << 16  # rows whose statistics are taken at a time
 ANSWER = "place int, statistics binary"
 #: The first rows of a partition: how many, whether there may be more, and the rows as Arrow's bytes.
 FIRST = "place int, n bigint, is_cut boolean, rows binary"
-#: Rows as Arrow's bytes: where they stand, and how many they are.
-PACKED = "place int, first_row bigint, n bigint, rows binary"
 SCORES = [("component", pa.int32()), ("responsibilities", pa.list_(pa.float64())), ("score", pa.float64())]
 
 
@@ -51,11 +47,12 @@ def expect_rows(
         yield _row(ANSWER, {"place": total.place, "statistics": shipping.packed([total])})
 
 
-def expect_packed(blocks: Iterator[Packed], version: str, model: bytes, closed: bool) -> Iterator[Answer]:
-    """Yield the partial statistics of a partition of packed rows."""
-    mixture, total = shipping.unpacked_model(version, model), None
-    for place, first_row, _, rows in blocks:
-        total = _added(total, expect(mixture, _unpacked(rows), place, first_row, closed))
+def expect_blocks(blocks: Blocks, schema: pa.Schema, version: str, model: bytes, closed: bool) -> Iterator[Answer]:
+    """Yield the partial statistics of a partition of blocks."""
+    mixture, place, row, total = shipping.unpacked_model(version, model), _partition(), 0, None
+    for table in _tables(blocks, schema):
+        total = _added(total, expect(mixture, table, place, row, closed))
+        row += table.num_rows
     if total is not None:
         yield total.place, shipping.packed([total])
 
@@ -91,34 +88,22 @@ def first_rows(batches: Batches, version: str, taken: Mapping[int, int], limit: 
         return
 
 
-def pack_rows(batches: Batches, version: str) -> Iterator[pa.RecordBatch]:
-    """Yield a partition's rows in blocks, as Arrow's bytes: they are read again and again without a conversion."""
+def count_rows(blocks: Blocks, schema: pa.Schema, version: str) -> Iterator[tuple[int, int]]:
+    """Yield a partition's number, and how many rows it has."""
     shipping.check_version(version)
-    place, row = _partition(), 0
-    for table in _blocks(batches, BLOCK):
-        yield _row(PACKED, {"place": place, "first_row": row, "n": table.num_rows, "rows": _packed(table)})
-        row += table.num_rows
+    yield _partition(), sum(table.num_rows for table in _tables(blocks, schema))
 
 
-def as_tuple(row: Any) -> Packed:
-    """Return a row of packed rows as Python has it: in a row of Spark's, bytes are text that is encoded when read."""
-    place, first_row, n, rows = row
-    return place, first_row, n, bytes(rows)
-
-
-def place_of(block: Packed) -> tuple[int, int, int]:
-    """Return where a block of packed rows stands, and how many rows it has."""
-    place, first_row, n, _ = block
-    return place, first_row, n
-
-
-def pick_rows(blocks: Iterator[Packed], version: str, wanted: Mapping[int, Sequence[int]]) -> Iterator[Packed]:
-    """Yield some rows of each block of packed rows, packed."""
+def pick_rows(blocks: Blocks, schema: pa.Schema, version: str, wanted: Mapping[int, Sequence[int]]) -> Iterator[Answer]:
+    """Yield some rows of a partition, packed, from each table that has some of them."""
     shipping.check_version(version)
-    for place, first, n, rows in blocks:
-        own = [i - first for i in wanted.get(place, ()) if first <= i < first + n]
-        if own:
-            yield place, first, len(own), _packed(_unpacked(rows).take(own))
+    place, first = _partition(), 0
+    own = np.array(wanted.get(place, ()), dtype=np.int64)
+    for table in _tables(blocks, schema) if len(own) else ():
+        here = own[(first <= own) & (own < first + table.num_rows)] - first
+        if len(here):
+            yield place, _packed(table.take(here))
+        first += table.num_rows
 
 
 def score_rows(batches: Batches, version: str, model: bytes) -> Iterator[pa.RecordBatch]:
@@ -157,6 +142,10 @@ def _without_first(batches: Batches, n: int) -> Batches:
         n = max(n - batch.num_rows, 0)
 
 
+def _tables(blocks: Blocks, schema: pa.Schema) -> Iterator[pa.Table]:
+    return _blocks((pa.ipc.read_record_batch(pa.py_buffer(block), schema) for block in blocks), BLOCK)
+
+
 def _blocks(batches: Batches, size: int) -> Iterator[pa.Table]:
     """Batches in tables of at least so many rows, but for the last; batches of a partition stay in order."""
     waiting: list[pa.RecordBatch] = []
@@ -177,10 +166,6 @@ def _packed(table: pa.Table) -> bytes:
         writer.write_table(table)
     data: bytes = sink.getvalue().to_pybytes()
     return data
-
-
-def _unpacked(data: bytes) -> pa.Table:
-    return pa.ipc.open_stream(data).read_all()
 
 
 _TYPES = {"int": pa.int32(), "bigint": pa.int64(), "boolean": pa.bool_(), "binary": pa.binary()}

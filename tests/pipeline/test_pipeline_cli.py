@@ -199,6 +199,7 @@ def test_as_an_installed_program(tmp_path):
             Categorical(dict(zip("abcdef", (0.4, 0.3, 0.1, 0.1, 0.05, 0.05), strict=True))),
             "a 40.0%, b 30.0%, c 10.0%, d 10.0%, and 2 more",
         ),
+        (Categorical({"": 0.75, "a": 0.25}), '"" 75.0%, a 25.0%'),
         (MultivariateNormal([1, 2], [[4, 0], [0, 9]]), "mean (1, 2), sd (2, 3)"),
         (Fixed(Poisson(2.0)), "Poisson rate 2"),
         (Fixed(scipy.stats.norm(0, 2)), "scipy.stats.norm(0, 2)"),

@@ -92,8 +92,8 @@ def as_parquet(directory):
 def test_workers_change_no_bit(tmp_path, monkeypatch, write, averaging, fields):
     shared, learn = [], Crew.learn
 
-    def counted(self, model, parts):
-        done = learn(self, model, parts)
+    def counted(self, model, parts, meanwhile):
+        done = learn(self, model, parts, meanwhile)
         shared.append(done is not None)
         return done
 
@@ -111,9 +111,9 @@ def test_a_worker_that_dies_is_a_fault_that_may_pass():
     model = sm.Mixture(components=[{"x": sm.Normal(0, 1)}, {"x": sm.Normal(4, 1)}], batch_size=8_192)
     crew = Crew(2, [])
     parts = [Batch("a", np.arange(8_192), [{"x": 0.5}] * 8_192)]
-    assert len(crew.learn(model, parts)[0].rows) == model.n_seen == 8_192
-    for process in crew._pool._processes.values():
-        process.kill()
+    assert len(crew.learn(model, parts)[0].offsets) == model.n_seen == 8_192
+    for member in crew._members:
+        member.process.kill()
     with pytest.raises(UnavailableError, match="a worker process has died"):
         crew.learn(model, parts)
     crew.close()

@@ -207,16 +207,19 @@ def test_a_lost_executor_counts_nothing_twice(spark, tmp_path):
     assert_same_state(model, expected)
 
 
+def beside(program, *arguments):
+    """Run a program of this directory in a process of its own, with a Spark of its own."""
+    here = Path(__file__).parent
+    command = [sys.executable, str(here / program), *map(str, arguments)]
+    paths = os.pathsep.join([str(here), str(here.parent)])
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": paths})
+
+
 def test_a_driver_that_is_killed_before_spark_hears_of_the_batch(spark, tmp_path):
     batches = [events(500, i, news=0.02) for i in range(3)]
     for i, batch in enumerate(batches):
         write(tmp_path / "in", i, batch)
-    here = Path(__file__).parent
-    command = [sys.executable, str(here / "killed_driver.py"), str(tmp_path), "1"]
-    paths = os.pathsep.join([str(here), str(here.parent)])
-    killed = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": paths}
-    )
+    killed = beside("killed_driver.py", tmp_path, 1)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     with sm.CheckpointStore(tmp_path / "state", readonly=True) as store:
         assert store.latest().positions["source"]["batch"] == 1
@@ -226,3 +229,10 @@ def test_a_driver_that_is_killed_before_spark_hears_of_the_batch(spark, tmp_path
     assert_same_state(model, single(mixture(), batches))
     with sm.CheckpointStore(tmp_path / "state", readonly=True) as store:
         assert store.latest().positions["records"] == 1_500
+
+
+def test_executors_that_are_killed_change_nothing(spark, tmp_path):
+    """The JVMs of a small cluster's executors, amid a micro-batch and between the passes of `fit`."""
+    done = beside("lost_executor.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [(tmp_path / name).read_text() for name in ("batch", "fit")] == ["java", "java"]

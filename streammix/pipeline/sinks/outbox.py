@@ -122,6 +122,8 @@ class OutboxSink:
         As in `Posted`.
     """
 
+    is_of_lines = True
+
     def __init__(self, name: str, open_channel: OpenChannel, recorded: dict[str, Any] | None) -> None:
         self.name = name
         self._posted = Posted(f"sink {name}", open_channel, recorded)

@@ -126,7 +126,7 @@ class ParquetSink:
     def write(self, rows: Scored) -> None:
         """Take rows; whole row groups go to a temporary file."""
         # row groups are cut by count too, so that the bytes of a file don't depend on how reading was cut
-        while (room := ROWS_A_GROUP - self._waiting) <= len(rows.offsets):
+        while (room := ROWS_A_GROUP - self._waiting) < len(rows.offsets):  # the last group is for `flush`
             self._rows.append(rows[:room])
             self._write()
             rows = rows[room:]
