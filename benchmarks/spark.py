@@ -22,7 +22,7 @@ import streammix as sm
 from benchmarks import data
 from streammix import partial, shipping
 from streammix.spark import fit, learn_stream, session, tasks
-from streammix.spark.passes import in_blocks
+from streammix.spark.passes import in_blocks, statistics
 
 OPTIONS = {"spark_ui_enabled": "false", "spark_driver_memory": "2g", "spark_sql_shuffle_partitions": "4"}
 SHAPES = [(5, 10), (10, 20), (20, 50), (50, 50), (100, 100)]  # K, D
@@ -152,6 +152,21 @@ def merges(n: int = 2_000) -> None:
         print(f"| {K} | {D} | {batch.nbytes:,} | {numbers} |", flush=True)
 
 
+def trees(spark: Any, partitions: int = 23) -> None:
+    """Print what merging the answers of some partitions costs, by the driver and in a tree."""
+    print("| K | D | read and merged by the driver, ms | the job, s | `fan_in=16`, s | `fan_in=5`, s |")
+    for K, D in (SHAPES[0], *SHAPES[-2:]):
+        drawn = data.truth(D, K, 2_000)
+        model = data.model("full", drawn)
+        answer = shipping.packed([partial.expect(model, data.table(drawn.rows))])
+        own = spark.sparkContext.parallelize(range(partitions), partitions).map(lambda i, answer=answer: (i, answer))
+        own.cache().count()
+        alone = seconds(lambda answer=answer: partial.merge([shipping.unpacked(answer)[0] for _ in range(partitions)]))
+        jobs = [seconds(lambda own=own, model=model, n=n: statistics(own, model, n)) for n in (None, 16, 5)]
+        print(f"| {K} | {D} | {alone * 1e3:.0f} | {' | '.join(f'{job:.2f}' for job in jobs)} |", flush=True)
+        own.unpersist()
+
+
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -170,6 +185,7 @@ def main() -> None:
         subprocess.run(command, check=True)
     spark = session(spark_master="local[2]", **OPTIONS)
     spark.sparkContext.setLogLevel("ERROR")
+    trees(spark)
     against_gaussian_mixture(spark, given.rows)
 
 

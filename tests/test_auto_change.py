@@ -196,14 +196,47 @@ def test_a_champion_of_the_past_needs_more_than_to_know_the_records():
 
 
 def test_it_is_unproven_until_a_challenge_is_over():
-    """After the warm-up, and after an expert has shown that the champion was wrong."""
+    """One of 4,000 records at the stream's beginning, and after an expert has shown that the champion was wrong."""
     rng = np.random.default_rng(11)
     model = sm.AutoMixture(3, fields=FIELDS, seed=1)
     model.learn_many(table(rng.integers(3, size=1_200), rng))
     assert [doubt["sign"] for doubt in model.warnings] == ["unproven"]
-    model.learn_many(table(rng.integers(3, size=5_000), rng))
+    model.learn_many(table(rng.integers(3, size=8_000), rng))
     assert model.warnings == []
     model.learn_many(table(rng.integers(3, size=1_000), rng, MEANS + 2.0))
     assert "unproven" in {doubt["sign"] for doubt in model.warnings}
     model.learn_many(table(rng.integers(3, size=5_000), rng, MEANS + 2.0))
     assert "unproven" not in {doubt["sign"] for doubt in model.warnings}
+
+
+def test_all_numbers_of_components_dwell_where_the_one_that_predicts_says_so():
+    """One component alone could not tell, and would chase the present."""
+    rng = np.random.default_rng(5)
+    model = sm.AutoMixture((1, 3), fields=FIELDS, seed=1)
+    model.learn_many(table(dwelling(14_000, rng), rng))
+    lines = model._learner.running.lines
+    assert [line.dwell.is_on for line in lines] == [True, True, True]
+
+
+def test_falling_scores_are_said_before_a_tick_ends():
+    rng = np.random.default_rng(12)
+    model = sm.AutoMixture(3, fields=FIELDS, seed=1)
+    model.learn_many(table(rng.integers(3, size=11_000), rng))
+    assert model.warnings == []
+    model.learn_many(table(rng.integers(3, size=200), rng, MEANS + 2.0))
+    assert [doubt["sign"] for doubt in model.warnings] == ["falling"]
+
+
+def test_records_with_gaps_are_fewer_records():
+    rng = np.random.default_rng(13)
+    rows = rng.normal(size=(3_500, 4)) + 5 * rng.integers(2, size=(3_500, 1))
+    whole = sm.AutoMixture(2, fields={("a", "b", "c", "d"): sm.MultivariateNormal()}, seed=1)
+    gappy = sm.AutoMixture(2, fields={("a", "b", "c", "d"): sm.MultivariateNormal()}, seed=1)
+    whole.learn_many(pa.table(dict(zip("abcd", rows.T, strict=True))))
+    rows[np.arange(4) != rng.integers(4, size=(3_500, 1))] = np.nan
+    gappy.learn_many(
+        pa.table({name: pa.array(row, from_pandas=True) for name, row in zip("abcd", rows.T, strict=True)})
+    )
+    assert "too few records" not in {doubt["sign"] for doubt in whole.warnings}
+    found = {doubt["sign"]: doubt["text"] for doubt in gappy.warnings}
+    assert found["too few records"] == "3500 records, 75% of their cells missing, are few for 29 parameters"

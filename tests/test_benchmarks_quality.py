@@ -7,7 +7,7 @@ import pytest
 
 import streammix as sm
 from benchmarks.quality import __main__ as bench
-from benchmarks.quality import published, real, runs, tables
+from benchmarks.quality import broken, published, real, runs, tables
 from benchmarks.quality.kinds import KINDS
 from benchmarks.quality.reference import mean_log_density, reference
 from benchmarks.quality.streams import HELD_OUT, sorted_start
@@ -101,6 +101,16 @@ def test_what_is_said_is_counted():
     )
     assert "2 of 5 (shuffled 0 of 0, sorted 2 of 5)" in text
     assert "| K given | 5 | 2 | 1 (50.0%) | 3 | 1 (33.3%) |" in text
+
+
+def test_a_broken_stream_is_judged_where_it_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(broken, "reference", lambda *_: [0.0])
+    found = list(broken.judgements("a sorted start is over", "unit_square", 0, tmp_path))
+    assert [one.at for one in found] == [6_250, 6_500, 7_000, 8_000, 10_000]
+    alike = [one._replace(gap=gap, signs=signs) for one in found[:1] for gap in (0.0, 0.5) for signs in ((), ("lag",))]
+    lines = {line[0]: line[1:] for line in broken.summary(alike)}
+    assert lines["all"] == lines["a sorted start is over"] == ("4", "2", "1 (50.0%)", "0.500", "1")
+    assert lines["few records"] == ("0", "0", "0", "", "0")
 
 
 @pytest.mark.parametrize("name", published.PUBLISHED)

@@ -1,5 +1,6 @@
 """How a record is read: the shortcuts for keys seen before and for plain numbers give what the long way gives."""
 
+import collections
 import math
 import random
 from decimal import Decimal
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from laws import state_of
+from laws import bits, state_of
 
 import streammix as sm
 from streammix.core.reader import Reader
@@ -334,3 +335,20 @@ def test_answers_that_are_kept_stay_as_they_are(n_components):
         if rng.random() < 0.05:
             kept = kept[-3:]
         assert all(found == expected for found, expected in kept)
+
+
+@pytest.mark.parametrize(
+    "kind", [collections.OrderedDict, lambda x: collections.defaultdict(int, x)], ids=["ordered", "default"]
+)
+@pytest.mark.parametrize("make", [sm.Mixture, sm.AutoMixture])
+@pytest.mark.parametrize("timed", [False, True])
+def test_a_dict_of_another_kind_is_a_record(kind, make, timed):
+    forgets = {"step_size" if make is sm.Mixture else "drift": sm.HalfLife("1h", field="at")} if timed else {}
+    fields = {"x": sm.Normal(), "level": sm.Categorical()}
+    plain, other = (make(n_components=2, fields=fields, warm_up=20, seed=1, **forgets) for _ in range(2))
+    for i in range(40):
+        x = {"x": float(i % 7), "level": "abc"[i % 3], "at": 60 * i}
+        plain.learn_one(x)
+        other.ingest([kind(x)]) if i % 3 == 0 else other.learn_one(kind(x))
+        assert other.predict_proba_one(kind(x)) == plain.predict_proba_one(x)
+    assert bits(state_of(other)) == bits(state_of(plain))

@@ -23,6 +23,10 @@ WRITTEN = [
     "2026-01-31T09:30:15.25Z",
     "2026-01-31T09:30:15.250000+05:30",
     "2026-01-31t09:30:15.25-0800",
+    "20260131T093015.25",
+    "20260131T093015.250+0530",
+    "2026-W05-6T09:30:15.25Z",
+    "2026W056T093015.25",
     dt.datetime(2026, 1, 31, 9, 30, 15, 250_000),
     dt.datetime(2026, 1, 31, 9, 30, 15, 250_000, PARIS),
     pd.Timestamp("2026-01-31T09:30:15.25"),
@@ -33,6 +37,7 @@ WRITTEN = [
 ONLY_OF_THE_DAY = ["09:30:15.25", "09:30:15.250+02:00", dt.time(9, 30, 15, 250_000)]
 ONLY_DATES = ["2026-01-31", dt.date(2026, 1, 31), np.datetime64("2026-01-31")]
 NO_TIMES = ["", "soon", "2026-02-30", "2026-13-01T00:00", "25:00", "09:60", "20260131", "1769851815", "2026-01", "9:30"]
+NO_TIMES += ["20260230T0930", "20260131T2500", "2026-01-31T", "2026-T09:30", "T0930", "2026T-shirt", "2026\ud800T09"]
 
 
 def made(period, **declared):
@@ -67,6 +72,10 @@ def test_a_time_of_the_day_has_no_day(value):
 def test_text_that_is_no_time(value):
     assert not is_time(value)
     assert time_of(value, False) is time_of(value, True) is None
+
+
+def test_hours_alone():
+    assert (time_of("2026-01-31T09", False), time_of("20260131T09Z", False)) == (9.0, 9.0)
 
 
 def test_days_before_1970_and_ends_of_days():

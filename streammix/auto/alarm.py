@@ -17,6 +17,7 @@ BUCKET, REFILL = 4.0, 8_000  # so many alarms at once, and one more every so man
 SLOW = 40  # ticks that the slow mean goes back, at most
 FEWEST = 4  # ticks that it needs
 LOWEST = -1e4  # of a record's log density
+FALLEN = 4  # beats that say at once that the scores have fallen
 BEATS = 40  # among which the change is looked for
 
 
@@ -58,6 +59,16 @@ class Alarm:
     def forget(self) -> None:
         """Learn anew what is usual."""
         self._ticks, self._slow = [], (0, 0.0, 0.0, 0.0)
+
+    def fall(self) -> tuple[float, float]:
+        """Return how far the last beats' mean lies below the slow mean, and z; zeros where that can't be told."""
+        ticks, mean, variance, between = self._slow
+        last = self._beats[-FALLEN:]
+        n = sum(count for count, _ in last)
+        if ticks < FEWEST or len(last) < FALLEN:
+            return 0.0, 0.0
+        fallen = mean - sum(total for _, total in last) / n
+        return fallen, fallen / math.sqrt(max(variance / n + max(between, variance / n) / min(ticks, SLOW), 1e-12))
 
     def since(self) -> int:
         """Return how many records ago the scores most likely changed, among the last beats."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from streammix import frames
 from streammix.auto.learning import AutoLearner
-from streammix.auto.line import Settings
+from streammix.auto.settings import Settings
 from streammix.auto.supervisor import Supervisor, share_of_beat
 from streammix.core.table import table_of
 from streammix.declaration import checked, from_json

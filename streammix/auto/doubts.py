@@ -11,6 +11,7 @@ from streammix.auto.line import Line
 __all__ = ["doubts"]
 
 AUDIT = ((0.003, 2.0), (0.01, 1.0))  # (nats a record, z) by which another model predicts better
+FALL = (0.1, 6.0)  # (nats a record, z) by which the last records were less likely than those before
 TOO_FEW = 0.015  # nats a record that so many parameters cost
 LAG = (0.005, 2.0)  # (nats a record, z) that polishing gains
 RESTLESS = 5  # restarts and alarms in the second half
@@ -20,7 +21,14 @@ def doubts(line: Line, events: Events, n_seen: int) -> list[dict[str, Any]]:
     """Return the signs that there are: each with its name, a sentence, and its evidence."""
     found: list[dict[str, Any]] = []
     if not line.is_proven:
-        found.append(_sign("unproven", "no challenge has been held since it began or changed", since=line.shaken))
+        found.append(
+            _sign(
+                "unproven", "no challenge of enough records has been held since it began or changed", since=line.shaken
+            )
+        )
+    fall, z = line.alarm.fall()
+    if not line.is_long and fall > FALL[0] and z > FALL[1]:
+        found.append(_sign("falling", "the last records are less likely than those before were", fall=fall, z=z))
     gain, z = line.audit
     if any(gain > least and z > least_z for least, least_z in AUDIT):
         found.append(_sign("audit", "other places for the components predict better", gain=gain, z=z))
@@ -30,9 +38,10 @@ def doubts(line: Line, events: Events, n_seen: int) -> list[dict[str, Any]]:
             _sign("lag", "the model is behind: iterations of EM on the last records improve it", gain=gain, z=z)
         )
     n = line.effective_records(n_seen)
-    cost = line.n_parameters / (2 * max(n, 1.0))
+    cost = line.n_parameters / (2 * max(n * line.present, 1.0))
     if cost > TOO_FEW:
-        text = f"{n:.0f} records are few for {line.n_parameters} parameters"
+        gaps = f", {1 - line.present:.0%} of their cells missing," if line.present < 1.0 else ""
+        text = f"{n:.0f} records{gaps} are few for {line.n_parameters} parameters"
         found.append(_sign("too few records", text, cost=cost))
     changes = sum(event["kind"] in ("restart", "alarm") and event["n_seen"] > n_seen / 2 for event in events.kept)
     if changes >= RESTLESS:

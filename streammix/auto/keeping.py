@@ -14,8 +14,9 @@ from streammix.auto.choice import Choice
 from streammix.auto.dwell import Dwell
 from streammix.auto.evidence import Paired
 from streammix.auto.fading import Fading
-from streammix.auto.line import Line, Settings
+from streammix.auto.line import Line
 from streammix.auto.reservoir import Reservoir
+from streammix.auto.settings import Settings
 from streammix.auto.supervisor import BEAT, LARGEST, Beat, Supervisor
 from streammix.declaration import Declaration
 from streammix.errors import CheckpointError
@@ -125,6 +126,7 @@ def _line_to_json(line: Line) -> dict[str, Any]:
         "unit": line.unit,
         "shaken": line.shaken,
         "tried": line.tried,
+        "present": line.present,
         "has_started": line.has_started,
         "audit": list(line.audit),
         "lag": list(line.lag),
@@ -177,7 +179,7 @@ def _line_resumed(
     made.doubted = None if document["doubted"] is None else int(document["doubted"])
     made.has_started, made.crowned = bool(document["has_started"]), int(document["crowned"])
     made.shaken, made.tried = int(document.get("shaken", 0)), int(document.get("tried", 0))
-    made.unit = float(document.get("unit", 1.0))
+    made.unit, made.present = float(document.get("unit", 1.0)), float(document.get("present", 1.0))
     made.times, made.epoch = int(document["times"]), int(document["epoch"])
     made.next_challenge, made.shown = int(document["next_challenge"]), int(document["shown"])
     made.labels, made.next_label = [int(label) for label in document["labels"]], int(document["next_label"])

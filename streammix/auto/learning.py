@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from streammix.auto.background import Box, takes_background
 from streammix.auto.keeping import resumed, supervision
-from streammix.auto.line import Line, Settings
+from streammix.auto.line import Line
 from streammix.auto.moves import forks_of, partition, scaled, split_up, stepped, thinned
 from streammix.auto.reservoir import Reservoir
+from streammix.auto.settings import Settings
 from streammix.auto.supervisor import Supervisor, reservoir_size
 from streammix.clock import Look
 from streammix.core.table import Table

@@ -1,6 +1,5 @@
 """One number of components: a champion, its average, experts, challengers, and the challenge that is being prepared."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,8 @@ from streammix.auto.fading import Fading
 from streammix.auto.matching import arranged, matched, shared
 from streammix.auto.member import Member
 from streammix.auto.reservoir import Reservoir
+from streammix.auto.settings import Settings
+from streammix.auto.verdicts import is_certain, is_over, leads, shown, trails, wakes, wins
 from streammix.core.engine import Engine
 from streammix.core.table import Table, table_of
 from streammix.running import joined
@@ -23,58 +24,20 @@ from streammix.schema import Schema
 from streammix.state import State
 from streammix.stepsize import RunningMean
 
-__all__ = ["Line", "Settings"]
+__all__ = ["Line"]
 
 FloatArray = NDArray[np.float64]
 
 EXPERTS = (0.02, 0.1)  # steps of the experts, times the number of parameters
 FASTEST = 0.01  # step of an expert
-RECENT = 6  # ticks over which experts are judged
-LEADS, TRAILS, MATTERS = 2.5, -3.0, 0.0005  # an expert takes over at z and nats a record, or starts again at z
-LONG = 8  # ticks that a challenger has to run where nothing chases the present
-SHOWN = 1.0  # z at which the average or an expert is published
 STALE = 5_000  # records after which a challenge's doubts are settled: who was better has won by then
 SLEEPERS = 3
-FAMILIAR = 1 / 4_000  # nats a record and parameter that records which come again give what learnt them before
+ENOUGH = 4_000  # records of the stream's beginning that a challenge has to be held on
 SPARED = 4  # times `first`: a champion of the past has been challenged before
 SETTLED = 2_000  # records after which a champion is worth keeping
 SOON = 500  # records after an alarm until the challenge
 CHALLENGERS = 2
 MATCHED = 1_000  # records by which components are matched
-WINS = 2.0  # z at which a challenger becomes champion
-SUDDEN = 0.02  # nats a record that matter at once
-CERTAIN = 5.0  # z
-EARLY = ((1, 5.0), (2, 3.5))  # (ticks, z) that are enough before
-YOUNG = 4_000  # records up to which four ticks say it
-OLD = 20_000  # records after which a challenger goes
-HOPELESS = -4.0  # z
-ALIKE = 2e-4  # nats a record: as good as at the same optimum
-
-
-@dataclass(frozen=True, eq=False)
-class Settings:
-    """What holds for all lines.
-
-    Parameters
-    ----------
-    step
-        The champion's step.
-    experts, alarms
-        Whether there are any.
-    averages
-        Whether the champion's average is taken.
-    by_time
-        Whether records weigh less as event time goes by.
-    spread
-        Of the background's density, where there is one.
-    """
-
-    step: tuple[int, float]
-    experts: bool
-    alarms: bool
-    averages: bool
-    by_time: bool = False
-    spread: FloatArray | None = None
 
 
 class Line:
@@ -110,6 +73,7 @@ class Line:
         self.audit = (0.0, 0.0)  # gain and z of the best proposal of the last challenge
         self.lag = (0.0, 0.0)  # of polishing what is published
         self.doubted: int | None = None  # when that was
+        self.present = 1.0  # the share of cells that are not missing, among the records of the last challenge
         self.labels = list(range(champion.n_components))
         self.next_label = champion.n_components
 
@@ -135,8 +99,8 @@ class Line:
 
     @property
     def is_proven(self) -> bool:
-        """Whether a challenge has been held since the stream began, or showed that the champion was wrong."""
-        return self.tried >= self.shaken
+        """Whether a challenge of enough records was held since the stream began, or showed the champion to be wrong."""
+        return self.tried >= max(self.shaken, ENOUGH)
 
     def _shake(self, n_seen: int) -> None:
         """Take down that the champion was wrong, and hold a challenge soon."""
@@ -148,9 +112,11 @@ class Line:
         self.champion.step = RunningMean().core if self.dwell.is_on else self.settings.step
         self.champion.bind()
 
-    def _look_for_dwelling(self, n_seen: int, events: Events) -> None:
+    def _look_for_dwelling(self, n_seen: int, events: Events, dwells: bool | None) -> None:
         before = self.dwell.is_on
         self.dwell.close(may_be=self.settings.experts)
+        if dwells is not None:
+            self.dwell.is_on = dwells
         if self.dwell.is_on == before:
             return
         events.note(n_seen, "dwells" if self.dwell.is_on else "dwells no more", persistence=self.dwell.look()[0])
@@ -221,12 +187,12 @@ class Line:
         else:
             average.take_in(own.engine, own.state, self.champion.state, self.times)
 
-    def judge(self, n_seen: int, tick: int, events: Events, reservoir: Reservoir) -> None:
-        """End a tick: experts, alarm, challengers, and who is published."""
+    def judge(self, n_seen: int, tick: int, events: Events, reservoir: Reservoir, dwells: bool | None) -> None:
+        """End a tick: experts, alarm, challengers, who is published, and whether it dwells, where nobody has said."""
         for member in self.members[1:]:
             member.scores.close()
         z = self.alarm.close(n_seen, tick)
-        self._look_for_dwelling(n_seen, events)
+        self._look_for_dwelling(n_seen, events, dwells)
         if self.doubted is not None and n_seen - self.doubted > STALE:
             self.audit, self.lag, self.doubted = (0.0, 0.0), (0.0, 0.0), None
         if not self.is_long:
@@ -260,23 +226,19 @@ class Line:
     def _judge_experts(self, n_seen: int, events: Events) -> None:
         ranked = sorted(enumerate(self.experts), key=lambda one: -one[1].scores.last(1)[0])
         for number, expert in ranked:
-            mean, z = expert.scores.last(RECENT)
-            leads = z > LEADS and mean > MATTERS
-            for ticks, least in EARLY:
-                early, early_z = expert.scores.last(ticks)
-                if not leads and early_z > least and early > SUDDEN:
-                    leads, mean, z = True, early, early_z
-            if leads:
+            found = leads(expert.scores)
+            if found is not None:
+                mean, z = found
                 state = expert.state.copy()
                 state.clocks[:] = 0.0
                 state.starts[:] = 1.0 / expert.step[1]
                 self._lay_down(n_seen)
                 self._crown(state, expert.scores, n_seen)
-                if mean > SUDDEN and z > CERTAIN:
+                if is_certain(mean, z):
                     self._shake(n_seen)
                 events.note(n_seen, "restart", expert=number, z=z, gain=mean)
                 return
-            if z < TRAILS:
+            if trails(expert.scores):
                 expert.become(self.champion.state)
 
     def _lay_down(self, n_seen: int) -> None:
@@ -286,20 +248,18 @@ class Line:
 
     def _wake(self, n_seen: int, events: Events) -> bool:
         """Let a champion of the past be the champion again where it predicts clearly better; tell whether one is."""
-        enough = max(SUDDEN, self.n_parameters * FAMILIAR)
         for sleeper in sorted(self.sleepers, key=lambda one: -one.scores.last(1)[0]):
-            for ticks, least in EARLY:
-                mean, z = sleeper.scores.last(ticks)
-                if z > least and mean > enough:
-                    self.sleepers.remove(sleeper)
-                    self._lay_down(n_seen)
-                    self.challengers = []  # they are of what is over
-                    self._crown(sleeper.state, sleeper.scores, n_seen)
-                    self._begin_epoch(n_seen, n_seen - self.alarm.since())
-                    self.next_challenge = n_seen + SPARED * self.first
-                    self.alarm.forget()
-                    events.note(n_seen, "recurrence", since=sleeper.born, z=z, gain=mean)
-                    return True
+            found = wakes(sleeper.scores, self.n_parameters)
+            if found is not None:
+                self.sleepers.remove(sleeper)
+                self._lay_down(n_seen)
+                self.challengers = []  # they are of what is over
+                self._crown(sleeper.state, sleeper.scores, n_seen)
+                self._begin_epoch(n_seen, n_seen - self.alarm.since())
+                self.next_challenge = n_seen + SPARED * self.first
+                self.alarm.forget()
+                events.note(n_seen, "recurrence", since=sleeper.born, z=found[1], gain=found[0])
+                return True
         return False
 
     def member(self, state: State, n_seen: int, about: Any = None) -> Member:
@@ -309,21 +269,11 @@ class Line:
     def _judge_challengers(self, n_seen: int, events: Events, reservoir: Reservoir) -> None:
         for challenger in list(self.challengers):
             age = n_seen - challenger.born
-            recent, z = challenger.scores.last(4 if age <= YOUNG else 8)
-            long_mean, long_z = challenger.scores.long_run()
-            for ticks, least in EARLY:
-                early, early_z = challenger.scores.last(ticks)
-                if early_z > max(least, z):
-                    recent, z = early, early_z
-            if self.is_long:  # records that follow one another say less than their number
-                recent, z = challenger.scores.by_ticks()
-                long_z = z = z if challenger.scores.n_ticks >= LONG else 0.0
-            if z > WINS or (long_z > WINS and challenger.scores.n_ticks >= 4):
-                gain, z = (recent, z) if z >= long_z else (long_mean, long_z)
-                self._take_over(challenger, n_seen, z, gain, events, reservoir)
+            found = wins(challenger.scores, age, self.is_long)
+            if found is not None:
+                self._take_over(challenger, n_seen, found[1], found[0], events, reservoir)
                 return
-            is_alike = challenger.scores.n_ticks >= 10 and abs(long_z) < 1.0 and abs(long_mean) < ALIKE
-            if age > OLD or is_alike or min(z, long_z) < HOPELESS:
+            if is_over(challenger.scores, age, self.is_long):
                 self.challengers.remove(challenger)
 
     def _take_over(
@@ -378,13 +328,7 @@ class Line:
         self.audit = self.lag = (0.0, 0.0)
 
     def _publish(self) -> None:
-        best, self.shown = 0.0, 0
-        if self.is_long:
-            return
-        for i, member in enumerate([self.average, *self.experts], 1):
-            mean, z = member.scores.last(RECENT)
-            if z > SHOWN and mean > best:
-                best, self.shown = mean, i
+        self.shown = 0 if self.is_long else shown([member.scores for member in (self.average, *self.experts)])
 
     def prepare(
         self, n_seen: int, reservoir: Reservoir, rng: np.random.Generator, events: Events, budget: int | None = None
@@ -397,6 +341,7 @@ class Line:
             rows, weights = reservoir.last(n_seen - self.epoch)
             if len(rows) < 2 * self.n_components + 20:
                 return
+            self.present = float(1.0 - np.isnan(rows).mean())
             self.challenge = Challenge(
                 self.schema,
                 self.published.state,

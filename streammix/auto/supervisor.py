@@ -16,8 +16,9 @@ from streammix.auto.background import Box
 from streammix.auto.choice import Choice
 from streammix.auto.doubts import doubts
 from streammix.auto.events import Events
-from streammix.auto.line import Line, Settings
+from streammix.auto.line import Line
 from streammix.auto.reservoir import Reservoir
+from streammix.auto.settings import Settings
 from streammix.core.engine import Engine
 from streammix.core.records import Waiting
 from streammix.core.table import Table, table_of
@@ -234,8 +235,7 @@ class Supervisor(Running):
         if len(self.lines) > 1:
             beat.scores.append(float(np.maximum(scores, LOWEST).sum()))
         if ends_tick:
-            events = self.events if line is self.line else Events(is_silent=True)
-            line.judge(beat.now, TICK, events, self.reservoir)
+            self._end_tick(line, beat.now)
         else:
             line.prepare(beat.now, self.sample if line.is_long else self.reservoir, self.rng, self.events)
         beat.turn += 1
@@ -250,6 +250,16 @@ class Supervisor(Running):
             news = beat.at - self.sample.n
             self.sample.sample(rows[:news], weights[:news], self.rng)
             self._judge(beat.now)
+
+    def _end_tick(self, line: Line, now: int) -> None:
+        """Judge a line; whether the stream dwells is for the one that predicts to say: the others could not compete."""
+        dwelt = self.line.dwell.is_on
+        if line is not self.line:
+            line.judge(now, TICK, Events(is_silent=True), self.reservoir, dwelt)
+            return
+        line.judge(now, TICK, self.events, self.reservoir, None)
+        if line.dwell.is_on != dwelt:
+            self.choice.forget()
 
     def _judge(self, now: int) -> None:
         """End a tick."""

@@ -257,9 +257,9 @@ cdef class Reader:
             n += 1
         return result[:n], good, unknown, refused
 
-    def row(self, dict x):
-        """Return the row of one record and the unknown levels in it."""
+    def row(self, x):
+        """Return the row of one record, a dict of any kind, and the unknown levels in it."""
         result = np.empty(self.n_columns)
         cdef double[::1] view = result
-        self.read(x, &view[0])
+        self.read(<dict>x, &view[0])
         return result, list(self.unseen)

@@ -16,15 +16,19 @@ TIME_TYPES = (date, time, timedelta, np.datetime64, np.timedelta64)
 _DATE = r"(\d{4})-(\d{2})-(\d{2})"
 _CLOCK = r"(\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,18}))?)?"
 _ZONE = r" ?(?:[Zz]|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)"
+_RARELY = re.compile(
+    rf"\d{{4}}-?(?:\d{{2}}-?\d{{2}}|W\d{{2}}-?\d)T\d{{2}}(?::?\d{{2}}(?::?\d{{2}}(?:[.,]\d{{1,18}})?)?)?(?:{_ZONE})?", re.ASCII
+)
 _WRITTEN = re.compile(rf"(?:{_DATE}(?:[Tt ]{_CLOCK}(?:{_ZONE})?)?|{_CLOCK}(?:{_ZONE})?)", re.ASCII)
 
 
 def written_time(text):
-    """(days since 1970 or None, nanoseconds of the day or None) of a date, a time of the day or both in ISO 8601's
-    extended form, by the clock that it shows; None where it is something else."""
+    """(days since 1970 or None, nanoseconds of the day or None) of a date, a time of the day or both in ISO 8601, by
+    the clock that it shows; None where it is something else. The basic form, week dates and hours alone are understood
+    where there are a date, a T and a time."""
     found = _WRITTEN.fullmatch(text)
     if found is None:
-        return None
+        return _days_and_ns(_rarely_written(text))
     year, month, day = found.group(1, 2, 3)
     hour, minute, second, digits = found.group(4, 5, 6, 7) if year else found.group(8, 9, 10, 11)
     days = ns = None
@@ -39,6 +43,28 @@ def written_time(text):
         ns = seconds * 1_000_000_000 + int((digits or "0")[:9].ljust(9, "0"))
         if not is_clock and ns != DAY_NS:  # 24:00 ends a day
             return None
+    return days, ns
+
+
+def _rarely_written(text):
+    """The datetime of such text as 20260131T0930Z, 2026-W05-6T09:30 and 2026-01-31T09; None where it is none."""
+    if _RARELY.fullmatch(text) is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _days_and_ns(value):
+    """As `written_time`, of a datetime, date or time; None of None."""
+    if value is None:
+        return None
+    days = value.toordinal() - 719_163 if isinstance(value, date) else None
+    ns = None
+    if isinstance(value, (datetime, time)):
+        seconds = 3600 * value.hour + 60 * value.minute + value.second
+        ns = seconds * 1_000_000_000 + value.microsecond * 1000 + getattr(value, "nanosecond", 0)
     return days, ns
 
 
@@ -67,11 +93,7 @@ def time_of(value, bint of_week):
             return angle(int(days.astype(np.int64)), None, of_week)
         rest = (value - days).astype("timedelta64[ns]")
         return angle(int(days.astype(np.int64)), int(rest.astype(np.int64)), of_week)
-    days = value.toordinal() - 719_163 if isinstance(value, date) else None
-    ns = None
-    if isinstance(value, (datetime, time)):
-        seconds = 3600 * value.hour + 60 * value.minute + value.second
-        ns = seconds * 1_000_000_000 + value.microsecond * 1000 + getattr(value, "nanosecond", 0)
+    days, ns = _days_and_ns(value)
     return angle(days, ns, of_week)
 
 

@@ -26,7 +26,7 @@ class VonMises(Family):
     degrees.
 
     ``VonMises(period="day")`` and ``VonMises(period="week")`` take times: datetimes, Arrow's, pandas's and NumPy's
-    timestamps, text in ISO 8601's extended form. They count as hours of the day, from 0 to 24, and as days of the
+    timestamps, text in ISO 8601. They count as hours of the day, from 0 to 24, and as days of the
     week, from 0 (Monday, 0:00) to 7. Each is taken by the clock that it is written in: "2026-01-01T09:30+05:00" is
     9.5 hours, and so is half past nine of any other zone, or of none. Numbers in these units are understood as well.
 

@@ -78,8 +78,9 @@ def in_blocks(df: DataFrame) -> tuple[RDD, pa.Schema]:
     from pyspark.serializers import NoOpSerializer
     from pyspark.sql.pandas.types import to_arrow_schema
 
-    spark = df.sparkSession
-    blocks: RDD = pyspark.RDD(df._jdf.toArrowBatchRdd().toJavaRDD(), spark.sparkContext, NoOpSerializer())
+    spark, query = df.sparkSession, df._jdf
+    rows = query.toArrowBatchRdd(query.queryExecution().executedPlan()).toJavaRDD()
+    blocks: RDD = pyspark.RDD(rows, spark.sparkContext, NoOpSerializer())
     is_large = spark.conf.get("spark.sql.execution.arrow.useLargeVarTypes", "false") == "true"
     timezone = spark.conf.get("spark.sql.session.timeZone")
     return blocks, to_arrow_schema(df.schema, timezone=timezone, prefers_large_types=is_large)

@@ -19,7 +19,7 @@ from streammix.pipeline.config import load_config
 from streammix.pipeline.crew import Crew
 from streammix.pipeline.flow import Batch
 
-SINK = '[[sink]]\nkind = "parquet"\npath = "scored"\n'
+SINK = '[[sink]]\nkind = "parquet"\npath = "scored"\n[[sink]]\nkind = "ndjson"\npath = "scored.ndjson"\n'
 SOURCE = 'kind = "file"\npath = "events/*"'
 MODEL = """
 [model]
@@ -50,6 +50,7 @@ def same(one, other):
             assert repr(ours[name].to_pylist()) == repr(theirs[name].to_pylist()), name  # NaN is NaN
     mine, others = scored_parquet(one / "scored"), scored_parquet(other / "scored")
     assert mine.combine_chunks().equals(others.combine_chunks())
+    assert (one / "scored.ndjson").read_bytes() == (other / "scored.ndjson").read_bytes()
     bad = [lines_of(place / "state" / "_dead-letter.ndjson") for place in (one, other)]
     assert bad[0] == bad[1]
 
