@@ -1,6 +1,7 @@
 """How records come in: frames in the form that is read, and records that are scored and then learnt."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streammix import frames
+from streammix.columns import Encoded
 from streammix.core.structs import Structs
 from streammix.core.values import as_record
 from streammix.errors import RecordError
@@ -15,9 +17,39 @@ from streammix.frames import Frame, first_seen
 from streammix.learner import Learner
 from streammix.plain import IMPOSSIBLE, LARGEST_WEIGHT, check_weight
 
-__all__ = ["frame_of", "ingest", "learn_at", "weights_of"]
+__all__ = ["Read", "frame_of", "ingest", "learn_at", "read_ahead", "weights_of"]
 
 FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Read:
+    """Records that are read and not learnt yet.
+
+    Parameters
+    ----------
+    encoded
+        Their rows.
+    kept
+        The index of each row's record.
+    refused
+        (index, why) of each record that was refused.
+    is_plain
+        Whether nothing in them is new: while they are learnt, the records after them can be read.
+    """
+
+    encoded: Encoded
+    kept: Sequence[int]
+    refused: list[tuple[int, RecordError]]
+    is_plain: bool
+
+
+def read_ahead(learner: Learner, records: Any) -> Read | None:
+    """Read records into rows, for `ingest`, beside the learning of plain ones; None where `ingest` has to read them."""
+    if learner.running is None or learner.clock is not None or not isinstance(records, list | Structs):
+        return None
+    encoded, kept, refused = learner.encode(records)
+    return Read(encoded, kept, refused, not encoded.unknown and len(kept) + len(refused) == len(records))
 
 
 def frame_of(learner: Learner, X: Any, to_learn: bool) -> Frame:
@@ -44,7 +76,7 @@ def weights_of(w: ArrayLike | None, n: int) -> FloatArray | None:
 
 
 def ingest(
-    learner: Learner, records: list[Any] | Structs | Frame
+    learner: Learner, records: list[Any] | Structs | Frame, read: Read | None = None
 ) -> tuple[FloatArray, FloatArray, NDArray[np.int64], list[tuple[int, RecordError]]]:
     """Score each record as the model stands before it, then learn it; a refused one is left out."""
     if learner.clock is not None:
@@ -69,11 +101,10 @@ def ingest(
         return np.full((len(good), k), 1 / k), np.zeros(len(good)), np.array(good, dtype=np.int64), refused
     responsibilities, log_density = np.full((n, k), 1 / k), np.zeros(n)
     while at < n:
-        if isinstance(records, list | Structs):
-            rest: list[Any] | Structs | Frame = records[at:]
+        if read is not None and at == 0:
+            encoded, kept, refusals = read.encoded, read.kept, read.refused
         else:
-            rest = records.slice(at, first_seen(records, learner.unknown(records), learner.newcomers.constant, at) - at)
-        encoded, kept, refusals = learner.encode(rest)
+            encoded, kept, refusals = learner.encode(_rest(learner, records, at))
         bad = learner.running.absorb(encoded, None, out_r := np.empty((len(kept), k)), out_lp := np.empty(len(kept)))
         if len(kept) == n and not bad:
             return out_r, out_lp, np.arange(n), []
@@ -96,6 +127,13 @@ def ingest(
     refused.sort(key=lambda refusal: refusal[0])
     rows = np.array(good, dtype=np.int64)
     return responsibilities[rows], log_density[rows], rows, refused
+
+
+def _rest(learner: Learner, records: list[Any] | Structs | Frame, at: int) -> Any:
+    """The records from one on; of a frame as far as no field is new."""
+    if isinstance(records, list | Structs):
+        return records[at:]
+    return records.slice(at, first_seen(records, learner.unknown(records), learner.newcomers.constant, at) - at)
 
 
 def _ingest_timed(

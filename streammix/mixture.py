@@ -15,7 +15,7 @@ from streammix.core.structs import Structs
 from streammix.declaration import checked, from_json, shown
 from streammix.errors import RecordError
 from streammix.families import Family
-from streammix.intake import frame_of, ingest, learn_at, weights_of
+from streammix.intake import Read, frame_of, ingest, learn_at, weights_of
 from streammix.learner import Learner
 from streammix.parameters import center_of, draw, families_of
 from streammix.schema import field_name
@@ -215,10 +215,12 @@ class Mixture(Records, base.Clusterer):
         Ingested
             Responsibilities, log densities, the indices of the records that were learnt, and the refusals.
         """
-        records = X if isinstance(X, list | Structs) else self._frame(X, to_learn=True)
+        return self._ingest(X, None)
+
+    def _ingest(self, X: Any, read: Read | None) -> Ingested:
         self._hand_back()
         try:
-            return Ingested(*ingest(self._learner, records))
+            return Ingested(*ingest(self._learner, X if isinstance(X, list | Structs) else self._frame(X, True), read))
         finally:
             self._sync()
 

@@ -45,6 +45,7 @@ __all__ = [
     "accumulator",
     "admit",
     "check_divisible",
+    "check_timeless",
     "expect",
     "expect_scored",
     "fingerprint",
@@ -238,11 +239,16 @@ def check_divisible(model: Mixture) -> None:
         raise ConfigError("an AutoMixture learns in one place: parts of its statistics can't be taken elsewhere")
 
 
+def check_timeless(model: Mixture) -> None:
+    """Refuse a mixture that forgets by event time, whose records don't count alike."""
+    if model._learner.clock is not None:
+        raise ConfigError("a model that forgets by event time learns in one place: each record's weight is its own")
+
+
 def _running(model: Mixture) -> Running:
     check_divisible(model)
+    check_timeless(model)
     running = model._learner.running
-    if model._learner.clock is not None:
-        raise StreammixError("a model that forgets by event time learns in one place: each record's weight is its own")
     if running is None:
         raise StreammixError("the model is still warming up: it has no parameters to take statistics at")
     return running

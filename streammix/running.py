@@ -242,28 +242,43 @@ class Running:
     def _learn_batches(self, rows: _Rows, begin: int, end: int) -> None:
         waiting = self.waiting
         assert waiting is not None
+        while begin < end and self.average is None:
+            begin = self._learn_stretch(rows, begin, end)
         while begin < end:
             is_whole = waiting.n == 0 and begin + waiting.size <= end
             begin = self._learn_whole(rows, begin, end) if is_whole else self._let_wait(rows, begin, end)
 
+    def _learn_stretch(self, rows: _Rows, begin: int, end: int) -> int:
+        """Learn rows until all are learnt or wait, or something is out of the ordinary; return the next row."""
+        waiting = self.waiting
+        assert waiting is not None
+        own, out = (waiting.rows, waiting.weights, waiting.n), (rows.out_r, rows.out_lp)
+        learnt, waiting.n, status = self.engine.learn_stretch(
+            rows.table, begin, end, self._full, *own, rows.weights, *out, careful=self.schema.may_refuse
+        )
+        self.n_seen += learnt
+        begin += learnt
+        if waiting.n == waiting.size:
+            waiting.n = 0
+            self._learn_waiting(waiting.size, 0)
+        elif status == _FORK:
+            self.fork_for(rows.table, begin, begin + waiting.size)
+        elif status == _IMPOSSIBLE:
+            return self._let_wait(rows, begin, min(end, begin + waiting.size - waiting.n))
+        return begin
+
     def _learn_whole(self, rows: _Rows, begin: int, end: int) -> int:
-        """Learn mini-batches where they lie, the first of them at least if all of it can be; return the next row."""
+        """Learn a mini-batch where it lies, if all of it can be, while the average predicts; return the next row."""
         assert self.waiting is not None
-        size, out = self.waiting.size, (rows.out_r, rows.out_lp)
-        careful = self.schema.may_refuse
-        if self.average is not None:
-            end = begin + size
-            if rows.out_lp is not None or careful:
-                if self.published.accumulate(rows.table, begin, end, None, None, None, *out)[1] >= 0:
-                    return self._let_wait(rows, begin, end)
-                out, careful = (None, None), False
-        learnt, status = self.engine.learn_batches(rows.table, begin, end, size, rows.weights, *out, careful)
+        end, out = begin + self.waiting.size, (rows.out_r, rows.out_lp)
+        is_careful = rows.out_lp is not None or self.schema.may_refuse
+        if is_careful and self.published.accumulate(rows.table, begin, end, None, None, None, *out)[1] >= 0:
+            return self._let_wait(rows, begin, end)
+        learnt, status = self.engine.learn_batches(rows.table, begin, end, self.waiting.size, rows.weights)
         self.count(learnt, learnt)
         begin += learnt
         if status == _FORK:
-            self.fork_for(rows.table, begin, begin + size)
-        elif status == _IMPOSSIBLE:
-            return self._let_wait(rows, begin, begin + size)
+            self.fork_for(rows.table, begin, end)
         return begin
 
     def _let_wait(self, rows: _Rows, begin: int, end: int) -> int:

@@ -97,3 +97,27 @@ def test_bytes_beside_fractions_need_no_scaler():
     found = np.asarray(model.predict_many(pa.table({"bytes": 3e12 + 1e12 * columns["a"]})))
     agreement = (found == z).mean()
     assert max(agreement, 1 - agreement) > 0.95
+
+
+SCALES_APART = [[-190] * 4 + [0] * 3, [160] * 4 + [-190] * 3, [-190, 0, 160, 60, -60, 160, -190]]
+
+
+@pytest.mark.parametrize("exponents", SCALES_APART)
+def test_joint_fields_of_scales_whose_products_are_no_numbers(exponents):
+    """Divisions are shared by coordinates, but for those whose variances multiply to nothing or to infinity."""
+    rng = np.random.default_rng(4)
+    names = tuple("abcdefg")
+    rows = rng.normal(size=(60, 7)) + 2.0 * (rng.random((60, 1)) < 0.5)
+    covariance = np.eye(7) + 0.3
+    results = []
+    for scale in (np.ones(7), np.exp2(exponents)):
+        starts = [sm.MultivariateNormal(mean * scale, covariance * np.outer(scale, scale)) for mean in (0.0, 2.0)]
+        model = sm.Mixture(components=[{names: start} for start in starts], weights=[0.5, 0.5])
+        for row in rows * scale:
+            model.learn_one(dict(zip(names, row.tolist(), strict=True)))
+        learnt = [component[names] for component in model.parameters]
+        means = np.array([family.mean for family in learnt]) / scale
+        covariances = np.array([family.covariance for family in learnt]) / np.outer(scale, scale)
+        results.append((model.weights, means, covariances))
+    for unscaled, scaled in zip(*results, strict=True):
+        np.testing.assert_allclose(scaled, unscaled, rtol=1e-11)

@@ -150,3 +150,5 @@ cdef class Binding:
 cdef class Engine(Binding):
     cdef double gather(self, const table *t, long begin, long end, const double *w, double *work, double *out_r,
                        double *out_lp, long *bad) noexcept nogil
+    cdef int step(self, const table *t, long begin, long end, const double *w, double *work, double *out_r,
+                  double *out_lp, bint careful) noexcept nogil

@@ -28,6 +28,7 @@ class Engine:
     def alone(self, row: _Floats) -> _Floats | None: ...
     def set_levels(self, block: int, size: int) -> None: ...
     def expect(self, row: _Floats) -> tuple[float, _Floats] | None: ...
+    def expect_rows(self, t: Table, out_r: _Floats, out_lp: _Floats) -> None: ...
     def regress(self, number: int, x: _Floats, r: _Floats) -> _Floats: ...
     def learn_rows(
         self, t: Table, begin: int, end: int, w: _Floats | None, out_r: _Floats | None, out_lp: _Floats | None
@@ -43,6 +44,20 @@ class Engine:
         out_lp: _Floats | None = None,
         careful: bool = False,
     ) -> tuple[int, int]: ...
+    def learn_stretch(
+        self,
+        t: Table,
+        begin: int,
+        end: int,
+        full: Table,
+        rows: _Floats,
+        row_weights: _Floats,
+        waiting: int,
+        w: _Floats | None = None,
+        out_r: _Floats | None = None,
+        out_lp: _Floats | None = None,
+        careful: bool = False,
+    ) -> tuple[int, int, int]: ...
     def collect(
         self,
         t: Table,

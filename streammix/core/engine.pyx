@@ -7,6 +7,7 @@ import os
 import numpy as np
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from libc.math cimport INFINITY, NAN
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
@@ -79,6 +80,30 @@ cdef class Engine(Binding):
         self.e.width = width
         return None if status == IMPOSSIBLE else self.responsibilities[:self.e.k]
 
+    def expect_rows(self, Table t, double[:, ::1] out_r, double[::1] out_lp):
+        """The E-step of each row by itself: responsibilities as by `alone`, NaN for None, and log densities."""
+        cdef const double *width = self.e.width
+        cdef double *row
+        cdef long at = 0, i, n
+        cdef int j, status
+        if self.records == NULL:
+            self.records = self.bind(aligned(TILE, t.t.n_columns))
+        with nogil:
+            while at < t.n_rows:
+                n = min(<long>TILE, t.n_rows - at)
+                read_rows(&t.t, at, n, self.records)
+                for i in range(at, at + n):
+                    row = self.records + (i - at) * t.t.n_columns
+                    status = self.run.expect(&self.e, row)
+                    out_lp[i] = -INFINITY if status == IMPOSSIBLE else log_density(&self.e, total_mass(&self.e))
+                    if width != NULL:
+                        self.e.width = NULL
+                        status = self.run.expect(&self.e, row)
+                        self.e.width = width
+                    for j in range(self.e.k):
+                        out_r[i, j] = NAN if status == IMPOSSIBLE else self.e.r[j]
+                at += n
+
     def regress(self, int number, const double[:, ::1] x, const double[:, ::1] r):
         """Conditional expectations of the coordinates of a MultivariateNormal, the block of this number: (n, D).
 
@@ -146,8 +171,8 @@ cdef class Engine(Binding):
         cdef double *pr = NULL
         cdef double *pl = NULL
         cdef double *work
-        cdef long at = begin, bad
-        cdef int m, status = LEARNT
+        cdef long at = begin
+        cdef int status = LEARNT
         if begin + size > end:
             return 0, status
         self.make_sums(size)
@@ -156,25 +181,75 @@ cdef class Engine(Binding):
             pw = &weights[0]
         if out_lp is not None:
             pr, pl = &out_r[0, 0], &out_lp[0]
-            careful = True
         with nogil:
-            while at + size <= end:
-                if rows_need_fork(&self.e, &t.t, at, at + size):
-                    status = FORK
-                    break
-                self.gather(&t.t, at, at + size, pw, work, pr, pl, &bad)
-                if careful and bad >= 0:
-                    status = IMPOSSIBLE
-                    break
-                for m in range(self.e.n_masses):
-                    self.gamma[m] = compounded_step(&self.e, m, &t.t, at, at + size, pw, &self.total[m])
-                self.run.blend(&self.e, self.acc, self.gamma, self.total)
-                for m in range(self.e.n_masses):
-                    self.e.clock[m] += self.total[m]
-                self.run.maximize(&self.e)
-                at += size
+            while at + size <= end and status == LEARNT:
+                status = self.step(&t.t, at, at + size, pw, work, pr, pl, careful or pl != NULL)
+                at += size if status == LEARNT else 0
         self.give_work(work)
         return at - begin, status
+
+    def learn_stretch(self, Table t, long begin, long end, Table full, double[:, ::1] rows, double[::1] row_weights,
+                      long waiting, w=None, double[:, ::1] out_r=None, double[::1] out_lp=None, bint careful=False):
+        """Learn rows by mini-batches, where they lie or, of a mini-batch in part, with those that wait for the rest.
+
+        Those that wait are the first `waiting` of `rows`, of which `full` is the table. `careful` is as in
+        `learn_batches`. Returns (how many rows were learnt or wait by now, how many wait, why it stopped: 0, 1 or 2);
+        a mini-batch of rows that wait is left whole where a mass has to be made for it.
+        """
+        cdef const double[::1] weights = w
+        cdef const double *pw = NULL
+        cdef double *pr = NULL
+        cdef double *pl = NULL
+        cdef double *work
+        cdef long at = begin, size = rows.shape[0], stop, i, bad = -1
+        cdef int status = LEARNT
+        self.make_sums(size)
+        work = self.take_work()
+        if w is not None:
+            pw = &weights[0]
+        if out_lp is not None:
+            pr, pl = &out_r[0, 0], &out_lp[0]
+        careful = careful or pl != NULL
+        with nogil:
+            while at < end and status == LEARNT:
+                if waiting == 0 and at + size <= end:
+                    status = self.step(&t.t, at, at + size, pw, work, pr, pl, careful)
+                    at += size if status == LEARNT else 0
+                    continue
+                stop = min(end, at + size - waiting)
+                if careful:
+                    self.run.accumulate(&self.e, &t.t, at, stop, NULL, NULL, NULL, work, pr, 0, pl, &bad)
+                    if bad >= 0:
+                        status = IMPOSSIBLE
+                        break
+                read_rows(&t.t, at, stop - at, &rows[waiting, 0])
+                for i in range(at, stop):
+                    row_weights[waiting + i - at] = pw[i] if pw != NULL else 1.0
+                waiting += stop - at
+                at = stop
+                if waiting == size:
+                    status = self.step(&full.t, 0, size, &row_weights[0], work, NULL, NULL, False)
+                    waiting = 0 if status == LEARNT else size
+        self.give_work(work)
+        return at - begin, waiting, status
+
+    cdef int step(self, const table *t, long begin, long end, const double *w, double *work, double *out_r,
+                  double *out_lp, bint careful) noexcept nogil:
+        """Learn a mini-batch; return LEARNT, or why nothing was done."""
+        cdef long bad
+        cdef int m
+        if rows_need_fork(&self.e, t, begin, end):
+            return FORK
+        self.gather(t, begin, end, w, work, out_r, out_lp, &bad)
+        if careful and bad >= 0:
+            return IMPOSSIBLE
+        for m in range(self.e.n_masses):
+            self.gamma[m] = compounded_step(&self.e, m, t, begin, end, w, &self.total[m])
+        self.run.blend(&self.e, self.acc, self.gamma, self.total)
+        for m in range(self.e.n_masses):
+            self.e.clock[m] += self.total[m]
+        self.run.maximize(&self.e)
+        return LEARNT
 
     cdef double gather(self, const table *t, long begin, long end, const double *w, double *work, double *out_r,
                        double *out_lp, long *bad) noexcept nogil:

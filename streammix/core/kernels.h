@@ -3,6 +3,7 @@
 #include "vector.h"
 #include "steps.h"
 #include "families.h"
+#include "multivariate.h"
 #include "by_interval.h"
 #include "gamma.h"
 #include "counts.h"

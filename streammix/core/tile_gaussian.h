@@ -15,8 +15,6 @@
 #define IN_REGISTER(v) (void)(v)
 #endif
 
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
 /* mean - x: the sign is nothing to a square */
 ALWAYS_INLINE vd to_mean(const double *x, const double *own, int apart) {
     vd d = own[0] - CONST_AT(x);

@@ -7,6 +7,7 @@ typedef double vd __attribute__((vector_size(8 * W), may_alias));
 typedef int64_t vi __attribute__((vector_size(8 * W), may_alias));
 typedef uint64_t vu __attribute__((vector_size(8 * W), may_alias));
 
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define AT(p) (*(vd *)(p))
 #define CONST_AT(p) (*(const vd *)(p))
 

@@ -23,7 +23,7 @@ from streammix.pipeline.assemble import (
     prepare_source,
 )
 from streammix.pipeline.config import Config, load_config
-from streammix.pipeline.crew import Crew
+from streammix.pipeline.crew import Crew, has_shares
 from streammix.pipeline.decode import Decoder, JsonDecoder, without
 from streammix.pipeline.faults import Patience, keep_going
 from streammix.pipeline.flow import OfLines, Sink
@@ -88,6 +88,12 @@ def run(
         raise ConfigError(f"{path}: workers decode JSON themselves: a decoder of one's own goes without them")
     try:
         declared = build_model(config.model)
+        if config.workers > 1 and not has_shares(declared):
+            log.warning(
+                "workers = %d have nothing to do: they share mini-batches of a batch_size above 4,096, "
+                "of a Mixture that does not go by event time",
+                config.workers,
+            )
         open_source = prepare_source(config, source)
         with (
             watching(config) as watch,

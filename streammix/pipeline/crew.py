@@ -25,7 +25,12 @@ from streammix.pipeline.board import Board, Place
 from streammix.pipeline.flow import Batch, Lines, Scored
 from streammix.pipeline.worker import Answer, Share, work
 
-__all__ = ["Crew"]
+__all__ = ["Crew", "has_shares"]
+
+
+def has_shares(model: Any) -> bool:
+    """Tell whether workers can share a model's mini-batches."""
+    return isinstance(model, Mixture) and model.batch_size > CHUNK and model._learner.clock is None
 
 
 @dataclass
@@ -74,7 +79,7 @@ class Crew:
 
     def left(self, model: Any) -> int:
         """Return how many records the next mini-batch lacks; 0 where the model's are none to share."""
-        if not isinstance(model, Mixture) or model.batch_size <= CHUNK or model._learner.clock:
+        if not has_shares(model):
             return 0
         if not self._members:
             self._begin()

@@ -7,11 +7,15 @@ state and the same rows. Checkpoints fall on multiples of `every_records` record
 reading was cut, or, where workers share the mini-batches, on the end of the mini-batch in which one lies.
 
 What takes a disk its time, files of rows and then the checkpoint, is done in another thread where nobody waits to hear
-of it; the next checkpoint waits until it is done.
+of it; the next checkpoint waits until it is done. A third thread learns a batch while the next one is read: the numbers
+of records depend on their text and on the fields and levels that are known, so a batch that brings a new one is learnt
+first. What comes out is the same: everybody but the reader sees the model between two batches, and a checkpoint holds
+the source's position as it was after the last batch that was learnt.
 """
 
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +31,7 @@ from numpy.typing import NDArray
 
 from streammix.answers import Ingested
 from streammix.errors import CheckpointError, SupersededError, UnavailableError
+from streammix.intake import read_ahead
 from streammix.mixture import Mixture
 from streammix.pipeline.crew import Crew
 from streammix.pipeline.dead_letter import DeadLetters
@@ -41,6 +46,7 @@ __all__ = ["Pipeline"]
 log = logging.getLogger("streammix")
 
 RECORDS_AT_ONCE = 1 << 14
+HAND_OVER = 5e-4  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,15 @@ class _Going:
     begin: float
     tally: Tally
     end: Future[float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Learning:
+    """A batch that is being learnt, where the source stands after it, and what will come of it."""
+
+    batch: Batch
+    stands: dict[str, Any]
+    done: Future[Ingested]
 
 
 @dataclass
@@ -98,9 +113,16 @@ class Pipeline:
     _marked: int = field(default=0, init=False)  # records of the stream at the last checkpoint
     _due: float = field(default=math.inf, init=False)  # when the next checkpoint is, by a clock that never jumps
     _saved: dict[str, Any] = field(default_factory=dict, init=False)  # the source's position at the last checkpoint
-    _late: dict[str, Any] | None = field(default=None, init=False)  # the position of a checkpoint that is to be written
+    _is_late: bool = field(default=False, init=False)  # whether a checkpoint is still to be written
     _going: "_Going | None" = field(default=None, init=False)  # the checkpoint that is being written
+    _learning: "_Learning | None" = field(default=None, init=False)
+    _position: dict[str, Any] = field(default_factory=dict, init=False)  # the source's, after what is learnt
+    _tell: Callable[[], None] = field(default=lambda: None, init=False)  # how the run is going
     _thread: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "checkpoints"), init=False)
+    _learner: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "learning"), init=False)
+
+    def __post_init__(self) -> None:
+        self._position = self.source.position()
 
     def run(self, progress: Progress, stop: StopRequest) -> None:
         """Go on to the stream's end, or until asked to stop; either way end with a checkpoint.
@@ -110,44 +132,47 @@ class Pipeline:
         UnavailableError
             If something fails that may come back; what came after the last checkpoint is to be read again.
         """
+        with _handing_over():
+            self._run(progress, stop)
+
+    def _run(self, progress: Progress, stop: StopRequest) -> None:
         self._note_checkpoint()
-        is_beside = self._may_be_beside
+        self._tell = partial(self._tell_on, progress)
         if isinstance(self.source, Leaves):
             self.source.before_leaving = self._leave
         while stop.signal is None:
-            room = self.every_records - self.tally.records % self.every_records
+            read = self.tally.records + (len(self._learning.batch) if self._learning is not None else 0)
+            room = self.every_records - read % self.every_records
             left = self.crew.left(self.model) if self.crew is not None else 0
             if not self._read(left or min(room, RECORDS_AT_ONCE), left > 0):
                 break
             self._learn()
-            if isinstance(self.source, TellsLag):
-                self.tally.lag = self.source.lag()
-            if self.watch is not None:
-                self.watch.took(self.tally, self.model)
-            progress.show(self.tally, self._weights)
-            if self.tally.records // self.every_records > self._marked // self.every_records:
-                if is_beside and self._unwritten:  # they are written while the workers are at the next mini-batch
-                    self._late = self.source.position()
-                else:
-                    self.checkpoint(is_beside)
-            elif time.monotonic() >= self._due:
-                self._checkpoint_if_new(is_beside)
+            if time.monotonic() >= self._due:
+                self._finish_learning()
+                self._checkpoint_if_new(self._may_be_beside)
             elif self._going is not None and self._going.end.done():
                 self._settle()
+        self._finish_learning()
+        self._position = self.source.position()
         self._checkpoint_if_new()
         self._settle()
         progress.show(self.tally, self._weights, is_last=True)
+
+    def _tell_on(self, progress: Progress) -> None:
+        """Tell the tally after a batch."""
+        if isinstance(self.source, TellsLag):
+            self.tally.lag = self.source.lag()
+        if self.watch is not None:
+            self.watch.took(self.tally, self.model)
+        progress.show(self.tally, self._weights)
 
     @property
     def _weights(self) -> NDArray[np.float64] | None:
         return self.model.weights if self.model.is_warm else None
 
-    def checkpoint(self, is_beside: bool = False, position: dict[str, Any] | None = None) -> None:
-        """Make everything so far durable; if `is_beside`, in another thread, while this one goes on.
-
-        `position` is where the source stood, if it has been read from since.
-        """
-        position, self._late = self.source.position() if position is None else position, None
+    def checkpoint(self, is_beside: bool = False) -> None:
+        """Make everything so far durable; if `is_beside`, in another thread, while this one goes on."""
+        self._is_late = False
         self._write()
         self._settle()
         begin, flushed, works = time.monotonic(), {}, []
@@ -161,7 +186,7 @@ class Pipeline:
         with _naming("the dead-letter file"):
             outputs = {"sinks": flushed, "dead_letter": self.dead_letters.flush()}
         positions = {
-            "source": position,
+            "source": self._position,
             "records": self.tally.records,
             "rejected": self.tally.rejected,
             "scored": self.tally.scored,
@@ -174,7 +199,7 @@ class Pipeline:
         else:
             end = Future()
             end.set_result(commit())
-        self._note_checkpoint(position)
+        self._note_checkpoint()
         self._going = _Going(begin, tally, end)
         if not is_beside:
             self._settle()
@@ -211,7 +236,8 @@ class Pipeline:
             stack.callback(self.dead_letters.close)
             if self.crew is not None:
                 stack.callback(self.crew.close)
-            stack.callback(self._thread.shutdown)  # first of all, what is being written is written
+            stack.callback(self._thread.shutdown)  # first of all, what is being learnt and written ends
+            stack.callback(self._learner.shutdown)
 
     def _read(self, limit: int, is_whole: bool) -> bool:
         """Read records, where it is to be a whole mini-batch in several parts if need be; False at the end."""
@@ -230,39 +256,77 @@ class Pipeline:
                 return True
 
     def _learn(self) -> None:
-        """Learn what is read: by the crew, where it is a whole mini-batch to share."""
+        """Learn what is read: by the crew, where it is a whole mini-batch to share, or beside what is read next."""
         parts, self._parts = self._parts, []
+        stands = self.source.position()
         done = self.crew.learn(self.model, parts, self._catch_up) if self.crew is not None else None
         if done is not None:
             for part, rows in zip(parts, done, strict=True):
                 self._unwritten.append(rows)
                 self.tally.add(len(part), [], rows.log_density)
+        elif self.crew is None and type(self.model) is Mixture and len(parts) == 1:  # others do more than to learn
+            self._learn_beside(self.decode(parts[0]), stands)
             return
-        self._catch_up()
-        for part in parts:
-            batch = self.decode(part)
-            assert batch.records is not None  # for the type checker: it is decoded
-            self._give(batch, self.model.ingest(batch.records))
+        else:
+            self._finish_learning()
+            self._catch_up()
+            for part in parts:
+                batch = self.decode(part)
+                assert batch.records is not None  # for the type checker: it is decoded
+                self._give(batch, self.model.ingest(batch.records))
+        self._arrive(stands)
+
+    def _learn_beside(self, batch: Batch, stands: dict[str, Any]) -> None:
+        """Begin to learn a batch, or learn it where the reading of the next one may depend on it."""
+        read = read_ahead(self.model._learner, batch.records)
+        self._finish_learning()
+        learn = partial(self.model._ingest, batch.records, read)
+        if read is not None and read.is_plain:
+            self._learning = _Learning(batch, stands, self._learner.submit(learn))
+            if self._may_be_beside:
+                return
+            self._finish_learning()  # who hears of a checkpoint asks for the source's position
+        else:
+            self._give(batch, learn())
+            self._arrive(stands)
+
+    def _finish_learning(self) -> None:
+        """Wait for the batch that is being learnt, if there is one, and hand on what became of it."""
+        if (learning := self._learning) is not None:
+            self._learning = None
+            self._give(learning.batch, learning.done.result())
+            self._arrive(learning.stands)
+
+    def _arrive(self, stands: dict[str, Any]) -> None:
+        """Note where the source stood after what is learnt; write a checkpoint where one is due."""
+        self._position = stands
+        self._tell()
+        if self.tally.records // self.every_records > self._marked // self.every_records:
+            if self._unwritten and self._may_be_beside:  # they are written while the workers are at the next mini-batch
+                self._is_late = True
+            else:
+                self.checkpoint(self._may_be_beside)
 
     def _leave(self) -> None:
         """Write a checkpoint of everything that is read."""
         self._learn()
+        self._finish_learning()
         self._checkpoint_if_new()
         self._settle()
 
     def _catch_up(self) -> None:
         """Write what was left to be written beside the workers' next mini-batch."""
         self._write()
-        if self._late is not None:
-            self.checkpoint(True, self._late)
+        if self._is_late:
+            self.checkpoint(True)
 
-    def _note_checkpoint(self, position: dict[str, Any] | None = None) -> None:
+    def _note_checkpoint(self) -> None:
         self._marked = self.tally.records
-        self._saved = self.source.position() if position is None else position
+        self._saved = self._position
         self._due = math.inf if self.every_seconds is None else time.monotonic() + self.every_seconds
 
     def _checkpoint_if_new(self, is_beside: bool = False) -> None:
-        if self.source.position() != self._saved:
+        if self._position != self._saved:
             self.checkpoint(is_beside)
         else:
             self._note_checkpoint()
@@ -312,6 +376,17 @@ def _commit(store: CheckpointStore, works: list[tuple[str, Callable[[], object]]
     except CheckpointError as error:
         raise UnavailableError(str(error)) from error
     return time.monotonic()
+
+
+@contextmanager
+def _handing_over() -> Iterator[None]:
+    """Let threads wait for one another less than Python's five milliseconds, in which thousands of records are read."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(HAND_OVER)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 @contextmanager

@@ -6,17 +6,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from io import FileIO
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pyarrow as pa
 
 from streammix.bucket import is_url
-from streammix.errors import ConfigError, RecordError
+from streammix.errors import ConfigError
 from streammix.families import Categorical
 from streammix.mixture import Mixture
-from streammix.pipeline.decode import decode_json
-from streammix.pipeline.flow import Batch, Refusal, Scored
+from streammix.pipeline.decode import JsonDecoder
+from streammix.pipeline.evaluating import evaluate_each, stand_still
+from streammix.pipeline.flow import Refusal, Scored
 from streammix.pipeline.runner import RECORDS_AT_ONCE
 from streammix.pipeline.saved import newest
 from streammix.pipeline.sinks.ndjson import StdoutSink, to_lines
@@ -87,31 +84,22 @@ def _check_output(output: Path, state: Path | str, events: list[str]) -> None:
 
 
 def _scored(model: Mixture, source: FileSource, refused: list[Refusal]) -> Iterator[Scored]:
+    stand_still(model)
+    decode = JsonDecoder()
     while (batch := source.read(RECORDS_AT_ONCE)) is not None:
-        batch = decode_json(batch)
+        batch = decode(batch)
         refused += batch.refused
-        kept, responsibilities, log_density = [], [], []
-        for i, record in enumerate(_records(batch)):
-            try:
-                log_density.append(model.log_density_one(record))
-                responsibilities.append(list(model.predict_proba_one(record).values()))
-                kept.append(i)
-            except RecordError as error:
-                refused.append(Refusal(batch.source, int(batch.offsets[i]), str(error), batch.raw(i)))
-        if kept:
-            yield Scored(batch.source, batch.offsets[kept], np.array(responsibilities), np.array(log_density))
+        assert batch.records is not None  # for the type checker: it is decoded
+        done = evaluate_each(model, batch.records)
+        for row, error in done.rejected:
+            refused.append(Refusal(batch.source, int(batch.offsets[row]), str(error), batch.raw(row)))
+        if len(done.rows):
+            yield Scored(batch.source, batch.offsets[done.rows], done.responsibilities, done.log_density)
 
 
 def _text_fields(model: Mixture) -> set[str]:
     fields = model.fields if isinstance(model.fields, Mapping) else {}
     return {name for name, family in fields.items() if isinstance(name, str) and isinstance(family, Categorical)}
-
-
-def _records(batch: Batch) -> list[dict[str, Any]]:
-    if isinstance(batch.records, pa.RecordBatch):
-        records: list[dict[str, Any]] = batch.records.to_pylist()
-        return records
-    return batch.records if isinstance(batch.records, list) else []
 
 
 def _write(rows: Iterator[Scored], output: Path) -> None:

@@ -40,10 +40,11 @@ def is_over(begin: float, seconds: float, stopping: float = 1.0) -> bool:
     seconds
         How long it may take.
     stopping
-        How long it may take after a request to stop.
+        How long after a request to stop it may take, all that is waited for together; what begins late gets
+        a fifth of that.
     """
     now, asked = time.monotonic(), _current.when
-    return now - begin > seconds or (asked is not None and now - max(asked, begin) > stopping)
+    return now - begin > seconds or (asked is not None and now > max(asked + stopping, begin + stopping / 5))
 
 
 @contextmanager

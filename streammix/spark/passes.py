@@ -32,10 +32,12 @@ Task = Callable[[tasks.Batches], tasks.Batches]
 
 
 def check_arguments(df: Any, model: Any, fan_in: int | None = None, on_driver: bool = True) -> None:
-    """Refuse what is no mixture, no fan-in, or no DataFrame, `on_driver` where Spark calls back into this process."""
+    """Refuse what is no mixture, no fan-in, or no DataFrame, `on_driver` where this process learns from all rows."""
     if not isinstance(model, Mixture):
         raise ConfigError(f"model must be a Mixture, not {type(model).__name__}")
     partial.check_divisible(model)
+    if on_driver:
+        partial.check_timeless(model)
     if fan_in is not None and (isinstance(fan_in, bool) or not isinstance(fan_in, int) or fan_in < 2):
         raise ConfigError(f"fan_in must be a whole number, 2 or more, or None, not {fan_in!r}")
     from pyspark.sql import DataFrame as AnyFrame

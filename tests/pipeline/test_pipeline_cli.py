@@ -4,13 +4,16 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scipy.stats
 from pipeline_tools import MODEL, call, events, lines_of, streammix, write_config, write_ndjson
 
+import streammix as sm
 from streammix.families import Binomial, Categorical, Fixed, LogNormal, MultivariateNormal, Normal, Poisson
+from streammix.pipeline.evaluating import evaluate_each
 from streammix.pipeline.report import describe
 from streammix.store import CheckpointStore, load
 
@@ -133,6 +136,24 @@ def test_score_into_a_file(ending, learnt, tmp_path):
     assert len(rows) == 1200
     assert rows[3]["position"]["source"] == str(learnt / "events.ndjson")
     assert [path.name for path in tmp_path.iterdir()] == [output.name]
+
+
+@pytest.mark.parametrize("kind", ["mixture", "auto"])
+def test_scoring_in_blocks_is_that_of_single_records(kind):
+    rng = np.random.default_rng(3)
+    if kind == "auto":
+        model = sm.AutoMixture(n_components=2, fields={"x": sm.Normal()}, background=True, warm_up=300, seed=1)
+        model.learn_many(pa.table({"x": np.r_[rng.normal(size=400), rng.uniform(-99, 99, 20), rng.normal(9, 1, 400)]}))
+    else:
+        model = sm.Mixture(components=[dict.fromkeys("xy", sm.Uniform(*ends)) for ends in [(-9, 1), (-1, 9)]])
+    values = zip(*rng.uniform(-9, 9, (2, 150)).tolist(), strict=True)
+    records = [{"x": x, "y": y} for x, y in [*values, (None, 3.0), (0.5, None)]]
+    done = evaluate_each(model, records)
+    shares = [list(model.predict_proba_one(record).values()) for record in records]
+    assert done.rows.tolist() == list(range(len(records)))
+    assert done.responsibilities.tolist() == shares
+    assert done.log_density.tolist() == [model.log_density_one(record) for record in records]
+    assert np.isneginf(done.log_density).any() == (kind == "mixture")  # of records that neither component can make
 
 
 def test_score_says_what_it_could_not(learnt, tmp_path):

@@ -1,28 +1,32 @@
 """The parts of a run by themselves: sinks, dead letters, progress, signals, and a source of one's own."""
 
+import contextlib
 import io
 import json
 import logging
 import os
 import signal
+import time
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset
 import pytest
-from pipeline_tools import (
-    lines_of,
-)
+from pipeline_tools import events, lines_of, write_config
 from rich.console import Console
 
-from streammix.errors import ConfigError, StreammixError
-from streammix.pipeline import commands
+from streammix.errors import ConfigError, RecordError, StreammixError, UnavailableError
+from streammix.pipeline import commands, stopping
+from streammix.pipeline.config import load_config
 from streammix.pipeline.dead_letter import DeadLetters
 from streammix.pipeline.flow import Batch, Refusal, Scored
+from streammix.pipeline.model import build_model
 from streammix.pipeline.progress import LogProgress, Tally
 from streammix.pipeline.runner import Pipeline
+from streammix.pipeline.sinks import outbox
 from streammix.pipeline.sinks.ndjson import GrowingFile, to_lines
 from streammix.pipeline.sinks.parquet import ParquetSink
+from streammix.pipeline.sources import lines
 from streammix.pipeline.stopping import StopRequest, stop_on_signals
 from streammix.store import CheckpointStore
 
@@ -142,3 +146,95 @@ def test_progress_lines(caplog, monkeypatch):
     assert len(caplog.messages) == 2
     assert "records 100," in caplog.messages[0]
     assert "mean log density -3.0000, weights 0.250 0.750, rejected 10" in caplog.messages[0]
+
+
+class Shelf:
+    """A place for lines that fails after so many calls; what it has is kept from one channel to the next."""
+
+    def __init__(self):
+        self.lines, self.total, self.calls = [], None, 0
+
+    def sent(self):
+        return self.total
+
+    def send(self, lines, total):
+        if self.calls == 0:
+            raise UnavailableError("the shelf is away")
+        self.calls -= 1
+        self.lines += lines
+        self.total = total
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("calls", [0, 1, 2])
+def test_rows_on_their_way_go_some_at_a_time_and_each_once(calls, monkeypatch):
+    monkeypatch.setattr(outbox, "AT_ONCE", 4)
+    shelf = Shelf()
+    posted = outbox.Posted("the shelf", lambda run: shelf, None)
+    lines = [b"%d" % i for i in range(10)]
+    posted.write(b"".join(line + b"\n" for line in lines))
+    recorded = posted.flush()  # the checkpoint is written
+    shelf.calls = calls
+    with pytest.raises(UnavailableError, match="away"):
+        posted.publish()
+    assert shelf.lines == lines[: 4 * calls]
+    shelf.calls = 9
+    again = outbox.Posted("the shelf", lambda run: shelf, recorded)
+    assert shelf.lines == lines
+    again.write(b"10\n")
+    again.flush()
+    again.publish()
+    assert (shelf.lines[10:], shelf.total) == ([b"10"], 11)
+
+
+def test_rows_that_would_take_too_long_are_left_to_the_next_run(monkeypatch):
+    monkeypatch.setattr(outbox, "AT_ONCE", 4)
+    monkeypatch.setattr(outbox, "is_over", lambda begin, seconds: True)
+    shelf = Shelf()
+    shelf.calls = 9
+    posted = outbox.Posted("the shelf", lambda run: shelf, None)
+    posted.write(b"x\n" * 10)
+    recorded = posted.flush()
+    with pytest.raises(UnavailableError, match="asked to stop with 6 rows not sent yet; the checkpoint holds them"):
+        posted.publish()
+    monkeypatch.undo()
+    outbox.Posted("the shelf", lambda run: shelf, recorded)
+    assert len(shelf.lines) == 10
+
+
+def test_what_is_waited_for_after_a_request_to_stop(monkeypatch):
+    with stop_on_signals() as stop:
+        begin = time.monotonic()
+        assert not stopping.is_over(begin, 60)
+        stop.when = begin - 0.9
+        assert not stopping.is_over(begin - 5, 60)
+        stop.when = begin - 1.5  # all that is waited for has one second together
+        assert stopping.is_over(begin - 5, 60)
+        assert not stopping.is_over(time.monotonic(), 60)  # but what begins late has its chance
+        assert stopping.is_over(begin - 0.3, 60)
+
+
+def test_reading_beside_learning_changes_nothing(tmp_path, monkeypatch):
+    # new levels, lines that are none and values that are refused, in batches of many sizes
+    monkeypatch.setattr(lines, "BLOCK", 3000)
+    rng = np.random.default_rng(5)
+    records = [{**x, "kind": f"k{int(rng.integers(40) ** 2)}" if i > 400 else "a"} for i, x in enumerate(events(3000))]
+    texts = [json.dumps(x) for x in records]
+    for i in range(700, 3000, 331):
+        texts[i] = "{" if i % 2 else '{"x": "text"}'
+    (tmp_path / "events.ndjson").write_text("\n".join(texts))
+    write_config(tmp_path, 'kind = "file"\npath = "events.ndjson"')
+    assert commands.run(tmp_path / "pipeline.toml") is None
+    config = load_config(tmp_path / "pipeline.toml")
+    model = build_model(config.model)
+    for text in texts:
+        with contextlib.suppress(ValueError, RecordError):
+            model.learn_one(json.loads(text))
+    with CheckpointStore(tmp_path / "state", readonly=True) as store:
+        found = store.latest()
+    assert found is not None
+    assert found.model._learner.schema.codes == model._learner.schema.codes
+    assert found.model._learner.running.state.equals(model._learner.running.state)
+    assert found.positions["records"] == 3000

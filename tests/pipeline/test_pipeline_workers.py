@@ -166,3 +166,15 @@ def test_what_workers_cannot_do_is_refused_by_name(tmp_path):
     (place / "pipeline.toml").write_text(text.replace("workers = 0", "workers = 2"))
     with pytest.raises(ConfigError, match="a decoder of one's own goes without them"):
         run_pipeline(place / "pipeline.toml", decode=lambda batch: batch)
+
+
+@pytest.mark.parametrize(("batch_size", "is_told"), [(4096, True), (4097, False)])
+def test_workers_without_anything_to_share_are_told_of(tmp_path, caplog, batch_size, is_told):
+    def few(directory):
+        write_ndjson(directory / "events" / "0.ndjson", events(20, 5))
+
+    place = prepare(tmp_path / "a", few, 2)
+    text = (place / "pipeline.toml").read_text()
+    (place / "pipeline.toml").write_text(text.replace("8192", str(batch_size)))
+    run_pipeline(place / "pipeline.toml")
+    assert ("workers = 2 have nothing to do" in caplog.text) is is_told

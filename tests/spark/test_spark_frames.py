@@ -142,6 +142,10 @@ def test_what_is_no_mixture_in_parts_and_no_dataframe_is_refused_by_name(spark, 
             call(df, auto)
         with pytest.raises(ConfigError, match=r"df must be a .*Spark.*; got pyarrow\.lib\.Table"):
             call(pa.table({"id": [1]}), sm.Mixture(fields={"id": sm.Poisson()}))
+    by_time = sm.Mixture(fields={"id": sm.Poisson()}, step_size=sm.HalfLife("2h", field="at"))
+    for call in calls[:2]:
+        with pytest.raises(ConfigError, match="forgets by event time learns in one place"):
+            call(df, by_time)
     for keys, told in [("id", "keys must be a list of columns, not 'id'"), (["no"], r"keys: .* no column 'no': 'id'")]:
         with pytest.raises(ConfigError, match=told):
             on_spark.learn_stream(df, mixture(), tmp_path, keys=keys)

@@ -1,25 +1,31 @@
 """Rows on their way to a place that can't be cut back: a topic, a stream.
 
 The rows between two checkpoints are kept in memory and go into the checkpoint itself. Once that is durable they are
-sent, all at once in one transaction, together with the number of rows sent so far. A run that is resumed asks the place
-for that number and sends what the checkpoint holds if it isn't there yet. So each row gets there once, whenever the run
-was killed; nothing has to be computed again in the same order.
+sent, some thousands in one transaction, each time together with the number of rows sent so far. A run that is resumed
+asks the place for that number and sends what the checkpoint holds and is not there yet. So each row gets there once,
+whenever the run was killed; nothing has to be computed again in the same order. A run that is asked to stop leaves what
+would take too long to the next one.
 """
 
 import base64
 import logging
+import math
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import pyarrow as pa
 
+from streammix.errors import UnavailableError
 from streammix.pipeline.flow import Scored
 from streammix.pipeline.sinks.ndjson import to_lines
+from streammix.pipeline.stopping import is_over
 
 __all__ = ["Channel", "OpenChannel", "OutboxSink", "Posted"]
 
 CODEC = "zstd"
+AT_ONCE = 5_000  # lines in a transaction: a fraction of a second, should somebody wait for the end
 
 log = logging.getLogger("streammix")
 
@@ -54,6 +60,7 @@ class Posted:
     """
 
     def __init__(self, what: str, open_channel: OpenChannel, recorded: dict[str, Any] | None) -> None:
+        self._what = what
         self._run = recorded["run"] if recorded is not None else uuid.uuid4().hex
         self._total: int = recorded["total"] if recorded is not None else 0
         self._skipped = 0  # lines of a replay that the place has already
@@ -62,7 +69,7 @@ class Posted:
         self._channel = open_channel(self._run)
         try:
             if recorded is not None:
-                self._settle(what, _unpacked(recorded))
+                self._settle(_unpacked(recorded))
         except BaseException:
             self._channel.close()
             raise
@@ -86,29 +93,43 @@ class Posted:
     def publish(self) -> None:
         """Send what `flush` returned."""
         if self._unsent:
-            self._channel.send(self._unsent, self._total)
+            self._send(self._unsent)
             self._unsent = []
 
     def close(self) -> None:
         """Let go of the place."""
         self._channel.close()
 
-    def _settle(self, what: str, lines: list[bytes]) -> None:
-        """Send what the checkpoint holds, if it was not."""
-        sent = self._channel.sent()
+    def _send(self, lines: list[bytes]) -> None:
+        """Send the last lines, with which the total is complete."""
+        begin = time.monotonic()
+        for at in range(0, len(lines), AT_ONCE):
+            if at and is_over(begin, math.inf):
+                raise UnavailableError(
+                    f"{self._what}: asked to stop with {len(lines) - at} rows not sent yet; the checkpoint holds them"
+                )
+            some = lines[at : at + AT_ONCE]
+            self._channel.send(some, self._total - len(lines) + at + len(some))
+
+    def _settle(self, lines: list[bytes]) -> None:
+        """Send what the checkpoint holds and was not sent."""
+        sent, before = self._channel.sent(), self._total - len(lines)
         if sent is not None and sent > self._total:
             # the checkpoint that knew of them was damaged, and an older one stands
             self._skipped = sent - self._total
-            log.info("%s: %d rows after the last sound checkpoint are there, and not sent again", what, self._skipped)
+            log.info(
+                "%s: %d rows after the last sound checkpoint are there, and not sent again", self._what, self._skipped
+            )
         elif lines and sent != self._total:
-            before = self._total - len(lines)
-            if sent != (before or None):
+            if sent is not None and sent >= before:
+                lines = lines[sent - before :]
+            elif before:
                 log.warning(
-                    "%s: knows of %s rows, but the checkpoint of %d or %d; the last %d may stand there twice",
-                    what, sent, before, self._total, len(lines),
+                    "%s: knows of %s rows, but the checkpoint of %d to %d; the last %d may stand there twice",
+                    self._what, sent, before, self._total, len(lines),
                 )  # fmt: skip
-            log.info("%s: the last %d rows were not sent yet; they are now", what, len(lines))
-            self._channel.send(lines, self._total)
+            log.info("%s: the last %d rows were not sent yet; they are now", self._what, len(lines))
+            self._send(lines)
 
 
 class OutboxSink:

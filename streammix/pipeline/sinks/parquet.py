@@ -26,12 +26,12 @@ from streammix.pipeline.sinks.ndjson import sync_directory
 __all__ = ["ParquetSink", "is_scored_file", "open_writer", "to_table"]
 
 ROWS_A_GROUP = 1 << 16
-SCHEMA = pa.schema(
+SCHEMA = pa.schema(  # nothing is ever missing: a column that can't be takes less to write
     [
-        ("position", pa.struct([("source", pa.string()), ("offset", pa.int64())])),
-        ("component", pa.int32()),
-        ("responsibilities", pa.list_(pa.float64())),
-        ("score", pa.float64()),
+        pa.field("position", pa.struct([("source", pa.string()), ("offset", pa.int64())]), nullable=False),
+        pa.field("component", pa.int32(), nullable=False),
+        pa.field("responsibilities", pa.list_(pa.float64()), nullable=False),
+        pa.field("score", pa.float64(), nullable=False),
     ]
 )
 _NAME = re.compile(r"scored-([0-9]{12,})\.parquet(\.tmp)?")
@@ -51,7 +51,8 @@ def to_table(rows: Scored) -> pa.Table:
     n, k = rows.responsibilities.shape
     position = [pa.repeat(pa.scalar(rows.source), n), pa.array(rows.offsets)]
     responsibilities = pa.ListArray.from_arrays(
-        pa.array(np.arange(0, n * k + 1, k, dtype=np.int32)), pa.array(rows.responsibilities.reshape(-1))
+        pa.array(np.arange(0, n * k + 1, k, dtype=np.int32)),
+        pa.array(rows.responsibilities.reshape(-1)),
     )
     columns = [
         pa.StructArray.from_arrays(position, fields=list(SCHEMA.field("position").type)),
@@ -66,13 +67,14 @@ def open_writer(path: Path) -> pq.ParquetWriter:
     """Return a writer of scored records, with the encodings that suit them.
 
     Numbers that fill a double's digits don't compress for what it costs; positions, which only grow, become small as
-    differences.
+    differences. Columns that a reader may want a range of have their least and greatest values noted.
     """
     return pq.ParquetWriter(
         path,
         SCHEMA,
         compression="none",
         use_dictionary=["position.source", "component"],
+        write_statistics=["position.offset", "component", "score"],
         column_encoding={"position.offset": "DELTA_BINARY_PACKED"},
     )
 

@@ -1,7 +1,7 @@
 """A Redis Stream: each scored record stands there once.
 
-The rows between two checkpoints are written by one script, together with a key that holds the number of rows sent so
-far: Redis has both or neither. (A MULTI would be the same to Redis, at thirty times the client's work.) What Redis
+Rows are written by a script, some thousands at a time, together with a key that holds the number of rows sent so far:
+Redis has both or neither. (A MULTI would be the same to Redis, at thirty times the client's work.) What Redis
 itself loses when it crashes depends on its persistence (``appendonly yes``, ``appendfsync always``): rows that it has
 acknowledged and lost are not sent again.
 """

@@ -9,7 +9,7 @@ from streammix.pipeline.flow import Batch, Integers, Lines, Refusal
 
 __all__ = ["LineReader", "Read"]
 
-BLOCK = 1 << 20
+BLOCK = 1 << 21
 RAW_KEPT = 4096  # bytes of a line that is too long, kept for the dead-letter file
 _NONE: Integers = np.zeros(0, np.int64)
 
