@@ -172,7 +172,7 @@ class Learner:
                 self.schema = self._schema_of(self.chosen)
                 for field, codes in (self.running.schema.codes | alone.codes).items():
                     self.schema.set_levels(field, list(codes))
-                self.running.join(self.schema, state)
+                self.running.join(self.schema, state, rows)
         self.look_out()
 
     def look_out(self) -> None:

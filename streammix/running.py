@@ -90,8 +90,8 @@ class Running:
         """Return the engines that are bound to them."""
         return [self.engine] if self.average_engine is None else [self.engine, self.average_engine]
 
-    def join(self, schema: Schema, part: State) -> None:
-        """Take in a field that `schema` has last, with the statistics that it has by itself."""
+    def join(self, schema: Schema, part: State, rows: FloatArray) -> None:
+        """Take in a field that `schema` has last, with the statistics that its rows so far make by themselves."""
         old = self.schema
         self.state = joined(self.state, old, schema, part)
         if self.average is not None:

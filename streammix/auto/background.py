@@ -30,8 +30,28 @@ def engine_of(schema: Schema, state: State, step: tuple[int, float], spread: Flo
     """Return an engine that is bound to a state and, where there is one, to a background."""
     engine = Engine(schema.layout(), state, step)
     if spread is not None:
-        engine.set_background(spread)
+        engine.set_background(spread, points_of(schema.layout(), spread.shape[1]))
     return engine
+
+
+def has_point(kind: str) -> bool:
+    """Tell whether a zero has a probability where other values have a density."""
+    return kind.startswith(INFLATING) and kind.removeprefix(INFLATING) not in COUNTS
+
+
+def points_of(layout: Layout, n_columns: int) -> FloatArray:
+    """Return what a zero is in each column where it has a probability by itself; NaN in the others."""
+    points = np.full(n_columns, np.nan)
+    for kind, columns, size, _, _ in layout:
+        if has_point(kind):
+            points[columns[:: width_of(kind, size)]] = -np.inf if kind.endswith("lognormal") else 0.0
+    return points
+
+
+def ends_of(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the least and the greatest finite value of each column: infinite where there is none."""
+    seen = np.where(np.isfinite(rows), rows, np.nan)
+    return np.fmin.reduce(seen, axis=0, initial=np.inf), np.fmax.reduce(seen, axis=0, initial=-np.inf)
 
 
 class Box:
@@ -47,9 +67,9 @@ class Box:
         """Take in rows."""
         sizes = [size for _, _, size, _, _ in layout]
         if ((rows < self.low) | (rows > self.high)).any() or sizes != self._sizes:
-            seen = np.where(np.isfinite(rows), rows, np.nan)
-            np.fmin(self.low, np.fmin.reduce(seen, axis=0), out=self.low)
-            np.fmax(self.high, np.fmax.reduce(seen, axis=0), out=self.high)
+            low, high = ends_of(rows)
+            np.minimum(self.low, low, out=self.low)
+            np.maximum(self.high, high, out=self.high)
             self._sizes = sizes
             self.refresh(layout)
 
@@ -60,8 +80,8 @@ class Box:
             bare, width = kind.removeprefix(INFLATING), width_of(kind, size)
             for first in columns if bare in ("mvn", "multinomial") else columns[::width]:
                 widths[first], slopes[first] = self._width(bare, size, is_fixed, first), bare == "lognormal"
-                if kind != bare:
-                    slopes[first] = 0.0
+                if has_point(kind):
+                    widths[first] += math.log(2.0)
                 if kind == "external":
                     slopes[first] = -1.0
 
@@ -84,8 +104,9 @@ class Box:
         width = max(high - low, NARROWEST * max(abs(low), abs(high)))
         return math.log(max(width, 1e-100)) if width > 0.0 else 0.0  # of what has always been 0 no scale is known
 
-    def widen(self, at: int, more: int) -> None:
-        """Make room for columns that no record so far has."""
-        self.low = np.insert(self.low, [at] * more, np.inf)
-        self.high = np.insert(self.high, [at] * more, -np.inf)
+    def widen(self, at: int, rows: FloatArray) -> None:
+        """Make room for the columns of a field that joins, of which there are these rows so far."""
+        low, high = ends_of(rows)
+        self.low = np.insert(self.low, [at] * len(low), low)
+        self.high = np.insert(self.high, [at] * len(high), high)
         self.spread = np.zeros((2, len(self.low)))

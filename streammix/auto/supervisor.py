@@ -152,14 +152,14 @@ class Supervisor(Running):
             line.bind()
         self.point()
 
-    def join(self, schema: Schema, part: State) -> None:
+    def join(self, schema: Schema, part: State, rows: FloatArray) -> None:
         """Take in a field that `schema` has last: at first it is the same in every component."""
         old, at = self.schema, len(self.schema.reader.rules)
         more = schema.reader.n_columns - old.reader.n_columns
         self.reservoir.widen(at, more)
         self.sample.widen(at, more)
         if self.box is not None:
-            self.box.widen(at, more)
+            self.box.widen(at, rows)
             self.box.refresh(schema.layout())
             self.settings = replace(self.settings, spread=self.box.spread)
         for line in self.lines:

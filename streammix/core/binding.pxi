@@ -142,14 +142,15 @@ cdef class Binding:
         self.keep.append(flat)
         return &flat[0]
 
-    def set_background(self, const double[:, ::1] spread):
+    def set_background(self, const double[:, ::1] spread, const double[::1] points):
         """Add a background component: (2, columns) of the logarithm of what it is spread over, and a slope.
 
         Its log density is the sum of -(width + slope x) over the cells that are there; its share is what the masses
-        leave of 1. The array may change between calls.
+        leave of 1. The array may change between calls. A cell that is its column's one of `points` has probability
+        1/2 instead; NaN where a column has no such value.
         """
-        self.keep.append(spread)
-        self.e.width, self.e.slope = &spread[0, 0], &spread[1, 0]
+        self.keep += [spread, points]
+        self.e.width, self.e.slope, self.e.point = &spread[0, 0], &spread[1, 0], &points[0]
 
     def set_levels(self, int block, long size):
         """Let a categorical block have so many levels; its array has room for them."""

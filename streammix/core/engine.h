@@ -95,6 +95,7 @@ typedef struct {
     const double *bias;          /* kpad: 0, or minus infinity for padding */
     const double *width, *slope; /* n_columns: a background's log density is the sum of -(width + slope x) over the cells
                                   * that are there; NULL: there is none. Its share is what the masses leave of 1. */
+    const double *point;         /* n_columns: the value that has probability 1/2 there by itself; NaN: none has */
     double prior_weight;         /* pseudo-observations a component and unit */
     int step_kind;
     double step_value;

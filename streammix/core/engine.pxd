@@ -47,6 +47,7 @@ cdef extern from "engine.h":
         const double *bias
         const double *width
         const double *slope
+        const double *point
         double prior_weight
         int step_kind
         double step_value, weight_prior, total

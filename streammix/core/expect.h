@@ -1,5 +1,6 @@
 /* One record: the E-step over all components. */
 
+#define LOG_2 0.6931471805599453
 #define LEAST -1e300 /* of a log density, but for those of scipy.stats: a record that overflows is possible */
 
 /* as exp(e->lp) * e->root */
@@ -110,7 +111,7 @@ static double background_density(const engine *e, const double *row) {
     double sum = 0.0;
     for (int c = 0; c < e->n_columns; c++) {
         double x = row[c];
-        if (x < INFINITY) sum -= e->width[c] + e->slope[c] * (x > LEAST ? x : LEAST);
+        if (x < INFINITY) sum -= x == e->point[c] ? LOG_2 : e->width[c] + e->slope[c] * (x > LEAST ? x : LEAST);
     }
     return sum;
 }

@@ -185,7 +185,8 @@ static void background_rows(const engine *e, tile *t) {
     ROWS AT(t->away + i) = all(0.0);
     for (int c = 0; c < e->n_columns; c++)
         ROWS {
-            vd v = e->width[c] + e->slope[c] * vmax(CONST_AT(t->x + c * TILE + i), all(LEAST));
+            const vd x = CONST_AT(t->x + c * TILE + i);
+            vd v = select_(x == e->point[c], all(LOG_2), e->width[c] + e->slope[c] * vmax(x, all(LEAST)));
             AT(t->away + i) -= select_(CONST_AT(t->seen + c * TILE + i) > 0.0, v, all(0.0));
         }
 }
