@@ -1,7 +1,8 @@
-"""``python -m benchmarks.stopping [BROKERS]``: how long a run takes to end with a checkpoint after SIGTERM.
+"""``python -m benchmarks.stopping [BROKERS] [redis://…]``: how long a run takes to end with a checkpoint after SIGTERM.
 
 A run with metrics follows a file that grows by thousands of records a second, and writes Parquet; with BROKERS, it
-writes to a topic of Kafka as well. Each round starts it, lets it learn for some seconds, and asks it to stop.
+writes to a topic of Kafka as well, with Redis's address to a stream. Each round starts it, lets it learn for some
+seconds, and asks it to stop.
 """
 
 import random
@@ -49,6 +50,12 @@ kind = "kafka"
 brokers = "{brokers}"
 topic = "{topic}"
 """
+TO_REDIS = """
+[[sink]]
+kind = "redis"
+url = "{url}"
+stream = "scored"
+"""
 PROGRAM = [sys.executable, "-c", "from streammix.cli import main; main()", "run"]
 
 
@@ -57,7 +64,8 @@ def made_topic(brokers: str) -> str:
     from confluent_kafka.admin import AdminClient, NewTopic
 
     topic = f"scored-{uuid.uuid4().hex[:8]}"
-    for future in AdminClient({"bootstrap.servers": brokers}).create_topics([NewTopic(topic, 2, 1)]).values():
+    admin = AdminClient({"bootstrap.servers": brokers})  # kept: its end would end what is asked
+    for future in admin.create_topics([NewTopic(topic, 2, 1)]).values():
         future.result()
     return topic
 
@@ -97,7 +105,12 @@ def seconds_to_stop(directory: Path, more: str) -> float:
 
 def main() -> None:
     """Measure, and print."""
-    more = TO_KAFKA.format(brokers=sys.argv[1], topic=made_topic(sys.argv[1])) if len(sys.argv) > 1 else ""
+    more = "".join(
+        TO_REDIS.format(url=place)
+        if place.startswith("redis")
+        else TO_KAFKA.format(brokers=place, topic=made_topic(place))
+        for place in sys.argv[1:]
+    )
     taken = []
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory() as name:

@@ -6,6 +6,7 @@ import uuid
 import pytest
 from pipeline_tools import events, run, write_config, write_ndjson
 
+from benchmarks import stopping
 from streammix.errors import ConfigError, StreammixError
 from streammix.pipeline.decode import decode_json
 from streammix.pipeline.kafka_link import KafkaLink
@@ -215,3 +216,8 @@ def test_only_committed_transactions_are_read(kafka_server, reading):
         producer.commit_transaction() if is_kept else producer.abort_transaction()
     source = reading(topic, stop_at_end=True)
     assert [n for _, n in drain(source)] == [0, 2]
+
+
+def test_the_topic_of_the_benchmark_of_stopping(kafka_server):
+    name = stopping.made_topic(kafka_server.brokers)
+    assert kafka_server.sent(name) == []
