@@ -37,6 +37,7 @@ def learnt(cells: dict[str, Any], name: str, family: Family) -> tuple[sm.AutoMix
         ("zeros", sm.ZeroInflated(family=sm.Normal()), -1e-5, 0.0),
         ("late", sm.StudentT(), -1e6, 3e7),
         ("late", sm.Normal(), 1e-3, 1.0),
+        ("late", sm.Normal(), 1.0, 1e6),
     ],
 )
 def test_scale_and_origin(name: str, family: Family, a: float, b: float) -> None:

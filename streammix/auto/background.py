@@ -18,7 +18,8 @@ FloatArray = NDArray[np.float64]
 AWAY = 0.05  # the share that it starts with
 GAUSSIAN = ("normal", "lognormal", "mvn")
 COUNTS = ("poisson", "geometric", "negative_binomial", "binomial", "multinomial")
-NARROWEST = 1e-3  # width of a field that hardly varies, of its size
+ROUNDED = 1e-9  # a range that is less, of the values' size, may be nothing but rounding
+NARROWEST = 1e-3  # the width in its place, of their size
 
 
 def takes_background(layout: Layout) -> bool:
@@ -101,7 +102,8 @@ class Box:
             return 0.0
         if kind in COUNTS:
             return math.log(high - low + 1.0)
-        width = max(high - low, NARROWEST * max(abs(low), abs(high)))
+        size = max(abs(low), abs(high))
+        width = high - low if high - low > ROUNDED * size else NARROWEST * size
         return math.log(max(width, 1e-100)) if width > 0.0 else 0.0  # of what has always been 0 no scale is known
 
     def widen(self, at: int, rows: FloatArray) -> None:
