@@ -166,11 +166,15 @@ def test_a_field_never_seen_in_the_warm_up_stays_sane(name: str) -> None:
         model.learn_one({"x": float(rng.normal())})
     assert model.is_warm
     assert np.isfinite(model.weights).all()
-    assert set(model.parameters[0]) == {"x", block.key}
+    waiting = set(model.infer_summary())
+    assert set(model.parameters[0]) == ({"x"} if waiting else {"x", block.key})
+    assert waiting <= set(block.fields)
     assert math.isfinite(model.log_density_one({"x": 0.0}))
-    for x in RECORDS:
+    for x in RECORDS * 4:
         model.learn_one({"x": float(rng.normal())} | {field: x[field] for field in block.fields})
         assert math.isfinite(model.log_density_one(x))
+    assert set(model.parameters[0]) == {"x", *(waiting or [block.key])}
+    assert not model.infer_summary()
     assert np.isfinite(model.weights).all()
     assert repr(model.parameters).count("nan") == 0
 
