@@ -326,7 +326,7 @@ def _from_array(X: NDArray[Any], declared: Sequence[str] | None) -> Arrays:
 
 def _from_pandas(X: Any, wanted: Sequence[str] | None, ignored: Container[str]) -> Frame:
     labels = list(X.columns)
-    places = [i for i, label in enumerate(labels) if (wanted is None or label in wanted) and label not in ignored]
+    places = [i for i, label in enumerate(labels) if (label not in ignored if wanted is None else label in wanted)]
     for i in places:
         if not isinstance(labels[i], str):
             raise RecordError(f"a field's name must be a string, not {labels[i]!r}")

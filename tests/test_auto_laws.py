@@ -100,3 +100,20 @@ def test_a_resume_while_the_first_state_is_made_is_exact(drift: Any) -> None:
         if 297 <= i < 319:
             models[1] = reloaded(models[1])
     assert state_of(models[0]) == state_of(models[1])
+
+
+@pytest.mark.parametrize("sizes", [2, (1, 3)])
+def test_records_that_lack_all_fields_may_come_at_any_time(sizes: Any) -> None:
+    """In the warm-up, while the first state is made, and after it."""
+    values: list[float | None] = np.random.default_rng(3).normal(size=160).tolist()
+    for i in (5, 60, 62, 63, 150):
+        values[i] = None
+    make = lambda: sm.AutoMixture(sizes, fields={"x": sm.Normal()}, warm_up=60, seed=1)  # noqa: E731
+    model, other, third = make(), make(), make()
+    for value in values:
+        model.learn_one({"x": value})
+    other.learn_many(pa.table({"x": values}))
+    got = third.ingest([{"x": value} for value in values])
+    assert model.n_seen == 160
+    assert got.rejected == []
+    assert state_of(model) == state_of(other) == state_of(third)

@@ -1,6 +1,7 @@
 """Declared fields that don't vary in the warm-up: they wait, and join as soon as there is something to learn."""
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from laws import reloaded, state_of
@@ -41,7 +42,7 @@ def test_a_family_joins_when_its_field_varies(name):
     """Both components learn their prices: none takes all by a scale that is a guess."""
     family, scale = FAMILIES[name]
     rows = opening(scale=scale)
-    one, many, ingested = (model(family, batch_size=1 if name != "gamma" else 16) for _ in range(3))
+    one, many, framed, ingested = (model(family, batch_size=1 if name != "gamma" else 16) for _ in range(4))
     for i, x in enumerate(rows):
         if i in (100, 200):
             one = reloaded(one)
@@ -49,8 +50,9 @@ def test_a_family_joins_when_its_field_varies(name):
         one.learn_one(x)
     for begin in range(0, len(rows), 77):
         many.learn_many(pa.Table.from_pylist(rows[begin : begin + 77]))
+        framed.learn_many(pd.DataFrame(rows[begin : begin + 77]))
         ingested.ingest(rows[begin : begin + 77])
-    assert state_of(many) == state_of(one) == state_of(ingested)
+    assert state_of(many) == state_of(one) == state_of(framed) == state_of(ingested)
     prices = np.array([x["price"] for x in rows[120:]])
     answers = one.predict_mean_many(pa.table({"x": [0.0, 5.0]}), "price")["price"].to_numpy() / scale
     assert answers == pytest.approx([10.0, 4.0], abs=0.6), prices.mean()

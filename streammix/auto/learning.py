@@ -101,8 +101,9 @@ class AutoLearner(Learner):
         late = list(zip(records, weights, strict=True))[self._needed :]
         self._making = None
         self.set_out(made[0], made[1].schema, made[1], self._needed)
+        assert self.schema is not None
         for record, weight in late:
-            self.learn_record(record, weight)
+            self.learn_record(record or {self.schema.names[0]: None}, weight)  # of one that lacks all, nothing is kept
         return made[1]
 
     def _make(self, records: Sequence[Mapping[str, Any]], weights: Sequence[float]) -> Iterator[Made | None]:
