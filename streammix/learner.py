@@ -211,8 +211,8 @@ class Learner:
     ) -> tuple[Schema, FloatArray]:
         """The schema of fields, and the rows of the first records that it reads."""
         schema = self._schema_of(fields)
-        nothing = {schema.fields[0][0]: None}  # a record whose every field is missing
-        rows, _, unknown, refused = schema.reader.rows([record or nothing for record in records])
+        lacking = {schema.fields[0][0]: None}  # so that one without any of the fields is read, as one that lacks them
+        rows, _, unknown, refused = schema.reader.rows([lacking | dict(record) for record in records])
         if refused:
             raise refused[0][1]
         for column in sorted({column for _, column, _ in unknown}):

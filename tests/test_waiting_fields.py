@@ -188,3 +188,18 @@ def test_batch_em_passes_over_what_waits_and_sees_what_varies_anywhere(is_list):
         trace = sm.batch.fit(mixture, rows if is_list else pa.Table.from_pylist(rows), max_iter=3)
         assert trace.expected_counts.sum() == pytest.approx(len(rows))
         assert "price" in mixture.centers[0]
+
+
+@pytest.mark.parametrize("kind", [sm.Mixture, sm.AutoMixture])
+@pytest.mark.parametrize("fields", [{"x": sm.Normal(), "price": sm.Normal()}, None])
+def test_records_of_what_waits_alone_are_no_hindrance(kind, fields):
+    """In the warm-up, while a first state is made, and after it."""
+    rows = [{"x": x["x"], "price": x["price"]} for x in opening(n=200, at=150)]
+    for i in (3, 40, 49, 50, 52, 90, 180):
+        rows[i] = {"x": None, "price": rows[i]["price"]}
+    one, many = (kind(n_components=2, fields=fields, warm_up=50, seed=1) for _ in range(2))
+    for x in rows:
+        one.learn_one(x)
+    many.learn_many(pa.Table.from_pylist(rows))
+    assert one.n_seen == len(rows)
+    assert state_of(one) == state_of(many)

@@ -103,7 +103,7 @@ class AutoLearner(Learner):
         self.set_out(made[0], made[1].schema, made[1], self._needed)
         assert self.schema is not None
         for record, weight in late:
-            self.learn_record(record or {self.schema.names[0]: None}, weight)  # of one that lacks all, nothing is kept
+            self.learn_record({self.schema.names[0]: None} | dict(record), weight)  # it may lack all of the fields
         return made[1]
 
     def _make(self, records: Sequence[Mapping[str, Any]], weights: Sequence[float]) -> Iterator[Made | None]:
