@@ -43,6 +43,9 @@ def supervision(running: Supervisor) -> Supervision:
         arrays["box"] = running.box.spread.copy()
     document = {
         "leader": running.leader,
+        "unborn": list(running.unborn),
+        "is_young": running.is_young,
+        "is_given": running.is_given,
         "lines": [_line_to_json(line) for line in running.lines],
         "reservoir": [running.reservoir.n, len(running.reservoir.rows)],
         "sample": running.sample.n,
@@ -95,6 +98,9 @@ def resumed(declaration: Declaration, schema: Schema, settings: Settings, kept: 
     made.sample.n = int(document["sample"])
     made.box = box
     made.leader = int(document["leader"])
+    made.is_given = bool(document.get("is_given", False))
+    made.unborn = [int(k) for k in document.get("unborn", [])]
+    made.is_young = bool(document.get("is_young", False))
     if "beat" in document:  # what was kept before lines took turns has none
         made.beat, made.gathered = _beat(document["beat"], len(lines)), int(document["gathered"])
         made.look_at_beat()
@@ -128,6 +134,7 @@ def _line_to_json(line: Line) -> dict[str, Any]:
         "tried": line.tried,
         "present": line.present,
         "has_started": line.has_started,
+        "is_young": line.is_young,
         "audit": list(line.audit),
         "lag": list(line.lag),
         "doubted": line.doubted,
@@ -178,6 +185,7 @@ def _line_resumed(
     made.audit, made.lag = (float(gain), float(z)), (float(lag), float(lag_z))
     made.doubted = None if document["doubted"] is None else int(document["doubted"])
     made.has_started, made.crowned = bool(document["has_started"]), int(document["crowned"])
+    made.is_young = bool(document.get("is_young", False))
     made.shaken, made.tried = int(document.get("shaken", 0)), int(document.get("tried", 0))
     made.unit, made.present = float(document.get("unit", 1.0)), float(document.get("present", 1.0))
     made.times, made.epoch = int(document["times"]), int(document["epoch"])

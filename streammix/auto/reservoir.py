@@ -50,6 +50,15 @@ class Reservoir:
             self.rows[places[i]], self.weights[places[i]] = rows[fit + i], weights[fit + i]
         self.n += len(rows) - fit
 
+    def make_room(self, size: int) -> None:
+        """Let there be room for so many rows, at least as many as there are."""
+        if size <= len(self.rows):
+            return
+        rows, weights = self.all()
+        self.rows = np.empty((size, self.rows.shape[1]))
+        self.weights = np.empty(size)
+        self.rows[: len(rows)], self.weights[: len(rows)] = rows, weights
+
     def widen(self, at: int, more: int) -> None:
         """Make room for columns that no record so far has."""
         gaps = np.full((len(self.rows), more), np.nan)
