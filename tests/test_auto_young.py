@@ -164,3 +164,17 @@ def test_the_background_has_a_share_of_what_is_new() -> None:
     model = sm.AutoMixture(3, seed=1)
     model.learn_many(table(values))
     assert model.background_weight > 1e-3
+
+
+def test_a_warm_up_that_was_saved_when_it_was_longer_goes_on() -> None:
+    """Such a checkpoint has more records than the first state is made of now, and nothing else."""
+    model, records = sm.AutoMixture(3, seed=1), stream(900)
+    model._learner.buffer = [dict(record) for record in records[:700]]
+    model._learner.buffer_weights = [1.0] * 700
+    model = reloaded(model)
+    assert not model.is_warm
+    for record in records[700:]:
+        model.learn_one(record)
+    assert model.is_warm
+    assert model.n_seen == 900
+    assert np.isfinite(model.score_one(records[0]))

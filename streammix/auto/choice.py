@@ -23,6 +23,10 @@ class Choice:
         self._beats = 1  # of a block
         self._taken = 0  # of the open one
 
+    def begin(self, records: int, sums: Sequence[float]) -> None:
+        """Take in what the first records say, once, before all others."""
+        self.blocks.append((records, list(sums)))
+
     def add(self, records: int, sums: Sequence[float]) -> None:
         """Take in a beat; where there are too many blocks, pairs of them become one."""
         n, known = self._open

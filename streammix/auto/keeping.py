@@ -15,9 +15,9 @@ from streammix.auto.dwell import Dwell
 from streammix.auto.evidence import Paired
 from streammix.auto.fading import Fading
 from streammix.auto.line import Line
-from streammix.auto.reservoir import Reservoir
+from streammix.auto.reservoir import LARGEST, Reservoir
 from streammix.auto.settings import Settings
-from streammix.auto.supervisor import BEAT, LARGEST, Beat, Supervisor
+from streammix.auto.supervisor import BEAT, Beat, Supervisor
 from streammix.declaration import Declaration
 from streammix.errors import CheckpointError
 from streammix.packing import check_rows

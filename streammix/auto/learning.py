@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streammix.auto import youth
 from streammix.auto.background import Box, takes_background
+from streammix.auto.crossing import held_out
 from streammix.auto.keeping import resumed, supervision
 from streammix.auto.line import Line
 from streammix.auto.moves import quick_start
-from streammix.auto.reservoir import Reservoir
+from streammix.auto.reservoir import Reservoir, reservoir_size
 from streammix.auto.settings import Settings
-from streammix.auto.supervisor import BIRTH, Supervisor, reservoir_size
+from streammix.auto.supervisor import Supervisor
 from streammix.clock import Look
 from streammix.columns import Encoded
 from streammix.core.values import as_record, short
@@ -81,7 +83,8 @@ class AutoLearner(Learner):
         if self._needed is None and len(self.buffer) >= FIRST_LOOK:
             assert isinstance(self.running, Supervisor)
             needed = self._needed_by(self.buffer[:FIRST_LOOK])
-            self._needed = max(needed, self.running.needs(self.sizes[-1])) if self._is_given else needed
+            own = youth.needs(self.running.n_parameters_of(self.sizes[-1])) if self._is_given else 0
+            self._needed = max(needed, own)
         return self._needed
 
     @property
@@ -95,9 +98,11 @@ class AutoLearner(Learner):
         given = record if isinstance(record, dict) else as_record(record)
         kept = self.plain(given)
         self._note_types(given)
-        if isinstance(self.running, Supervisor):
+        if isinstance(self.running, Supervisor) and self._looks_at is not None and len(self.buffer) >= self._looks_at:
+            self._score_kept(self.running, kept, out_r, out_lp)
+        elif isinstance(self.running, Supervisor):
             self._learn_kept(self.running, kept, weight, out_r, out_lp)
-            self.running.hurry()
+            youth.hurry(self.running)
         self.buffer.append(kept)
         self.buffer_weights.append(weight)
         self._go_on()
@@ -116,6 +121,20 @@ class AutoLearner(Learner):
             raise RecordError(f"{IMPOSSIBLE}: {short(kept)}")
         encoded = Encoded.of_rows(row[None, :], [(0, column, key) for column, key in unseen])
         running.absorb(encoded, np.array([weight]), out_r, out_lp)
+
+    def _score_kept(
+        self, running: Supervisor, kept: dict[str, Any], out_r: FloatArray | None, out_lp: FloatArray | None
+    ) -> None:
+        """Score a record that waits until all is made anew, by what stands still meanwhile."""
+        row, _ = running.schema.reader.row({running.schema.names[0]: None} | kept)
+        found = running.published.expect(row)
+        if found is None:
+            raise RecordError(f"{IMPOSSIBLE}: {short(kept)}")
+        if out_r is not None and out_lp is not None:
+            r = running.published.alone(row)
+            out_r[0], out_lp[0] = 0.0, found[0]
+            out_r[0, : len(found[1])] = found[1] / found[1].sum() if r is None else r
+        running.n_seen += 1
 
     def _go_on(self) -> None:
         """Take a step of what is being made, or begin to make something."""
@@ -138,7 +157,7 @@ class AutoLearner(Learner):
         assert isinstance(self.running, Supervisor)
         self.take_up(*found)
         levels = {name: len(codes) for name, codes in self.running.schema.codes.items()}
-        self.running.come_of_age([free_parameters(self.chosen, k, levels) for k in self.sizes])
+        youth.come_of_age(self.running, [free_parameters(self.chosen, k, levels) for k in self.sizes])
         self.buffer, self.buffer_weights = [], []
         self.look_out()
 
@@ -188,14 +207,21 @@ class AutoLearner(Learner):
         levels = {name: len(codes) for name, codes in schema.codes.items()}
         wanted = self.sizes if is_young or not self._is_given else self.sizes[-1:]
         sizes = {k: free_parameters(chosen, k, levels) for k in wanted}
-        born = [k for k, p in sizes.items() if not is_young or k == self.sizes[0] or p * BIRTH <= n]
+        born = [k for k, p in sizes.items() if not is_young or k == self.sizes[0] or youth.needs(p) <= n]
         yield None
         lines = []
         for k in born:
-            for state in quick_start(schema, columns, w, k, rng, box is not None):
+            known = youth.responsibilities_for_all(self.running, k) if isinstance(self.running, Supervisor) else None
+            for state in quick_start(schema, columns, w, k, rng, box is not None, known):
                 if state is not None:
                     lines.append(Line(schema, state, sizes[k], n, settings, n))
                 if state is not None or not is_young:  # of few records a whole line is made in one step
+                    yield None
+        tried: dict[int, float] = {}
+        for k in born if is_young and not self._is_given and len(born) > 1 else ():
+            for fold, score in enumerate(held_out(schema, columns, w, k, rng, settings.spread)):
+                tried[k] = tried.get(k, 0.0) + score
+                if fold % 2:
                     yield None
         reservoir = Reservoir(reservoir_size(sizes[self.sizes[-1]]), len(columns))
         reservoir.add(rows, all_weights)
@@ -205,7 +231,7 @@ class AutoLearner(Learner):
         )
         made.box = box
         if is_young:
-            made.be_young(self.sizes[len(born) :], self._is_given)
+            youth.begin(made, self.sizes[len(born) :], self._is_given, n, list(tried.values()))
         self.rng.bit_generator.state = rng.bit_generator.state
         yield chosen, made
 

@@ -154,17 +154,22 @@ def quick_start(
     n_components: int,
     rng: np.random.Generator,
     has_background: bool,
+    known: FloatArray | None = None,
 ) -> Iterator[State | None]:
-    """Make a state by one M-step of a partition of rows, in four steps; the last one gives it."""
+    """Make a state by one M-step of a partition of rows, in four steps; the last one gives it.
+
+    Where responsibilities are known, as by a model of other fields of the same records, they are what it goes by.
+    """
     layout = schema.layout()
-    some, own = thinned(columns, weights)
-    labels = partition(layout, some, n_components, LLOYD, rng)
+    some, own = thinned(columns, weights) if known is None else (list(columns), weights)
+    labels = partition(layout, some, n_components, LLOYD, rng) if known is None else known.argmax(axis=1)
     yield None
     state = scaled(schema, n_components, forks_of(layout, columns), some, own)
     yield None
     shrink_scales(layout, state, some, labels)
     yield None
-    stepped(layout, state, Table(some), len(labels), own, split_up(labels, n_components, has_background))
+    given = split_up(labels, n_components, has_background) if known is None else known
+    stepped(layout, state, Table(some), len(labels), own, given)
     yield state
 
 

@@ -3,9 +3,17 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Reservoir"]
+__all__ = ["LARGEST", "Reservoir", "reservoir_size"]
 
 FloatArray = NDArray[np.float64]
+
+SMALLEST, LARGEST = 4_000, 20_000  # records
+PER_PARAMETER = 10
+
+
+def reservoir_size(n_parameters: int) -> int:
+    """Return how many records are kept: ten a parameter, from 4,000 to 20,000."""
+    return min(max(SMALLEST, PER_PARAMETER * n_parameters), LARGEST)
 
 
 class Reservoir:

@@ -6,7 +6,6 @@ take turns, each some records after the one before, so that no record waits for 
 number of records: how they are handed over does not matter, and it can be saved between any two.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,9 +17,9 @@ from streammix.auto.choice import FEWEST, Choice
 from streammix.auto.doubts import doubts
 from streammix.auto.events import Events
 from streammix.auto.line import Line
-from streammix.auto.moves import quick_start
 from streammix.auto.reservoir import Reservoir
 from streammix.auto.settings import Settings
+from streammix.auto.youth import bear, needs
 from streammix.core.engine import Engine
 from streammix.core.records import Waiting
 from streammix.core.table import Table, table_of
@@ -29,17 +28,14 @@ from streammix.running import Running
 from streammix.schema import Schema
 from streammix.state import State
 
-__all__ = ["BEAT", "BIRTH", "TICK", "Supervisor"]
+__all__ = ["BEAT", "TICK", "Supervisor"]
 
 FloatArray = NDArray[np.float64]
 
 BEAT = 50
 TICK = 500
 AVERAGING = 250
-SMALLEST, LARGEST = 4_000, 20_000  # records in the reservoir
 LOWEST = -1e4  # of a record's log density, where lines are compared
-PER_PARAMETER = 10
-BIRTH = 1  # records a parameter from which on there is a line
 
 
 def share_of_beat(n_lines: int) -> int:
@@ -70,11 +66,6 @@ class Beat:
     now: int
     turn: int
     scores: list[float]
-
-
-def reservoir_size(n_parameters: int) -> int:
-    """Return how many records are kept: ten a parameter, from 4,000 to 20,000."""
-    return min(max(SMALLEST, PER_PARAMETER * n_parameters), LARGEST)
 
 
 class Supervisor(Running):
@@ -218,8 +209,8 @@ class Supervisor(Running):
         self.gathered += n
         if self.beat.turn < len(self.lines):
             self._move_line()
-        elif self.unborn and self.gathered < BEAT and self.n_seen >= self.needs(self.unborn[0]):
-            self._bear(self.unborn.pop(0))
+        elif self.unborn and self.gathered < BEAT and self.n_seen >= needs(self.n_parameters_of(self.unborn[0])):
+            bear(self, self.unborn.pop(0))
         if self.gathered == BEAT:
             self.gathered = 0
             self.beat = Beat(BEAT, self.reservoir.n, self.n_seen, 0, [])
@@ -230,15 +221,8 @@ class Supervisor(Running):
             self._move_line()
         self.point()
 
-    def hurry(self) -> None:
-        """Do a slice more of the work on a challenge: while there are few records, each one may be waited for."""
-        for line in [self.line, *self.lines]:
-            if line.challenge is not None:
-                self._prepare(line, self.n_seen)
-                self.point()
-                return
-
-    def _prepare(self, line: Line, now: int) -> None:
+    def prepare(self, line: Line, now: int) -> None:
+        """Do a slice of the work on a line's challenge."""
         line.prepare(now, self.sample if line.is_long else self.reservoir, self.rng, self.events)
 
     def look_at_beat(self) -> None:
@@ -256,7 +240,7 @@ class Supervisor(Running):
         if ends_tick:
             self._end_tick(line, beat.now)
         else:
-            self._prepare(line, beat.now)
+            self.prepare(line, beat.now)
         beat.turn += 1
         if beat.turn < len(self.lines):
             return
@@ -275,53 +259,6 @@ class Supervisor(Running):
     def n_parameters_of(self, n_components: int) -> int:
         """Return how many parameters a mixture of so many components has."""
         return n_components * (self.line.n_parameters + 1) // self.line.n_components - 1
-
-    def needs(self, n_components: int) -> int:
-        """Return how many records there have to be for a line of so many components."""
-        return min(BIRTH * self.n_parameters_of(n_components), LARGEST)
-
-    def _bear(self, n_components: int) -> None:
-        """Let one more line begin, by a quick start on the records of the epoch."""
-        rows, weights = self.reservoir.last(self.n_seen - self.line.epoch)
-        columns = [np.ascontiguousarray(column) for column in rows.T]
-        own = None if (weights == 1.0).all() else weights
-        *_, state = quick_start(self.schema, columns, own, n_components, self.rng, self.box is not None)
-        assert state is not None
-        n, p = len(rows), self.n_parameters_of(n_components)
-        line = Line(self.schema, state, p, n, self.settings, self.n_seen)
-        line.epoch, line.is_young = self.line.epoch, self.is_young
-        line.dwell.is_on = self.line.dwell.is_on
-        line.set_pace()
-        self.lines.append(line)
-        self.choice.grow()
-        self.beat.turn = len(self.lines)
-
-    def be_young(self, unborn: Sequence[int], is_given: bool) -> None:
-        """Begin with few records: lines of so many components come when there are more."""
-        self.is_young, self.is_given, self.unborn = True, is_given, list(unborn)
-        for line in self.lines:
-            line.is_young = True
-        self.leader = len(self.lines) - 1 if is_given else 0
-        self.point()
-
-    def come_of_age(self, n_parameters: Sequence[int]) -> None:
-        """Go on as one that has seen many records, with lines of so many parameters; what stood in goes."""
-        self.is_young = False
-        if self.is_given and self.unborn:
-            self._bear(self.unborn.pop())
-        if self.is_given and len(self.lines) > 1:
-            last = len(self.lines) - 1
-            self.beat.turn = 0 if self.beat.turn <= last else 1
-            self.beat.scores = []
-            if self.leader < last:
-                self._lead(last, 0.0, self.n_seen)
-            self.lines, self.leader, self.choice = self.lines[last:], 0, Choice(1)
-            self.point()
-        size = reservoir_size(n_parameters[-1])
-        for kept in (self.reservoir, self.sample):
-            kept.make_room(size)
-        for line, p in zip(self.lines, n_parameters[-1:] if self.is_given else n_parameters, strict=False):
-            line.come_of_age(p, self.n_seen, self.n_seen)
 
     def _end_tick(self, line: Line, now: int) -> None:
         """Judge a line; whether the stream dwells is for the one that predicts to say: the others could not compete."""
@@ -354,9 +291,9 @@ class Supervisor(Running):
         n_parameters = [0 if self.is_young else line.n_parameters for line in self.lines]
         best, gain = self.choice.best(n_parameters, self.leader, fewest)
         if best != self.leader:
-            self._lead(best, gain, now)
+            self.lead(best, gain, now)
 
-    def _lead(self, best: int, gain: float, now: int) -> None:
+    def lead(self, best: int, gain: float, now: int) -> None:
         """Let another number of components lead, its components in the places of those that they go on from."""
         old, new = self.line, self.lines[best]
         order, before = new.match(old.champion.engine, new.champion.engine, self.reservoir)
