@@ -140,6 +140,7 @@ def _line_to_json(line: Line) -> dict[str, Any]:
         "doubted": line.doubted,
         "crowned": line.crowned,
         "sleepers": [sleeper.born for sleeper in line.sleepers],
+        "proven": [sleeper.about["proven"] for sleeper in line.sleepers],
         "labels": list(line.labels),
         "next_label": line.next_label,
         "alarm": line.alarm.to_json(),
@@ -177,8 +178,9 @@ def _line_resumed(
         expert.become(states[f"member{i}"])
     for i, (born, about) in enumerate(document["challengers"], 2 + len(made.experts)):
         made.challengers.append(made.member(states[f"member{i}"], int(born), about))
-    for i, born in enumerate(document["sleepers"], len(made.members)):
-        made.sleepers.append(made.member(states[f"member{i}"], int(born)))
+    proven = document.get("proven", [True] * len(document["sleepers"]))
+    for i, (born, is_proven) in enumerate(zip(document["sleepers"], proven, strict=True), len(made.members)):
+        made.sleepers.append(made.member(states[f"member{i}"], int(born), {"proven": bool(is_proven)}))
     for member, scores in zip(made.members, document["scores"], strict=True):
         member.scores = Paired.from_json(scores)
     (gain, z), (lag, lag_z) = document["audit"], document["lag"]

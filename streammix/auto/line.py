@@ -250,7 +250,8 @@ class Line:
     def _lay_down(self, n_seen: int) -> None:
         """Keep what the champion was: its average, where it has had time to become one."""
         if self.settings.averages and n_seen - self.crowned >= SETTLED:
-            self.sleepers = [*self.sleepers, self.member(self.average.state.copy(), n_seen)][-SLEEPERS:]
+            sleeper = self.member(self.average.state.copy(), n_seen, {"proven": self.is_proven})
+            self.sleepers = [*self.sleepers, sleeper][-SLEEPERS:]
 
     def _wake(self, n_seen: int, events: Events) -> bool:
         """Let a champion of the past be the champion again where it predicts clearly better; tell whether one is."""
@@ -262,7 +263,8 @@ class Line:
                 self.challengers = []  # they are of what is over
                 self._crown(sleeper.state, sleeper.scores, n_seen)
                 self._begin_epoch(n_seen, n_seen - self.alarm.since())
-                self.next_challenge = n_seen + SPARED * self.first
+                if sleeper.about["proven"]:
+                    self.next_challenge = n_seen + SPARED * self.first
                 self.alarm.forget()
                 events.note(n_seen, "recurrence", since=sleeper.born, z=found[1], gain=found[0])
                 return True

@@ -11,6 +11,7 @@ from streammix.auto.line import Line
 from streammix.auto.moves import quick_start
 from streammix.auto.reservoir import LARGEST, reservoir_size
 from streammix.core.table import table_of
+from streammix.warmup import usual_records
 
 if TYPE_CHECKING:
     from streammix.auto.supervisor import Supervisor
@@ -53,7 +54,8 @@ def bear(running: "Supervisor", n_components: int) -> None:
     *_, state = quick_start(running.schema, columns, own, n_components, running.rng, running.box is not None)
     assert state is not None
     p = running.n_parameters_of(n_components)
-    line = Line(running.schema, state, p, len(rows), running.settings, running.n_seen)
+    first = len(rows) if running.is_young else usual_records(p)
+    line = Line(running.schema, state, p, first, running.settings, running.n_seen)
     line.epoch, line.is_young, line.dwell.is_on = running.line.epoch, running.is_young, running.line.dwell.is_on
     line.set_pace()
     running.lines.append(line)
@@ -98,4 +100,4 @@ def come_of_age(running: "Supervisor", n_parameters: Sequence[int]) -> None:
     for kept in (running.reservoir, running.sample):
         kept.make_room(reservoir_size(n_parameters[-1]))
     for line, p in zip(running.lines, n_parameters[-1:] if running.is_given else n_parameters, strict=False):
-        line.come_of_age(p, running.n_seen, running.n_seen)
+        line.come_of_age(p, usual_records(p), running.n_seen)
