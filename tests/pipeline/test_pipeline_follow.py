@@ -89,6 +89,22 @@ def test_what_is_there_is_read_in_the_order_of_names(tmp_path, following):
     assert found == whole
 
 
+def test_what_comes_while_the_directory_is_looked_at_keeps_its_order(tmp_path, following):
+    source = following("*.ndjson")
+    append(tmp_path / "a.ndjson", 1)
+    assert numbers(drain(source)) == [1]
+    find = source._find
+
+    def writing_meanwhile():
+        append(tmp_path / "a.ndjson", 2)
+        append(tmp_path / "b.ndjson", 3)
+        source._find = find
+        return find()
+
+    source._find = writing_meanwhile
+    assert numbers(drain(source)) == [2, 3]
+
+
 def test_a_line_is_read_once_it_is_whole(tmp_path, following):
     path = tmp_path / "a.ndjson"
     path.write_bytes(line(1) + b'{"n": 2}')

@@ -83,10 +83,11 @@ class FollowSource:
         """Return the next records; none if there are none yet."""
         while True:
             batch = self._take(limit)
+            if batch is None and not self._todo and time.monotonic() >= self._next_look:
+                self._look()
+                batch = self._take(limit)  # what was written to the file at hand before others were begun
             if batch is not None:
                 return batch
-            if not self._todo and time.monotonic() >= self._next_look:
-                self._look()
             if not self._todo:
                 time.sleep(max(min(self._next_look - time.monotonic(), PAUSE), 0.0))
                 return Batch(self._label, np.zeros(0, np.int64), [])
