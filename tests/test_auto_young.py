@@ -112,10 +112,12 @@ def test_fewer_components_stand_in_for_many_parameters() -> None:
     model = sm.AutoMixture(6, seed=1)
     model.learn_many(table(values[:150]))
     assert 1 <= len(model.weights) < 6
+    assert "standing in" in {doubt["sign"] for doubt in model.warnings}
     assert model.weights.sum() == pytest.approx(1.0)
     assert list(model.predict_proba_one(table(values[:1]).to_pylist()[0])) == list(range(len(model.weights)))
     model.learn_many(table(values[150:]))
     assert len(model.weights) == len(set(model.labels)) == 6
+    assert "standing in" not in {doubt["sign"] for doubt in model.warnings}
 
 
 def test_a_number_of_components_is_chosen_early() -> None:

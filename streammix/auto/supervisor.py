@@ -305,7 +305,12 @@ class Supervisor(Running):
     @property
     def doubts(self) -> list[dict[str, Any]]:
         """The signs that the model may be wrong."""
-        return doubts(self.line, self.events, self.n_seen)
+        found = doubts(self.line, self.events, self.n_seen)
+        wanted = [*(line.n_components for line in self.lines), *self.unborn][-1]
+        if self.is_given and self.line.n_components < wanted:
+            text = f"{self.line.n_components} of {wanted} components stand in until there are more records"
+            found.append({"sign": "standing in", "text": text, "components": self.line.n_components})
+        return found
 
     def evaluate(self, table: Table) -> tuple[FloatArray, FloatArray]:
         """Return (responsibilities of the components, the background aside; log densities) of rows."""
