@@ -240,3 +240,15 @@ def test_records_with_gaps_are_fewer_records():
     assert "too few records" not in {doubt["sign"] for doubt in whole.warnings}
     found = {doubt["sign"]: doubt["text"] for doubt in gappy.warnings}
     assert found["too few records"] == "3500 records, 75% of their cells missing, are few for 29 parameters"
+
+
+def test_a_law_that_comes_back_is_known_as_it_was():
+    """Not as the records had made it that came before the change was seen."""
+    rng = np.random.default_rng(14)
+    model = sm.AutoMixture(3, fields=FIELDS, seed=1)
+    for n, means in ((8_000, MEANS), (5_800, MEANS + 2.2), (1_000, MEANS)):
+        model.learn_many(table(rng.integers(3, size=n), rng, means))
+    assert "recurrence" in model.event_counts
+    rows = table(rng.integers(3, size=20_000), rng)
+    truth = sm.Mixture(components=[{"x": sm.Normal(mean, 1.0)} for mean in MEANS])
+    assert np.mean(np.asarray(truth.log_density_many(rows)) - np.asarray(model.log_density_many(rows))) < 0.005

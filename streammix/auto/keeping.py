@@ -148,6 +148,7 @@ def _line_to_json(line: Line) -> dict[str, Any]:
 def _line_states(line: Line) -> dict[str, State]:
     """All statistics of a line by name."""
     found = {f"member{i}": member.state for i, member in enumerate(line.members)}
+    found |= {f"past{i}": state for i, state in enumerate(line.past.copies)}
     if line.challenge is not None:
         found |= {f"challenge {name}": state for name, state in line.challenge.states().items()}
     return found
@@ -172,6 +173,7 @@ def _line_resumed(
         made.challengers.append(made.member(states[f"member{i}"], int(born), about))
     for i, born in enumerate(document["sleepers"], len(made.members)):
         made.sleepers.append(made.member(states[f"member{i}"], int(born)))
+    made.past.copies = [states[name] for name in ("past0", "past1") if name in states]
     for member, scores in zip(made.members, document["scores"], strict=True):
         member.scores = Paired.from_json(scores)
     (gain, z), (lag, lag_z) = document["audit"], document["lag"]

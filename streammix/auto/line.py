@@ -14,9 +14,10 @@ from streammix.auto.evidence import Paired, add_paired
 from streammix.auto.fading import Fading
 from streammix.auto.matching import arranged, matched, shared
 from streammix.auto.member import Member
+from streammix.auto.past import Past
 from streammix.auto.reservoir import Reservoir
 from streammix.auto.settings import Settings
-from streammix.auto.verdicts import is_certain, is_over, leads, shown, trails, wakes, wins
+from streammix.auto.verdicts import SUDDEN, is_certain, is_over, leads, shown, trails, wakes, wins
 from streammix.core.engine import Engine
 from streammix.core.table import Table, table_of
 from streammix.running import joined
@@ -34,7 +35,6 @@ STALE = 5_000  # records after which a challenge's doubts are settled: who was b
 SLEEPERS = 3
 ENOUGH = 4_000  # records of the stream's beginning that a challenge has to be held on
 SPARED = 4  # times `first`: a champion of the past has been challenged before
-SETTLED = 2_000  # records after which a champion is worth keeping
 SOON = 500  # records after an alarm until the challenge
 CHALLENGERS = 2
 MATCHED = 1_000  # records by which components are matched
@@ -58,6 +58,7 @@ class Line:
         self.fading = Fading()
         self.crowns = False  # whether what comes out of the next challenge is champion at once
         self.challengers: list[Member] = []
+        self.past = Past()
         self.sleepers: list[Member] = []  # champions of the past: they learn nothing, in case it comes back
         self.challenge: Challenge | None = None
         self.alarm = Alarm()
@@ -128,7 +129,7 @@ class Line:
     def states(self) -> list[State]:
         """Return all statistics."""
         prepared = [] if self.challenge is None else list(self.challenge.states().values())
-        return [member.state for member in self.members] + prepared
+        return [member.state for member in self.members] + self.past.copies + prepared
 
     def bind(self) -> None:
         """Bind all engines anew, after arrays were replaced."""
@@ -142,6 +143,7 @@ class Line:
         self.unit *= 0.5
         for member in self.members:
             member.state.halve()
+        self.past.halve()
         if self.challenge is not None:
             self.challenge.halvings += 1
 
@@ -153,6 +155,7 @@ class Line:
             member.schema, member.spread = schema, settings.spread
             member.state = joined(member.state, old, schema, shared(part, member.state))
             member.bind()
+        self.past.join(old, schema, part)
 
     def drop_challenge(self, n_seen: int) -> None:
         """Drop the challenge that is being prepared, if there is one, and hold another soon."""
@@ -204,6 +207,7 @@ class Line:
             self._shake(n_seen)
             events.note(n_seen, "alarm", z=z, since=self.epoch)
         self._judge_challengers(n_seen, events, reservoir)
+        self.past.take(n_seen, tick, self.average.state)
         self._publish()
         counts = self.champion.state.counts[0, : self.n_components]
         if self.fading.look(self.labels, counts.tolist()) and self.challenge is None:
@@ -233,7 +237,7 @@ class Line:
                 state.clocks[:] = 0.0
                 state.starts[:] = 1.0 / expert.step[1]
                 self._lay_down(n_seen)
-                self._crown(state, expert.scores, n_seen)
+                self._crown(state, expert.scores, n_seen, mean)
                 if is_certain(mean, z):
                     self._shake(n_seen)
                 events.note(n_seen, "restart", expert=number, z=z, gain=mean)
@@ -242,9 +246,9 @@ class Line:
                 expert.become(self.champion.state)
 
     def _lay_down(self, n_seen: int) -> None:
-        """Keep what the champion was: its average, where it has had time to become one."""
-        if self.settings.averages and n_seen - self.crowned >= SETTLED:
-            self.sleepers = [*self.sleepers, self.member(self.average.state.copy(), n_seen)][-SLEEPERS:]
+        """Keep what the champion was: its average before it was wrong, where it has had time to become one."""
+        if self.settings.averages and self.past.before is not None:
+            self.sleepers = [*self.sleepers, self.member(self.past.before, n_seen)][-SLEEPERS:]
 
     def _wake(self, n_seen: int, events: Events) -> bool:
         """Let a champion of the past be the champion again where it predicts clearly better; tell whether one is."""
@@ -254,7 +258,7 @@ class Line:
                 self.sleepers.remove(sleeper)
                 self._lay_down(n_seen)
                 self.challengers = []  # they are of what is over
-                self._crown(sleeper.state, sleeper.scores, n_seen)
+                self._crown(sleeper.state, sleeper.scores, n_seen, found[0])
                 self._begin_epoch(n_seen, n_seen - self.alarm.since())
                 self.next_challenge = n_seen + SPARED * self.first
                 self.alarm.forget()
@@ -284,8 +288,9 @@ class Line:
         self.challengers.remove(challenger)
         events.note(n_seen, "take-over", by=challenger.about, z=z, gain=gain)
         self.inherit(self.labels, self.next_label, old, n_seen, events)
-        self._crown(arranged(challenger.state, order), challenger.scores, n_seen)
-        self.alarm.forget()
+        self._crown(arranged(challenger.state, order), challenger.scores, n_seen, gain)
+        if gain > SUDDEN:
+            self.alarm.forget()
 
     def inherit(self, labels: list[int], free: int, old: list[int], n_seen: int, events: Events) -> None:
         """Take over the labels of the components that go on; the others get new ones, from `free` on."""
@@ -303,6 +308,7 @@ class Line:
         for member in [self.champion, self.average, *self.experts, *self.sleepers]:
             member.state = arranged(member.state, order)
             member.bind()
+        self.past.copies = [arranged(state, order) for state in self.past.copies]
 
     def match(self, old: Engine, new: Engine, reservoir: Reservoir) -> tuple[list[int], list[int]]:
         """Match components by their responsibilities for the last records."""
@@ -314,11 +320,13 @@ class Line:
             found.append(responsibilities)
         return matched(*found)
 
-    def _crown(self, state: State, scores: Paired, n_seen: int) -> None:
+    def _crown(self, state: State, scores: Paired, n_seen: int, gain: float) -> None:
         """Make a state, which had these scores against the champion, the champion's; experts begin anew from it."""
         self.champion.become(state)
         self.average.become(state)
         self.times = 0
+        if gain > SUDDEN:
+            self.past = Past()
         self.crowned = n_seen
         for expert in self.experts:
             expert.become(state)
@@ -366,7 +374,7 @@ class Line:
             about = {"move": "refresh" if move is None else move[0], "gain": round(gain, 6), "z": round(z, 3)}
             if not self.has_started:
                 self.has_started = True
-                self._crown(made.state, Paired(), n_seen)
+                self._crown(made.state, Paired(), n_seen, np.inf)
                 self.alarm.forget()
                 return
             if len(self.challengers) == CHALLENGERS:
