@@ -164,7 +164,7 @@ class AutoMixture(Mixture):
     @property
     def labels(self) -> list[int]:
         """For each component, a number that is its own for ever: it follows it through take-overs and changes of K."""
-        return list(range(len(self.weights))) if self._supervisor is None else list(self._supervisor.line.labels)
+        return list(range(len(self.weights))) if self._supervisor is None else list(self._supervisor.line.labels.own)
 
     @property
     def background_weight(self) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammix.auto.background import engine_of
+from streammix.auto.change import last_change
 from streammix.auto.climb import CALL, ROW, Climb
 from streammix.auto.evidence import z_of
 from streammix.auto.member import densities
@@ -32,6 +33,7 @@ FloatArray = NDArray[np.float64]
 POLISH, SHORT, LONG, WHOLE = 30, 5, 30, 20  # iterations of EM
 FINALISTS = 3
 LLOYD = 3  # steps of every other fresh start
+BEFORE = 0.4  # of the records that may lie before a change: where more do, all of them have their say
 GAIN = 1e-4  # nats a record that a proposal has to be better than the polished champion
 
 SLICE = 3_000_000  # (rows x parameters): somewhat more than half a millisecond's
@@ -80,6 +82,8 @@ class Challenge:
         self.seed = seed
         self.born = 0  # how many records there were
         self.halvings = 0  # of all weights, since it began
+        self.learnt = 0  # how many records there were when the last one came that it has learnt
+        self.changed = 0  # the training row from which on the shares of components stay the same
         self.stage = "polish"
         self.plan: list[Move] = []
         self.at = 0  # of the plan, or of the finalists
@@ -106,6 +110,11 @@ class Challenge:
     def n_training(self) -> int:
         """How many of them train: the first ones."""
         return self.n // 2
+
+    @property
+    def since(self) -> int:
+        """How many records there were when the shares of components changed; 0 where they have not."""
+        return self.born - self.n + 2 * self.changed if self.changed else 0
 
     @property
     def state(self) -> State:
@@ -178,7 +187,9 @@ class Challenge:
             self._standardised()
             self.stage = "plan"
         elif self.stage == "plan":
-            self.plan, self.stage, self.at = moves(self._training()[0]), "propose", 0
+            responsibilities = self._training()[0]
+            self.changed = last_change(responsibilities)
+            self.plan, self.stage, self.at = moves(responsibilities), "propose", 0
         elif self.stage == "propose" and self.at < len(self.plan):
             self._made = self._make()
             self.stage = "scaled" if self.plan[self.at][0] == "fresh" else "made"
@@ -219,7 +230,23 @@ class Challenge:
         self.chosen = best[1:]
         self.kept, self.done = [], []
         self.stage = "whole"
+        if 0 < self.changed <= BEFORE * self.n_training:
+            self._pass_over(self.changed)
         self._begin(best[0].copy(), WHOLE, self.n)
+
+    def _pass_over(self, first: int) -> None:
+        """Put away the rows before a change."""
+        training = np.arange(first, self.n_training)
+        rows = np.concatenate([training, training + self.n_training])
+        self.rows, self.weights = np.ascontiguousarray(self.rows[:, rows]), self.weights[rows]
+        self.changed = 0
+        self._look()
+
+    def settle(self) -> None:
+        """Let what came out weigh as records do by now."""
+        for _ in range(self.halvings):
+            self.state.halve()
+        self.halvings = 0
 
     def _keep(self, into: list[tuple[State, float, float, Move | None]], move: Move | None) -> None:
         """Take down a state with its gain over the polished champion."""
@@ -310,6 +337,8 @@ class Challenge:
             "stage": self.stage,
             "halvings": self.halvings,
             "born": self.born,
+            "learnt": self.learnt,
+            "changed": self.changed,
             "plan": [list(move) for move in self.plan],
             "at": self.at,
             "kept": [[gain, z, move] for _, gain, z, move in self.kept],
@@ -341,6 +370,7 @@ class Challenge:
             raise CheckpointError("the checkpoint's background contradicts itself")
         made.seed, made.stage, made.at = int(document["seed"]), str(document["stage"]), int(document["at"])
         made.halvings, made.born = int(document.get("halvings", 0)), int(document.get("born", 0))
+        made.learnt, made.changed = int(document.get("learnt", made.born)), int(document.get("changed", 0))
         made.plan = [_move(move) for move in document["plan"]]
         made.kept = [(states[f"kept{i}"], *_outcome(one)) for i, one in enumerate(document["kept"])]
         made.done = [(states[f"done{i}"], *_outcome(one)) for i, one in enumerate(document["done"])]

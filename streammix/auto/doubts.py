@@ -49,7 +49,7 @@ def doubts(line: Line, events: Events, n_seen: int) -> list[dict[str, Any]]:
     state = line.published.state
     count = state.counts[0, : state.n_components]
     for k in np.flatnonzero(count < STARVED).tolist():
-        if line.fading.is_settled(line.labels[k]):
+        if line.fading.is_settled(line.labels.own[k]):
             continue
         text = f"component {k} rests on {count[k]:.1f} records"
         found.append(_sign("starved", text, component=k, records=float(count[k])))

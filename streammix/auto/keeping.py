@@ -14,6 +14,7 @@ from streammix.auto.choice import Choice
 from streammix.auto.dwell import Dwell
 from streammix.auto.evidence import Paired
 from streammix.auto.fading import Fading
+from streammix.auto.labels import Labels
 from streammix.auto.line import Line
 from streammix.auto.reservoir import Reservoir
 from streammix.auto.settings import Settings
@@ -86,7 +87,7 @@ def resumed(declaration: Declaration, schema: Schema, settings: Settings, kept: 
         prefix = f"line{i} "
         states = {name.removeprefix(prefix): s.copy() for name, s in kept.states.items() if name.startswith(prefix)}
         arrays = {name.removeprefix(prefix): a.copy() for name, a in kept.arrays.items() if name.startswith(prefix)}
-        lines.append(_line_resumed(schema, settings, own, states, arrays))
+        lines.append(_line_resumed(schema, settings, own, states, arrays, i == int(document["leader"])))
     rng = np.random.default_rng()
     rng.bit_generator.state = document["random_state"]
     made = Supervisor(declaration, schema, lines, settings, reservoir, rng)
@@ -133,8 +134,9 @@ def _line_to_json(line: Line) -> dict[str, Any]:
         "doubted": line.doubted,
         "crowned": line.crowned,
         "sleepers": [sleeper.born for sleeper in line.sleepers],
-        "labels": list(line.labels),
-        "next_label": line.next_label,
+        "labels": list(line.labels.own),
+        "next_label": line.labels.free,
+        "hidden_label": line.labels.hidden,
         "alarm": line.alarm.to_json(),
         "dwell": line.dwell.to_json(),
         "crowns": line.crowns,
@@ -160,8 +162,10 @@ def _line_resumed(
     document: dict[str, Any],
     states: dict[str, State],
     arrays: dict[str, FloatArray],
+    is_leader: bool,
 ) -> Line:
     made = Line(schema, states["member0"], int(document["n_parameters"]), int(document["first"]), settings, 0)
+    made.labels = Labels(made.n_components, is_leader)
     made.dwell, made.crowns = Dwell.from_json(document["dwell"]), bool(document["crowns"])
     if "fading" in document:
         made.fading = Fading.from_json(document["fading"])
@@ -184,7 +188,10 @@ def _line_resumed(
     made.unit, made.present = float(document.get("unit", 1.0)), float(document.get("present", 1.0))
     made.times, made.epoch = int(document["times"]), int(document["epoch"])
     made.next_challenge, made.shown = int(document["next_challenge"]), int(document["shown"])
-    made.labels, made.next_label = [int(label) for label in document["labels"]], int(document["next_label"])
+    if is_leader or "hidden_label" in document:
+        made.labels.own = [int(label) for label in document["labels"]]
+        made.labels.free = int(document["next_label"])
+        made.labels.hidden = int(document.get("hidden_label", made.labels.hidden))
     made.alarm = Alarm.from_json(document["alarm"])
     if document["challenge"] is not None:
         work = {name.removeprefix("challenge "): s for name, s in states.items() if name.startswith("challenge ")}

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from streammix.auto.background import Box, takes_background
 from streammix.auto.keeping import resumed, supervision
+from streammix.auto.labels import Labels
 from streammix.auto.line import Line
 from streammix.auto.moves import forks_of, partition, scaled, split_up, stepped, thinned
 from streammix.auto.reservoir import Reservoir
@@ -132,6 +133,7 @@ class AutoLearner(Learner):
             yield None
             stepped(layout, state, Table(some), len(labels), own, split_up(labels, k, box is not None))
             lines.append(Line(schema, state, free_parameters(chosen, k, levels), n, settings, n))
+            lines[-1].labels = Labels(k, is_shown=len(lines) == 1)
             yield None
         reservoir = Reservoir(reservoir_size(lines[-1].n_parameters), len(columns))
         reservoir.add(rows, all_weights)

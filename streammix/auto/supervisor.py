@@ -16,8 +16,9 @@ from streammix.auto.background import Box
 from streammix.auto.choice import Choice
 from streammix.auto.doubts import doubts
 from streammix.auto.events import Events
-from streammix.auto.line import Line
-from streammix.auto.reservoir import Reservoir
+from streammix.auto.line import BEAT, MATCHED, Line
+from streammix.auto.matching import matched_by
+from streammix.auto.reservoir import Kept, Reservoir
 from streammix.auto.settings import Settings
 from streammix.core.engine import Engine
 from streammix.core.records import Waiting
@@ -31,12 +32,12 @@ __all__ = ["BEAT", "TICK", "Supervisor"]
 
 FloatArray = NDArray[np.float64]
 
-BEAT = 50
 TICK = 500
 AVERAGING = 250
 SMALLEST, LARGEST = 4_000, 20_000  # records in the reservoir
 LOWEST = -1e4  # of a record's log density, where lines are compared
 PER_PARAMETER = 10
+SILENT = Events(is_silent=True)  # of the lines that don't predict
 
 
 def share_of_beat(n_lines: int) -> int:
@@ -116,6 +117,11 @@ class Supervisor(Running):
     def line(self) -> Line:
         """The line that predicts."""
         return self.lines[self.leader]
+
+    @property
+    def kept(self) -> Kept:
+        """The records that are kept."""
+        return Kept(self.reservoir, self.sample)
 
     @property
     def published(self) -> Engine:
@@ -237,7 +243,7 @@ class Supervisor(Running):
         if ends_tick:
             self._end_tick(line, beat.now)
         else:
-            line.prepare(beat.now, self.sample if line.is_long else self.reservoir, self.rng, self.events)
+            line.prepare(beat.now, self.kept, self.rng, self.events if line is self.line else SILENT)
         beat.turn += 1
         if beat.turn < len(self.lines):
             return
@@ -255,9 +261,9 @@ class Supervisor(Running):
         """Judge a line; whether the stream dwells is for the one that predicts to say: the others could not compete."""
         dwelt = self.line.dwell.is_on
         if line is not self.line:
-            line.judge(now, TICK, Events(is_silent=True), self.reservoir, dwelt)
+            line.judge(now, TICK, SILENT, self.kept, dwelt)
             return
-        line.judge(now, TICK, self.events, self.reservoir, None)
+        line.judge(now, TICK, self.events, self.kept, None)
         if line.dwell.is_on != dwelt:
             self.choice.forget()
 
@@ -281,10 +287,10 @@ class Supervisor(Running):
     def _lead(self, best: int, gain: float, now: int) -> None:
         """Let another number of components lead, its components in the places of those that they go on from."""
         old, new = self.line, self.lines[best]
-        order, before = new.match(old.champion.engine, new.champion.engine, self.reservoir)
+        order, before = matched_by(self.kept.typical(MATCHED), old.champion.engine, new.champion.engine)
         new.arrange(order)
         self.events.note(now, "components", was=old.n_components, now=new.n_components, gain=gain)
-        new.inherit(old.labels, old.next_label, before, now, self.events)
+        new.labels.lead_after(old.labels, before, now, self.events)
         self.leader = best
 
     @property
