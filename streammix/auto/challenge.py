@@ -80,6 +80,7 @@ class Challenge:
         self.spread = None if spread is None else spread.copy()
         self.lag = (0.0, 0.0)  # gain of polishing, and its z
         self.seed = seed
+        self.labels = list(range(champion.n_components))  # of the components that are challenged
         self.born = 0  # how many records there were
         self.halvings = 0  # of all weights, since it began
         self.learnt = 0  # how many records there were when the last one came that it has learnt
@@ -90,6 +91,7 @@ class Challenge:
         self.kept: list[tuple[State, float, float, Move | None]] = []
         self.done: list[tuple[State, float, float, Move | None]] = []
         self.start = self.polished = champion.copy()
+        self.merger: tuple[float, float, Move | None] = (0.0, 0.0, None)  # gain, z and move of two made one
         self.chosen: tuple[float, float, Move | None] = (0.0, 0.0, None)  # gain, z and move of what came out
         self._look()
         for block, unit in self._engine(self.polished).forks_needed(self.table, 0, self.n):
@@ -206,7 +208,10 @@ class Challenge:
             self._begin(self._proposed(), SHORT, self.n_training)
             self._made, self.stage = None, "tried"
         elif self.stage == "tried":
-            self._keep(self.kept, self.plan[self.at])
+            if self.plan[self.at][0] == "merge":
+                self.merger = (*self._gain(self.state), self.plan[self.at])
+            else:
+                self._keep(self.kept, self.plan[self.at])
             self.kept = sorted(self.kept, key=lambda one: -one[1])[:FINALISTS]
             self.stage, self.at = "propose", self.at + 1
         elif self.stage == "whole":
@@ -336,6 +341,7 @@ class Challenge:
             "seed": self.seed,
             "stage": self.stage,
             "halvings": self.halvings,
+            "labels": list(self.labels),
             "born": self.born,
             "learnt": self.learnt,
             "changed": self.changed,
@@ -343,6 +349,7 @@ class Challenge:
             "at": self.at,
             "kept": [[gain, z, move] for _, gain, z, move in self.kept],
             "done": [[gain, z, move] for _, gain, z, move in self.done],
+            "merger": list(self.merger),
             "chosen": list(self.chosen),
             "climb": self.climb.to_json(),
         }
@@ -370,10 +377,12 @@ class Challenge:
             raise CheckpointError("the checkpoint's background contradicts itself")
         made.seed, made.stage, made.at = int(document["seed"]), str(document["stage"]), int(document["at"])
         made.halvings, made.born = int(document.get("halvings", 0)), int(document.get("born", 0))
+        made.labels = [int(label) for label in document.get("labels", range(states["work"].n_components))]
         made.learnt, made.changed = int(document.get("learnt", made.born)), int(document.get("changed", 0))
         made.plan = [_move(move) for move in document["plan"]]
         made.kept = [(states[f"kept{i}"], *_outcome(one)) for i, one in enumerate(document["kept"])]
         made.done = [(states[f"done{i}"], *_outcome(one)) for i, one in enumerate(document["done"])]
+        made.merger = _outcome(document.get("merger", (0.0, 0.0, None)))
         made.chosen = _outcome(document["chosen"])
         made.polished = states["polished"]
         made.start = states.get("start", made.polished)

@@ -132,6 +132,7 @@ def _line_to_json(line: Line) -> dict[str, Any]:
         "audit": list(line.audit),
         "lag": list(line.lag),
         "doubted": line.doubted,
+        "alike": list(line.alike),
         "crowned": line.crowned,
         "sleepers": [sleeper.born for sleeper in line.sleepers],
         "labels": list(line.labels.own),
@@ -140,7 +141,7 @@ def _line_to_json(line: Line) -> dict[str, Any]:
         "alarm": line.alarm.to_json(),
         "dwell": line.dwell.to_json(),
         "crowns": line.crowns,
-        "fading": line.fading.to_json(),
+        "starving": line.fading.to_json(),
         "scores": [member.scores.to_json() for member in line.members],
         "challengers": [[member.born, member.about] for member in line.challengers],
         "challenge": None if line.challenge is None else line.challenge.to_json(),
@@ -167,8 +168,8 @@ def _line_resumed(
     made = Line(schema, states["member0"], int(document["n_parameters"]), int(document["first"]), settings, 0)
     made.labels = Labels(made.n_components, is_leader)
     made.dwell, made.crowns = Dwell.from_json(document["dwell"]), bool(document["crowns"])
-    if "fading" in document:
-        made.fading = Fading.from_json(document["fading"])
+    if "starving" in document:
+        made.fading = Fading.from_json(document["starving"])
     made.set_pace()
     made.average.become(states["member1"])
     for i, expert in enumerate(made.experts, 2):
@@ -183,6 +184,7 @@ def _line_resumed(
     (gain, z), (lag, lag_z) = document["audit"], document["lag"]
     made.audit, made.lag = (float(gain), float(z)), (float(lag), float(lag_z))
     made.doubted = None if document["doubted"] is None else int(document["doubted"])
+    made.alike = [int(label) for label in document.get("alike", ())]
     made.has_started, made.crowned = bool(document["has_started"]), int(document["crowned"])
     made.shaken, made.tried = int(document.get("shaken", 0)), int(document.get("tried", 0))
     made.unit, made.present = float(document.get("unit", 1.0)), float(document.get("present", 1.0))

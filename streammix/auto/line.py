@@ -19,7 +19,7 @@ from streammix.auto.member import Member
 from streammix.auto.past import Past
 from streammix.auto.reservoir import Kept
 from streammix.auto.settings import Settings
-from streammix.auto.verdicts import SUDDEN, is_certain, is_over, leads, shown, trails, wakes, wins
+from streammix.auto.verdicts import SUDDEN, is_certain, is_one, is_over, leads, shown, trails, wakes, wins
 from streammix.core.table import Table
 from streammix.running import joined
 from streammix.schema import Schema
@@ -78,6 +78,7 @@ class Line:
         self.audit = (0.0, 0.0)  # gain and z of the best proposal of the last challenge
         self.lag = (0.0, 0.0)  # of polishing what is published
         self.doubted: int | None = None  # when that was
+        self.alike: list[int] = []  # labels of two components that one would do for, by the last challenge
         self.present = 1.0  # the share of cells that are not missing, among the records of the last challenge
         self.labels = Labels(champion.n_components)
 
@@ -213,7 +214,7 @@ class Line:
         self.past.take(n_seen, tick, self.average.state)
         self._publish()
         counts = self.champion.state.counts[0, : self.n_components]
-        if self.fading.look(self.labels.own, counts.tolist()) and self.challenge is None:
+        if self.fading.look(self.labels.own, counts.tolist(), n_seen) and self.challenge is None:
             self.next_challenge = min(self.next_challenge, n_seen + SOON)
 
     def effective_records(self, n_seen: int) -> float:
@@ -342,6 +343,7 @@ class Line:
         state, spread, seed = self.published.state, self.settings.spread, int(rng.integers(2**31))
         self.challenge = Challenge(self.schema, state, rows, weights, self.n_parameters, spread, seed)
         self.challenge.born = self.challenge.learnt = n_seen
+        self.challenge.labels = list(self.labels.own)
 
     def _begin_again(self, since: int, n_seen: int, events: Events) -> None:
         """Let an epoch begin where the records of a challenge change: it proves nothing, and another comes after it."""
@@ -364,8 +366,12 @@ class Line:
         made.settle()
         gain, z, move = made.chosen
         self.audit, self.lag, self.doubted = (gain, z), made.lag, n_seen
-        self.fading.settle()
+        self.fading.settle(made.born)
         self.tried = made.born
+        self.alike = []
+        merged, merged_z, merger = made.merger
+        if merger is not None and is_one(merged, merged_z):
+            self.alike = [made.labels[k] for k in merger[1:]]
         about = {"move": "refresh" if move is None else move[0], "gain": round(gain, 6), "z": round(z, 3)}
         if not self.has_started:
             self.has_started = True

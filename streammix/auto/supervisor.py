@@ -296,7 +296,7 @@ class Supervisor(Running):
     @property
     def doubts(self) -> list[dict[str, Any]]:
         """The signs that the model may be wrong."""
-        return doubts(self.line, self.events, self.n_seen)
+        return doubts(self.line, self.events, self.n_seen, is_given=len(self.lines) == 1)
 
     def evaluate(self, table: Table) -> tuple[FloatArray, FloatArray]:
         """Return (responsibilities of the components, the background aside; log densities) of rows."""
