@@ -39,12 +39,12 @@ class Alarm:
         self._open = n + len(values), total + float(values.sum()), squares + float(values @ values)
         self._beats = [*self._beats, (len(values), float(values.sum()))][-BEATS:]
 
-    def close(self, now: int, records: int) -> float:
-        """End a tick of so many records; return z where there is an alarm, else 0."""
+    def close(self, now: int, records: int, dwells: bool = False) -> float:
+        """End a tick of so many records, of a stream that may dwell; return z where there is an alarm, else 0."""
         self.tokens = min(self.tokens + records / REFILL, BUCKET)
         self._ticks.append(self._open)
         self._open = (0, 0.0, 0.0)
-        z = self._z()
+        z = self._z(dwells)
         if z > Z:
             self.forget()
         if z < -Z and self.tokens >= 1.0 and now - self.last >= APART:
@@ -78,13 +78,13 @@ class Alarm:
         jump = fell / before - (total.sum() - fell) / after
         return int(after[np.argmax(jump * np.abs(jump) * before * after)])
 
-    def _z(self) -> float:
+    def _z(self, dwells: bool) -> float:
         ticks, mean, variance, between = self._slow
         if len(self._ticks) < 2 or ticks < FEWEST:
             return 0.0
         n = sum(tick[0] for tick in self._ticks)
         recent = sum(tick[1] for tick in self._ticks) / n
-        kept = min(ticks, SLOW)
+        kept = 1 if dwells else min(ticks, SLOW)  # ticks of a stream that dwells differ among themselves
         spread = variance / n + max(between, variance / (n / 2)) / kept
         return (recent - mean) / math.sqrt(max(spread, 1e-12))
 

@@ -56,6 +56,10 @@ def doubts(line: Line, events: Events, n_seen: int, is_given: bool) -> list[dict
         one, other = alike
         text = f"components {one} and {other} may be one: a single one in their place predicts as well"
         found.append(_sign("alike", text, component=one, other=other))
+    if not line.settings.alarms and line.dwell.passes():
+        found.append(
+            _sign("passing", "components come one after another and don't come back: their shares are a guess")
+        )
     state = line.published.state
     count = state.counts[0, : state.n_components]
     for k in np.flatnonzero(count < STARVED).tolist():

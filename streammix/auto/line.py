@@ -37,6 +37,7 @@ STALE = 5_000  # records after which a challenge's doubts are settled: who was b
 SLEEPERS = 3
 ENOUGH = 4_000  # records of the stream's beginning that a challenge has to be held on
 SPARED = 4  # times `first`: a champion of the past has been challenged before
+LONG_GROWTH = 1.25  # from a challenge to the next, of a stream that dwells
 SOON = 500  # records after an alarm until the challenge
 PACE = 750_000  # (rows x parameters) that a challenger learns at once of what came meanwhile
 SPARE = 2.0  # alarms that have to be left where a challenge's records change
@@ -198,16 +199,17 @@ class Line:
         """End a tick: experts, alarm, challengers, who is published, and whether it dwells, where nobody has said."""
         for member in self.members[1:]:
             member.scores.close()
-        z = self.alarm.close(n_seen, tick)
+        z = self.alarm.close(n_seen, tick, self.is_long)
         self._look_for_dwelling(n_seen, events, dwells)
         if self.doubted is not None and n_seen - self.doubted > STALE:
             self.audit, self.lag, self.doubted = (0.0, 0.0), (0.0, 0.0), None
         if not self.is_long:
             z = 0.0 if self._wake(n_seen, events) else z
             self._judge_experts(n_seen, events)
-        if z and not self.is_long:
-            self._lay_down(n_seen)
-            self._begin_epoch(n_seen, n_seen - self.alarm.since())
+        if z:
+            if not self.is_long:
+                self._lay_down(n_seen)
+                self._begin_epoch(n_seen, n_seen - self.alarm.since())
             self._shake(n_seen)
             events.note(n_seen, "alarm", z=z, since=self.epoch)
         self._judge_challengers(n_seen, events, kept)
@@ -329,7 +331,7 @@ class Line:
             made.work()
             if self.has_started and not self.is_long and made.since > self.epoch and self.alarm.tokens >= SPARE:
                 self._begin_again(made.since, n_seen, events)
-        elif self.is_long or self._catch_up(made, n_seen, kept):
+        elif self._catch_up(made, n_seen, kept):
             self.challenge = None
             self._let_run(made, n_seen, events, kept)
 
@@ -354,6 +356,8 @@ class Line:
     def _catch_up(self, made: Challenge, n_seen: int, kept: Kept) -> bool:
         """Let what came out of a challenge learn records that came meanwhile; tell whether those were the last."""
         made.settle()
+        if self.is_long and made.learnt == made.born:
+            made.state.starts *= max(1.0, made.born / made.n)
         pace = max(PACE // (self.n_parameters + ROW) // BEAT, 1) * BEAT
         end = min(made.learnt + pace, n_seen)
         rows, weights = kept.last.between(made.learnt, end)
@@ -380,16 +384,14 @@ class Line:
             return
         if len(self.challengers) == CHALLENGERS:
             self.challengers.pop(0)
-        if self.is_long:
-            made.state.starts *= max(1.0, n_seen / made.n)
         self.challengers.append(self.member(made.state, n_seen, about))
-        if self.crowns:
+        if self.crowns or (self.is_long and is_certain(gain + made.lag[0], max(z, made.lag[1]))):
             self.crowns = False
             self._take_over(self.challengers[-1], n_seen, z, gain, events, kept)
 
     def _schedule(self, n_seen: int) -> None:
-        """Set the next challenge: an epoch's are at `first`, twice, four times, … as many records."""
-        distance = self.first
+        """Set the next challenge: an epoch's come at `first`, twice, four times, … as many records, or more often."""
+        distance = float(self.first)
         while self.epoch + distance <= n_seen:
-            distance *= 2
-        self.next_challenge = self.epoch + distance
+            distance *= LONG_GROWTH if self.is_long else 2.0
+        self.next_challenge = self.epoch + round(distance)
