@@ -271,7 +271,7 @@ class Supervisor(Running):
         """End a tick."""
         if len(self.lines) > 1:
             self.choice.close()
-            if self.line.epoch > self.epoch:
+            if self.line.epoch > self.epoch or any(line.crowns for line in self.lines):
                 self.choice.forget()
             best, gain = self.choice.best([line.n_parameters for line in self.lines], self.leader)
             if best != self.leader:
