@@ -215,9 +215,13 @@ class Line:
         self._judge_challengers(n_seen, events, kept)
         self.past.take(n_seen, tick, self.average.state)
         self._publish()
-        counts = self.champion.state.counts[0, : self.n_components]
-        if self.fading.look(self.labels.own, counts.tolist(), n_seen) and self.challenge is None:
+        if self._look_who_starves(n_seen) and self.challenge is None:
             self.next_challenge = min(self.next_challenge, n_seen + SOON)
+
+    def _look_who_starves(self, n_seen: int) -> bool:
+        """Take in how many records each component rests on; tell whether one starves and nobody has looked why."""
+        counts = self.champion.state.counts[0, : self.n_components]
+        return self.fading.look(self.labels.own, counts.tolist(), n_seen)
 
     def effective_records(self, n_seen: int) -> float:
         """How many records of the epoch the champion rests on: those its statistics hold, or its step remembers."""
@@ -292,6 +296,8 @@ class Line:
         events.note(n_seen, "take-over", by=challenger.about, z=z, gain=gain)
         self.labels.take_over(old, n_seen, events)
         self._crown(arranged(challenger.state, order), challenger.scores, n_seen, gain)
+        self._look_who_starves(n_seen)
+        self.fading.settle(n_seen)  # a challenge has put them there
         if gain > SUDDEN:
             self.alarm.forget()
 
