@@ -384,3 +384,24 @@ def test_components_are_matched_by_the_whole_stream():
     assert len(rows) == pytest.approx(1_000, rel=0.1)
     _, old = matched_by(rows, running.line.champion.engine, running.line.average.engine)
     assert old == [0, 1, 2]
+
+
+def test_a_group_that_no_component_has_is_said(tmp_path):
+    """One in five hundred lie together; as many that lie anywhere are no group."""
+    rng = np.random.default_rng(9)
+    rows = rng.normal(size=(16_000, 2)) + np.array([[0, 0], [5, 0], [0, 6]])[rng.integers(3, size=16_000)]
+    rare = rng.random((16_000, 1)) < 0.002
+    for others, said in (
+        (rng.uniform(-40, 40, size=rows.shape), False),
+        (rng.normal(30.0, 1.0, size=rows.shape), True),
+    ):
+        mixed = np.where(rare, others, rows)
+        model = sm.AutoMixture(3, fields={("a", "b"): sm.MultivariateNormal()}, seed=1)
+        for begin in range(0, 16_000, 3_333):
+            model.learn_many(pa.table({"a": mixed[begin:, 0][:3_333], "b": mixed[begin:, 1][:3_333]}))
+            sm.save(model, tmp_path / "state.arrow")
+            model = sm.load(tmp_path / "state.arrow")
+        found = {doubt["sign"]: doubt for doubt in model.warnings}
+        assert ("left out" in found) == said
+        if said:
+            assert found["left out"]["share"] == pytest.approx(0.002, rel=0.5)

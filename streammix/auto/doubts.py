@@ -8,7 +8,7 @@ from streammix.auto.events import Events
 from streammix.auto.fading import STARVED
 from streammix.auto.line import Line
 
-__all__ = ["doubts"]
+__all__ = ["doubts", "left_out"]
 
 AUDIT = ((0.003, 2.0), (0.01, 1.0))  # (nats a record, z) by which another model predicts better
 FALL = (0.1, 6.0)  # (nats a record, z) by which the last records were less likely than those before
@@ -68,6 +68,14 @@ def doubts(line: Line, events: Events, n_seen: int, is_given: bool) -> list[dict
         text = f"component {k} rests on {count[k]:.1f} records"
         found.append(_sign("starved", text, component=k, records=float(count[k])))
     return found
+
+
+def left_out(n: int, share: float) -> list[dict[str, Any]]:
+    """Return the sign that so many of the background's last records lie together, if there are any."""
+    if not n:
+        return []
+    text = f"{n} of the background's last records lie together: a group, {share:.2%} of all, that no component has"
+    return [_sign("left out", text, records=n, share=share)]
 
 
 def _sign(sign: str, text: str, **evidence: float) -> dict[str, Any]:

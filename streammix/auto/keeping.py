@@ -36,6 +36,7 @@ def supervision(running: Supervisor) -> Supervision:
     states: dict[str, State] = {}
     arrays = {"reservoir": rows, "reservoir weights": weights}
     arrays |= dict(zip(("sample", "sample weights"), running.sample.all(), strict=True))
+    arrays |= dict(zip(("strays", "strays numbers"), running.strays.kept.last(running.strays.kept.n), strict=True))
     for i, line in enumerate(running.lines):
         states |= {f"line{i} {name}": state.copy() for name, state in _line_states(line).items()}
         if line.challenge is not None:
@@ -94,6 +95,9 @@ def resumed(declaration: Declaration, schema: Schema, settings: Settings, kept: 
     made.sample = Reservoir(size, n_columns)
     made.sample.add(*kept_rows[1])
     made.sample.n = int(document["sample"])
+    if "strays" in kept.arrays:
+        check_rows(kept.arrays["strays"], schema.layout())
+        made.strays.kept.add(kept.arrays["strays"], kept.arrays["strays numbers"])
     made.box = box
     made.leader = int(document["leader"])
     if "beat" in document:  # what was kept before lines took turns has none

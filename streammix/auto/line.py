@@ -167,8 +167,8 @@ class Line:
         if self.challenge is not None:
             self.challenge, self.next_challenge = None, n_seen + SOON
 
-    def step(self, table: Table, n: int, weights: FloatArray, averages: bool) -> FloatArray:
-        """Learn the first n rows; return the log densities that the published member gave them."""
+    def step(self, table: Table, n: int, weights: FloatArray, averages: bool) -> tuple[FloatArray, FloatArray]:
+        """Learn the first n rows; return log densities by the published member, and the champion's responsibilities."""
         members = self.members
         scores, scratch = np.empty((len(members), n)), np.empty((n, self.n_components))
         champion, responsibilities = scores[0], np.empty_like(scratch)
@@ -184,7 +184,7 @@ class Line:
         add_paired([member.scores for member in members[1:]], scores[1:] - champion)
         if averages:
             self._average()
-        return np.asarray(scores[self.shown])
+        return scores[self.shown], responsibilities
 
     def _average(self) -> None:
         self.times += 1

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from streammix.auto.background import Box
 from streammix.auto.choice import Choice
-from streammix.auto.doubts import doubts
+from streammix.auto.doubts import doubts, left_out
 from streammix.auto.events import Events
 from streammix.auto.line import BEAT, MATCHED, Line
 from streammix.auto.matching import matched_by
 from streammix.auto.reservoir import Kept, Reservoir
 from streammix.auto.settings import Settings
+from streammix.auto.strays import Strays
 from streammix.core.engine import Engine
 from streammix.core.records import Waiting
 from streammix.core.table import Table, table_of
@@ -93,6 +94,7 @@ class Supervisor(Running):
         self.reservoir = reservoir
         self.sample = Reservoir(len(reservoir.rows), reservoir.rows.shape[1])
         self.sample.sample(*reservoir.last(reservoir.n), rng)
+        self.strays = Strays(reservoir.rows.shape[1])
         self.events = Events()
         self.rng = rng
         self.box: Box | None = None
@@ -164,6 +166,7 @@ class Supervisor(Running):
         more = schema.reader.n_columns - old.reader.n_columns
         self.reservoir.widen(at, more)
         self.sample.widen(at, more)
+        self.strays.kept.widen(at, more)
         if self.box is not None:
             self.box.widen(at, rows)
             self.box.refresh(schema.layout())
@@ -193,6 +196,7 @@ class Supervisor(Running):
         for rows in (
             self.reservoir.rows[: self.reservoir.n],
             self.sample.rows[: self.sample.n],
+            self.strays.kept.rows[: self.strays.kept.n],
             self.rows[: self.beat.n],
         ):
             own = rows[:, column]
@@ -237,7 +241,9 @@ class Supervisor(Running):
         """Let the line whose turn it is take in the beat; after the last of them all are judged."""
         beat = self.beat
         line, ends_tick = self.lines[beat.turn], beat.at % TICK < BEAT
-        scores = line.step(self.table, beat.n, self.row_weights, averages=beat.at % AVERAGING < BEAT)
+        scores, shares = line.step(self.table, beat.n, self.row_weights, averages=beat.at % AVERAGING < BEAT)
+        if line is self.line and self.box is not None:
+            self.strays.add(self.rows[: beat.n], shares, beat.now)
         if len(self.lines) > 1:
             beat.scores.append(float(np.maximum(scores, LOWEST).sum()))
         if ends_tick:
@@ -296,7 +302,11 @@ class Supervisor(Running):
     @property
     def doubts(self) -> list[dict[str, Any]]:
         """The signs that the model may be wrong."""
-        return doubts(self.line, self.events, self.n_seen, is_given=len(self.lines) == 1)
+        found, line = doubts(self.line, self.events, self.n_seen, is_given=len(self.lines) == 1), self.line
+        if self.box is not None:
+            group = self.strays.group(line.published.engine, self.box, self.schema.layout(), line.epoch, self.n_seen)
+            found += left_out(*group)
+        return found
 
     def evaluate(self, table: Table) -> tuple[FloatArray, FloatArray]:
         """Return (responsibilities of the components, the background aside; log densities) of rows."""
