@@ -39,6 +39,7 @@ ENOUGH = 4_000  # records of the stream's beginning that a challenge has to be h
 SPARED = 4  # times `first`: a champion of the past has been challenged before
 LONG_GROWTH = 1.25  # from a challenge to the next, of a stream that dwells
 SOON = 500  # records after an alarm until the challenge
+TELLING = 5  # parameters of a component and its weight: with fewer, laws that differ can hardly be told from one
 PACE = 750_000  # (rows x parameters) that a challenger learns at once of what came meanwhile
 SPARE = 2.0  # alarms that have to be left where a challenge's records change
 CHALLENGERS = 2
@@ -380,7 +381,7 @@ class Line:
         self.tried = made.born
         self.alike = []
         merged, merged_z, merger = made.merger
-        if merger is not None and is_one(merged, merged_z):
+        if merger is not None and is_one(merged, merged_z) and self.n_parameters >= TELLING * self.n_components:
             self.alike = [made.labels[k] for k in merger[1:]]
         about = {"move": "refresh" if move is None else move[0], "gain": round(gain, 6), "z": round(z, 3)}
         if not self.has_started:
