@@ -405,3 +405,17 @@ def test_a_group_that_no_component_has_is_said(tmp_path):
         assert ("left out" in found) == said
         if said:
             assert found["left out"]["share"] == pytest.approx(0.002, rel=0.5)
+
+
+def test_a_challenge_says_nothing_of_a_better_champion_that_came_after_it_began():
+    rng = np.random.default_rng(10)
+    for is_new in (False, True):
+        model = sm.AutoMixture(3, fields=FIELDS, seed=1)
+        model.learn_many(table(rng.integers(3, size=8_500), rng))
+        line = model._learner.running.line
+        assert line.challenge is not None
+        line.doubted = None
+        line.renewed = 8_500 if is_new else line.renewed
+        model.learn_many(table(rng.integers(3, size=4_000), rng))
+        assert line.challenge is None
+        assert (line.doubted is None) == is_new

@@ -137,7 +137,7 @@ def _line_to_json(line: Line) -> dict[str, Any]:
         "lag": list(line.lag),
         "doubted": line.doubted,
         "alike": list(line.alike),
-        "crowned": line.crowned,
+        "renewed": line.renewed,
         "sleepers": [sleeper.born for sleeper in line.sleepers],
         "labels": list(line.labels.own),
         "next_label": line.labels.free,
@@ -189,7 +189,7 @@ def _line_resumed(
     made.audit, made.lag = (float(gain), float(z)), (float(lag), float(lag_z))
     made.doubted = None if document["doubted"] is None else int(document["doubted"])
     made.alike = [int(label) for label in document.get("alike", ())]
-    made.has_started, made.crowned = bool(document["has_started"]), int(document["crowned"])
+    made.has_started, made.renewed = bool(document["has_started"]), int(document.get("renewed", 0))
     made.shaken, made.tried = int(document.get("shaken", 0)), int(document.get("tried", 0))
     made.unit, made.present = float(document.get("unit", 1.0)), float(document.get("present", 1.0))
     made.times, made.epoch = int(document["times"]), int(document["epoch"])

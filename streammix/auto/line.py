@@ -72,7 +72,7 @@ class Line:
         self.epoch = 0
         self.next_challenge = n_seen
         self.shown = 0  # 0: the champion, 1: the average, 2 and 3: experts
-        self.crowned = n_seen  # when the champion came by its place
+        self.renewed = n_seen  # when the champion came that is much better than the one before
         self.unit = 1.0  # what a record weighs, by now
         self.has_started = False  # the first challenge makes the first champion, its labels and all
         self.shaken = n_seen  # when the stream began, or showed that the champion was wrong
@@ -316,8 +316,7 @@ class Line:
         self.average.become(state)
         self.times = 0
         if gain > SUDDEN:
-            self.past = Past()
-        self.crowned = n_seen
+            self.past, self.renewed = Past(), n_seen
         for expert in self.experts:
             expert.become(state)
         for other in [*self.challengers, *self.sleepers]:
@@ -376,7 +375,8 @@ class Line:
         """Let what came out of a challenge run beside the champion; of the first one, be the champion."""
         made.settle()
         gain, z, move = made.chosen
-        self.audit, self.lag, self.doubted = (gain, z), made.lag, n_seen
+        if made.born >= self.renewed:  # else it says nothing of the champion that there is
+            self.audit, self.lag, self.doubted = (gain, z), made.lag, n_seen
         self.fading.settle(made.born)
         self.tried = made.born
         self.alike = []
