@@ -47,14 +47,20 @@ class Alarm:
         z = self._z(dwells)
         if z > Z:
             self.forget()
-        if z < -Z and self.tokens >= 1.0 and now - self.last >= APART:
-            self.tokens -= 1.0
-            self.last = now
-            self.forget()
+        if z < -Z and self.sound(now):
             return z
         if len(self._ticks) == 2:
             self._take(self._ticks.pop(0))
         return 0.0
+
+    def sound(self, now: int) -> float:
+        """Let there be an alarm, if there may be one by now; return its z where that is all that is known."""
+        if self.tokens < 1.0 or now - self.last < APART:
+            return 0.0
+        self.tokens -= 1.0
+        self.last = now
+        self.forget()
+        return -Z
 
     def forget(self) -> None:
         """Learn anew what is usual."""

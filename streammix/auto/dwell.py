@@ -58,6 +58,11 @@ class Dwell:
         does = persistence > ENDS if self.is_on else persistence > PERSISTS and returns > RETURNS
         self.is_on = does and may_be
 
+    @property
+    def is_left(self) -> bool:
+        """Whether the background has most of the last two ticks."""
+        return len(self.ticks) > 1 and all(sum(tick[2:]) < 1.0 - MOST for tick in self.ticks[-2:])
+
     def passes(self) -> bool:
         """Tell whether components come for longer than a tick, and don't come back."""
         if len(self.ticks) < TICKS or len({len(tick) for tick in self.ticks}) > 1:

@@ -74,6 +74,7 @@ class Line:
         self.shown = 0  # 0: the champion, 1: the average, 2 and 3: experts
         self.renewed = n_seen  # when the champion came that is much better than the one before
         self.unit = 1.0  # what a record weighs, by now
+        self.is_young = False  # whether it is so early that each challenge makes the champion, and comes soon
         self.has_started = False  # the first challenge makes the first champion, its labels and all
         self.shaken = n_seen  # when the stream began, or showed that the champion was wrong
         self.tried = -1  # when the last challenge began that is over
@@ -113,6 +114,11 @@ class Line:
         """Take down that the champion was wrong, and hold a challenge soon."""
         self.shaken = n_seen
         self.next_challenge = min(self.next_challenge, n_seen + SOON)
+
+    def come_of_age(self, n_parameters: int, first: int, n_seen: int) -> None:
+        """Hold a challenge now, which makes the champion; from now on they become rare, and have to win."""
+        self.n_parameters, self.first, self.is_young = n_parameters, first, False
+        self.challenge, self.next_challenge, self.crowns = None, n_seen, self.has_started
 
     def set_pace(self) -> None:
         """Let the champion forget, or not, as the stream has it."""
@@ -202,6 +208,8 @@ class Line:
             member.scores.close()
         z = self.alarm.close(n_seen, tick, self.is_long)
         self._look_for_dwelling(n_seen, events, dwells)
+        if self.is_long and not z and self.challenge is None and self.dwell.is_left:
+            z = self.alarm.sound(n_seen)
         if self.doubted is not None and n_seen - self.doubted > STALE:
             self.audit, self.lag, self.doubted = (0.0, 0.0), (0.0, 0.0), None
         if not self.is_long:
@@ -258,7 +266,8 @@ class Line:
     def _lay_down(self, n_seen: int) -> None:
         """Keep what the champion was: its average before it was wrong, where it has had time to become one."""
         if self.settings.averages and self.past.before is not None:
-            self.sleepers = [*self.sleepers, self.member(self.past.before, n_seen)][-SLEEPERS:]
+            sleeper = self.member(self.past.before, n_seen, {"proven": self.is_proven})
+            self.sleepers = [*self.sleepers, sleeper][-SLEEPERS:]
 
     def _wake(self, n_seen: int, events: Events) -> bool:
         """Let a champion of the past be the champion again where it predicts clearly better; tell whether one is."""
@@ -270,7 +279,8 @@ class Line:
                 self.challengers = []  # they are of what is over
                 self._crown(sleeper.state, sleeper.scores, n_seen, found[0])
                 self._begin_epoch(n_seen, n_seen - self.alarm.since())
-                self.next_challenge = n_seen + SPARED * self.first
+                if sleeper.about["proven"]:
+                    self.next_challenge = n_seen + SPARED * self.first
                 self.alarm.forget()
                 events.note(n_seen, "recurrence", since=sleeper.born, z=found[1], gain=found[0])
                 return True
@@ -299,7 +309,7 @@ class Line:
         self._crown(arranged(challenger.state, order), challenger.scores, n_seen, gain)
         self._look_who_starves(n_seen)
         self.fading.settle(n_seen)  # a challenge has put them there
-        if gain > SUDDEN:
+        if gain > SUDDEN:  # else what is usual is nearly the same
             self.alarm.forget()
 
     def arrange(self, order: list[int]) -> None:
@@ -335,9 +345,14 @@ class Line:
                 self._set_out(n_seen, kept, rng)
         elif made.stage != "over":
             made.work()
-            if self.has_started and not self.is_long and made.since > self.epoch and self.alarm.tokens >= SPARE:
+            if (
+                self.has_started
+                and not (self.is_young or self.is_long)
+                and made.since > self.epoch
+                and self.alarm.tokens >= SPARE
+            ):
                 self._begin_again(made.since, n_seen, events)
-        elif self._catch_up(made, n_seen, kept):
+        elif self.is_young or self._catch_up(made, n_seen, kept):
             self.challenge = None
             self._let_run(made, n_seen, events, kept)
 
@@ -392,13 +407,13 @@ class Line:
         if len(self.challengers) == CHALLENGERS:
             self.challengers.pop(0)
         self.challengers.append(self.member(made.state, n_seen, about))
-        if self.crowns or (self.is_long and is_certain(gain + made.lag[0], max(z, made.lag[1]))):
+        if self.crowns or self.is_young or (self.is_long and is_certain(gain + made.lag[0], max(z, made.lag[1]))):
             self.crowns = False
             self._take_over(self.challengers[-1], n_seen, z, gain, events, kept)
 
     def _schedule(self, n_seen: int) -> None:
-        """Set the next challenge: an epoch's come at `first`, twice, four times, … as many records, or more often."""
-        distance = float(self.first)
-        while self.epoch + distance <= n_seen:
+        """Set the next challenge: an epoch's are at `first`, twice, four times, … as many records, not soon again."""
+        distance, n = float(self.first), n_seen - self.epoch
+        while distance <= (n if self.is_long else n + n // 4):
             distance *= LONG_GROWTH if self.is_long else 2.0
         self.next_challenge = self.epoch + round(distance)

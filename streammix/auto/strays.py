@@ -18,10 +18,11 @@ FloatArray = NDArray[np.float64]
 KEPT = 100
 FEWEST = 20  # that are a group
 STRAYED = 0.5  # probability that the background made a record
+APART = 0.999  # and the middle of a group, which else is but the tail of a component
 NUMBERS = ("normal", "lognormal", "mvn")
 DEVIATION = 1.4826  # of a normal, over the median of absolute deviations
 REACH = 5.0  # deviations from the middle of a group
-TOGETHER = 1.5  # nats a field that a normal gives a group's records beyond the background
+TOGETHER = 1.0  # nats a field that a normal gives a group's records beyond the background
 
 
 class Strays:
@@ -42,7 +43,7 @@ class Strays:
         rows = rows[numbers > since]
         if len(rows) < FEWEST:
             return 0, 0.0
-        first, rows = float(numbers[numbers > since][0]), rows[_strayed(engine, rows)]
+        first, rows = float(numbers[numbers > since][0]), rows[_away(engine, rows) > STRAYED]
         columns = [c for kind, own, _, is_fixed, _ in layout if kind in NUMBERS and not is_fixed for c in own]
         columns = [c for c in columns if not np.isnan(rows[:, c]).all() and box.high[c] > box.low[c]]
         if len(rows) < FEWEST or not columns:
@@ -55,13 +56,13 @@ class Strays:
         near = ~(away > REACH * deviation).any(axis=1)
         lone = np.full((1, rows.shape[1]), np.nan)
         lone[0, columns] = middle
-        if gain < TOGETHER or near.sum() < FEWEST or not _strayed(engine, lone)[0]:
+        if gain < TOGETHER or near.sum() < FEWEST or _away(engine, lone)[0] < APART:
             return 0, 0.0
         return int(near.sum()), float(near.sum()) / max(n_seen - first, 1.0)
 
 
-def _strayed(engine: Engine, rows: FloatArray) -> NDArray[np.bool_]:
-    """Tell which rows no component explains."""
+def _away(engine: Engine, rows: FloatArray) -> FloatArray:
+    """The probability that the background made each row."""
     responsibilities, log_density = np.empty((len(rows), engine.n_components)), np.empty(len(rows))
     engine.accumulate(table_of(np.ascontiguousarray(rows)), 0, len(rows), out_r=responsibilities, out_lp=log_density)
-    return np.asarray(responsibilities.sum(axis=1) < 1.0 - STRAYED)
+    return np.asarray(1.0 - responsibilities.sum(axis=1))
