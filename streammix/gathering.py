@@ -1,7 +1,7 @@
 """The records of a warm-up, as they wait: checked, and plain values of the fields that are or may be in use."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streammix.core.times import is_time
@@ -63,9 +63,12 @@ class Gathering:
             raise RecordError(f"the record {short(record)} has times and nothing else")
         return present(kept)
 
-    def tells(self, records: Iterable[Mapping[str, Any]]) -> bool:
-        """Whether records, as they wait, have anything to learn: declared fields, or a value that is not a time."""
-        return bool(self.declaration.fields) or any(_may_tell(record) for record in records if record)
+    def check_last(self, record: Mapping[str, Any], before: Sequence[Mapping[str, Any]], n: int) -> None:
+        """Refuse a record, as it waits, if it would end a warm-up of n that has no value of a field to learn."""
+        if len(before) != n - 1 or self.declaration.fields:
+            return
+        if not any(_may_tell(one) for one in (record, *before) if one):
+            raise RecordError(f"none of the first {n} records has a value, and their fields aren't known yet")
 
     def declared(self, record: dict[Any, Any]) -> dict[str, Any]:
         """Return the values of declared fields as they wait, checked."""

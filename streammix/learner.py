@@ -425,18 +425,12 @@ class Learner:
         """Put a record into the warm-up's buffer, and start where it is full; nothing is said of it before."""
         given = record if isinstance(record, dict) else as_record(record)
         kept = self.plain(given)
-        self._check_last(kept)
+        self.gathering.check_last(kept, self.buffer, self._needed or FIRST_LOOK)
         self._note_types(given)
         self.buffer.append(kept)
         self.buffer_weights.append(weight)
         if self.missing_records() == 0:
             self.start(self.buffer, self.buffer_weights)
-
-    def _check_last(self, record: Mapping[str, Any]) -> None:
-        """Refuse the record that would end a warm-up without a single value of a field to learn."""
-        n = self._needed or FIRST_LOOK
-        if len(self.buffer) == n - 1 and not self.gathering.tells([record, *self.buffer]):
-            raise RecordError(f"none of the first {n} records has a value, and their fields aren't known yet")
 
     def missing_records(self) -> int:
         """How many records the warm-up still takes; as far as can be told before the first look at them."""

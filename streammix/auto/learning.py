@@ -101,7 +101,7 @@ class AutoLearner(Learner):
         """Keep a record; learn it, where there is a state; make one, or look at the fields, when it is time for it."""
         given = record if isinstance(record, dict) else as_record(record)
         kept = self.plain(given)
-        self._check_last(kept)
+        self.gathering.check_last(kept, self.buffer, self._needed or FIRST_LOOK)
         self._note_types(given)
         if isinstance(self.running, Supervisor) and self._looks_at is not None and len(self.buffer) >= self._looks_at:
             self._score_kept(self.running, kept, out_r, out_lp)
