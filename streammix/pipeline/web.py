@@ -258,8 +258,8 @@ class _Bounded(H11Protocol):
 
     def shutdown(self) -> None:
         super().shutdown()
-        if self.transport.is_closing() and not self.transport.get_write_buffer_size():
-            self.transport.abort()  # TLS would wait for the client's goodbye
+        if self.transport.is_closing():
+            self.loop.call_later(SECONDS_TO_END / 4, self.transport.abort)  # TLS would wait for the client's goodbye
 
     def _watch(self) -> None:
         if self.transport.is_closing():
