@@ -257,7 +257,8 @@ class _Bounded(H11Protocol):
         self._watch()
 
     def shutdown(self) -> None:
-        super().shutdown()
+        if not self.transport.is_closing():
+            super().shutdown()
         if self.transport.is_closing():
             self.loop.call_later(SECONDS_TO_END / 4, self.transport.abort)  # TLS would wait for the client's goodbye
 

@@ -121,14 +121,14 @@ def test_clients_that_hang_up_leave_no_line_in_the_log(tmp_path, caplog):
             hasty.sendall(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc")
         with client(url) as asking:
             assert asking.post("/echo", content=b"x").content == b"x"
-    with client("", certificate=certificate) as idle, contextlib.ExitStack() as stack:
-        with serving(tls_certificate=certificate, tls_key=key) as url:
-            idle.get(f"{url}/livez")
-            tls = ssl.create_default_context(cafile=str(certificate))
-            plain = socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=10)
-            mute = stack.enter_context(tls.wrap_socket(plain, server_hostname="127.0.0.1"))
-            mute.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-            assert mute.recv(1000).startswith(b"HTTP/1.1 200")  # it never answers the server's goodbye
+    tls = ssl.create_default_context(cafile=str(certificate))
+    listening = serving(tls_certificate=certificate, tls_key=key)
+    with client("", certificate=certificate) as idle, contextlib.ExitStack() as stack, listening as url:
+        idle.get(f"{url}/livez")
+        plain = socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=10)
+        mute = stack.enter_context(tls.wrap_socket(plain, server_hostname="127.0.0.1"))
+        mute.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert mute.recv(1000).startswith(b"HTTP/1.1 200")  # it never answers the server's goodbye
     assert not caplog.records
 
 
