@@ -16,6 +16,7 @@ from streammix.auto.evidence import Paired
 from streammix.auto.fading import Fading
 from streammix.auto.line import Line
 from streammix.auto.reservoir import Reservoir
+from streammix.auto.resolution import Resolution
 from streammix.auto.settings import Settings
 from streammix.auto.supervisor import BEAT, LARGEST, Beat, Supervisor
 from streammix.declaration import Declaration
@@ -47,6 +48,7 @@ def supervision(running: Supervisor) -> Supervision:
         "reservoir": [running.reservoir.n, len(running.reservoir.rows)],
         "sample": running.sample.n,
         "box": None if running.box is None else [_finite(running.box.low), _finite(running.box.high)],
+        "resolution": running.resolution.to_json(),
         "beat": asdict(running.beat),
         "gathered": running.gathered,
         "epoch": running.epoch,
@@ -73,10 +75,16 @@ def resumed(declaration: Declaration, schema: Schema, settings: Settings, kept: 
     reservoir = Reservoir(size, n_columns)
     reservoir.n = n - len(kept_rows[0][0])
     reservoir.add(*kept_rows[0])
+    resolution = Resolution(n_columns)
+    if "resolution" in document:
+        resolution = Resolution.from_json(document["resolution"], n_columns)
+    for state in kept.states.values():
+        state.least = resolution.least
     box = None
     if document["box"] is not None:
         box = Box(n_columns)
         low, high = document["box"]
+        box.steps = resolution.steps
         box.low[:], box.high[:] = _infinite(low, 1), _infinite(high, -1)
         box.refresh(schema.layout())
         box.spread[...] = kept.arrays.get("box", box.spread)  # levels may have come since it was written
@@ -93,7 +101,7 @@ def resumed(declaration: Declaration, schema: Schema, settings: Settings, kept: 
     made.sample = Reservoir(size, n_columns)
     made.sample.add(*kept_rows[1])
     made.sample.n = int(document["sample"])
-    made.box = box
+    made.box, made.resolution = box, resolution
     made.leader = int(document["leader"])
     if "beat" in document:  # what was kept before lines took turns has none
         made.beat, made.gathered = _beat(document["beat"], len(lines)), int(document["gathered"])

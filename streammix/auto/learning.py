@@ -12,6 +12,7 @@ from streammix.auto.keeping import resumed, supervision
 from streammix.auto.line import Line
 from streammix.auto.moves import forks_of, partition, scaled, split_up, stepped, thinned
 from streammix.auto.reservoir import Reservoir
+from streammix.auto.resolution import LOOKED_AT, Resolution
 from streammix.auto.settings import Settings
 from streammix.auto.supervisor import Supervisor, reservoir_size
 from streammix.clock import Look
@@ -115,8 +116,11 @@ class AutoLearner(Learner):
         rng.bit_generator.state = self.rng.bit_generator.state  # a step that is taken again draws the same
         rows, all_weights = np.stack(columns, axis=1), np.ones(n) if w is None else w
         box, settings = None, self.settings
+        resolution = Resolution(len(columns))
+        resolution.look(rows[:: -(-n // LOOKED_AT)], layout)
         if self.has_background if self.has_background is not None else takes_background(layout):
             box = Box(len(columns))
+            box.steps = resolution.steps
             box.add(rows, layout)
             settings = replace(settings, spread=box.spread)
         levels = {name: len(codes) for name, codes in schema.codes.items()}
@@ -129,6 +133,7 @@ class AutoLearner(Learner):
             state = scaled(schema, k, forks_of(layout, columns), some, own)
             yield None
             shrink_scales(layout, state, some, labels)
+            resolution.apply(layout, state)
             yield None
             stepped(layout, state, Table(some), len(labels), own, split_up(labels, k, box is not None))
             lines.append(Line(schema, state, free_parameters(chosen, k, levels), n, settings, n))
@@ -139,7 +144,7 @@ class AutoLearner(Learner):
         made = Supervisor(
             self.declaration, schema, lines, settings, reservoir, np.random.default_rng(rng.integers(2**63))
         )
-        made.box = box
+        made.box, made.resolution = box, resolution
         self.rng.bit_generator.state = rng.bit_generator.state
         yield chosen, made
 

@@ -1,5 +1,6 @@
 """One number of components: a champion, its average, experts, challengers, and the challenge that is being prepared."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from streammix.auto.fading import Fading
 from streammix.auto.matching import arranged, matched, shared
 from streammix.auto.member import Member
 from streammix.auto.reservoir import Reservoir
+from streammix.auto.resolution import Atom
 from streammix.auto.settings import Settings
 from streammix.auto.verdicts import is_certain, is_over, leads, shown, trails, wakes, wins
 from streammix.core.engine import Engine
@@ -330,12 +332,22 @@ class Line:
     def _publish(self) -> None:
         self.shown = 0 if self.is_long else shown([member.scores for member in (self.average, *self.experts)])
 
+    def is_due(self, n_seen: int) -> bool:
+        """Tell whether a challenge begins now."""
+        return self.challenge is None and n_seen >= self.next_challenge
+
     def prepare(
-        self, n_seen: int, reservoir: Reservoir, rng: np.random.Generator, events: Events, budget: int | None = None
+        self,
+        n_seen: int,
+        reservoir: Reservoir,
+        rng: np.random.Generator,
+        events: Events,
+        budget: int | None = None,
+        atoms: Sequence[Atom] = (),
     ) -> None:
         """Do a slice of the work on a challenge, where there is one or it is time for one."""
         if self.challenge is None:
-            if n_seen < self.next_challenge:
+            if not self.is_due(n_seen):
                 return
             self._schedule(n_seen)
             rows, weights = reservoir.last(n_seen - self.epoch)
@@ -350,6 +362,7 @@ class Line:
                 self.n_parameters,
                 self.settings.spread,
                 int(rng.integers(2**31)),
+                atoms,
             )
             self.challenge.born = n_seen
             return

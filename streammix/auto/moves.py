@@ -2,8 +2,8 @@
 
 A proposal is a fresh start, or takes one component away and puts it elsewhere: half of a heavy one, split along the
 principal axis of its records in the warm-up's standardised space (numbers over their standard deviation, levels as
-indicators, angles on the circle, gaps at the mean), so that each family and any gaps are served by one rule; or the
-records that the model explains worst.
+indicators, angles on the circle, gaps at the mean), so that each family and any gaps are served by one rule; the
+records that the model explains worst; or those that have one value of a field which many have.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ __all__ = [
 
 FloatArray = NDArray[np.float64]
 Labels = NDArray[np.intp]
-Move = tuple[str, int, int]  # what, the component that goes, the one that is split; or ("fresh", number, 0)
+Move = tuple[str, int, int]  # what, the component that goes, the one that is split or the atom; or ("fresh", number, 0)
 
 FRESH = 3
 HEAVIEST = 4  # that may be split
@@ -46,7 +46,7 @@ CHEAPEST = 2  # of more: those whose loss is the least
 START_ROWS = 300  # that a fresh start looks at
 
 
-def moves(responsibilities: FloatArray) -> list[Move]:
+def moves(responsibilities: FloatArray, n_atoms: int = 0) -> list[Move]:
     """Return the proposals for a model whose responsibilities for some rows, (n, K), are given."""
     k = responsibilities.shape[1]
     found: list[Move] = [("fresh", number, 0) for number in range(FRESH)]
@@ -59,6 +59,7 @@ def moves(responsibilities: FloatArray) -> list[Move]:
     for j in goes:
         found += [("split", j, split) for split in [h for h in heaviest if h != j][:HEAVIEST]]
         found.append(("seed", j, 0))
+        found += [("atom", j, atom) for atom in range(n_atoms)]
     return found
 
 
@@ -112,7 +113,12 @@ def split_up(labels: Labels, n_components: int, has_background: bool) -> FloatAr
 
 
 def displaced(
-    move: Move, points: FloatArray, weights: FloatArray | None, responsibilities: FloatArray, log_density: FloatArray
+    move: Move,
+    points: FloatArray,
+    weights: FloatArray | None,
+    responsibilities: FloatArray,
+    log_density: FloatArray,
+    at_atom: NDArray[np.bool_] | None = None,
 ) -> FloatArray:
     """Return what becomes of rows' responsibilities by a move; the rows as points are what a split goes by."""
     what, goes, split = move
@@ -131,8 +137,9 @@ def displaced(
         given[:, split] = np.where(above, 0.0, own)
     else:
         worst = np.argsort(log_density, kind="stable")[: max(int(WORST * len(given)), 1)]
-        given[worst] = 0.0
-        given[worst, goes] = 1.0
+        there = worst if at_atom is None else np.flatnonzero(at_atom)
+        given[there] = 0.0
+        given[there, goes] = 1.0
     return np.asarray(given)
 
 

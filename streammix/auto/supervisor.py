@@ -18,6 +18,7 @@ from streammix.auto.doubts import doubts
 from streammix.auto.events import Events
 from streammix.auto.line import Line
 from streammix.auto.reservoir import Reservoir
+from streammix.auto.resolution import LOOKED_AT, Resolution
 from streammix.auto.settings import Settings
 from streammix.core.engine import Engine
 from streammix.core.records import Waiting
@@ -95,6 +96,7 @@ class Supervisor(Running):
         self.events = Events()
         self.rng = rng
         self.box: Box | None = None
+        self.resolution = Resolution(reservoir.rows.shape[1])
         self.choice = Choice(len(lines))
         self.epoch = 0  # of the line that predicts, at the end of the last tick
         self.told: list[str] = []  # the signs of doubt that are in the log
@@ -162,12 +164,13 @@ class Supervisor(Running):
             self.box.widen(at, rows)
             self.box.refresh(schema.layout())
             self.settings = replace(self.settings, spread=self.box.spread)
+        self.resolution.widen(at, rows, schema.layout())
         for line in self.lines:
             line.join(old, schema, part, self.settings, self.n_seen)
         self._read_by(schema)
         self._take_rows(schema.reader.n_columns)
         self.look_at_beat()
-        self.point()
+        self._resolve()
 
     def code_of(self, column: int, key: Any) -> tuple[int, NDArray[np.intp] | None]:
         """Return the code of a level; with an unknown one, what was computed of the others changes."""
@@ -235,9 +238,14 @@ class Supervisor(Running):
         if len(self.lines) > 1:
             beat.scores.append(float(np.maximum(scores, LOWEST).sum()))
         if ends_tick:
+            if len(self.lines) > 1:
+                beat.scores[-1] -= TICK * self.resolution.surplus(line.schema.layout(), line.published, self.rows)
             self._end_tick(line, beat.now)
         else:
-            line.prepare(beat.now, self.sample if line.is_long else self.reservoir, self.rng, self.events)
+            if line is self.line and line.is_due(beat.now):
+                self._look_again()
+            kept = self.sample if line.is_long else self.reservoir
+            line.prepare(beat.now, kept, self.rng, self.events, atoms=self.resolution.atoms)
         beat.turn += 1
         if beat.turn < len(self.lines):
             return
@@ -250,6 +258,21 @@ class Supervisor(Running):
             news = beat.at - self.sample.n
             self.sample.sample(rows[:news], weights[:news], self.rng)
             self._judge(beat.now)
+
+    def _look_again(self) -> None:
+        """See how finely values are told apart by now, and let all states know where that is news."""
+        kept = self.sample if self.line.is_long or not self.line.epoch else self.reservoir
+        if self.resolution.look(kept.some(self.beat.now - self.line.epoch, LOOKED_AT), self.schema.layout()):
+            self._resolve()
+
+    def _resolve(self) -> None:
+        """Let all states know how finely values are told apart."""
+        for state in self.states():
+            self.resolution.apply(self.schema.layout(), state)
+        if self.box is not None:
+            self.box.steps = self.resolution.steps
+            self.box.refresh(self.schema.layout())
+        self.rebind()
 
     def _end_tick(self, line: Line, now: int) -> None:
         """Judge a line; whether the stream dwells is for the one that predicts to say: the others could not compete."""
@@ -290,7 +313,7 @@ class Supervisor(Running):
     @property
     def doubts(self) -> list[dict[str, Any]]:
         """The signs that the model may be wrong."""
-        return doubts(self.line, self.events, self.n_seen)
+        return [*doubts(self.line, self.events, self.n_seen), *self.resolution.doubts(self.schema, self.line.published)]
 
     def evaluate(self, table: Table) -> tuple[FloatArray, FloatArray]:
         """Return (responsibilities of the components, the background aside; log densities) of rows."""
