@@ -188,7 +188,7 @@ def test_a_champion_of_the_past_needs_more_than_to_know_the_records():
     model.learn_many(table(rng.integers(3, size=3_000), rng))
     line, events = model._learner.running.line, model._learner.running.events
     for n_parameters, wakes in ((400, False), (8, True)):
-        line.sleepers = [line.member(line.average.state.copy(), 1_000)]
+        line.sleepers = [line.member(line.average.state.copy(), 1_000, {"proven": True})]
         line.sleepers[0].scores.add(rng.normal(0.08, 0.1, size=500))
         line.sleepers[0].scores.close()
         line.n_parameters = n_parameters

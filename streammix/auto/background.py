@@ -12,7 +12,7 @@ from streammix.scales import LEAST_VARIANCE
 from streammix.schema import Schema
 from streammix.state import State
 
-__all__ = ["AWAY", "Box", "engine_of", "takes_background"]
+__all__ = ["AWAY", "Box", "engine_of", "give_background", "takes_background"]
 
 FloatArray = NDArray[np.float64]
 
@@ -36,6 +36,14 @@ def engine_of(schema: Schema, state: State, step: tuple[int, float], spread: Flo
     if spread is not None:
         engine.set_background(spread, points_of(schema.layout(), spread.shape[1]))
     return engine
+
+
+def give_background(state: State, share: float) -> None:
+    """Let the background have a share of the records, at least."""
+    own = state.masses[0, : state.n_components]
+    total = float(own.sum())
+    if total > 1.0 - share > 0.0:
+        own *= (1.0 - share) / total
 
 
 def has_point(kind: str) -> bool:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streammix.auto.background import engine_of
+from streammix.auto.background import engine_of, give_background
 from streammix.auto.climb import CALL, ROW, Climb
 from streammix.auto.evidence import z_of
 from streammix.auto.member import densities
-from streammix.auto.moves import Move, displaced, moves, scaled, split_up, step_between, stepped, thinned
+from streammix.auto.moves import START_ROWS, Move, displaced, moves, scaled, split_up, step_between, stepped, thinned
 from streammix.auto.resolution import Atom, atoms_from, resolve_as
 from streammix.core.engine import Engine
 from streammix.core.table import Table
@@ -93,6 +93,7 @@ class Challenge:
         self.done: list[tuple[State, float, float, Move | None]] = []
         self.start = self.polished = champion.copy()
         self.chosen: tuple[float, float, Move | None] = (0.0, 0.0, None)  # gain, z and move of what came out
+        self.away = 0.0  # the share of the validating rows that it left to the background
         self._look()
         for block, unit in self._engine(self.polished).forks_needed(self.table, 0, self.n):
             self.polished.fork(block, unit)
@@ -166,7 +167,7 @@ class Challenge:
         n, cells = self.n_training, CELL * len(self.columns)
         if self.stage in ("propose", "scaled", "shrunk", "made") and self.at < len(self.plan):
             if self.plan[self.at][0] == "fresh":
-                return STEP
+                return max(STEP * min(n, START_ROWS) // START_ROWS, 6 * CALL)
             return n * (self._each + cells + CELL * self.state.n_components) + 4 * CALL
         return n * (cells if self.stage == "points" else self._each) + 6 * CALL
 
@@ -207,6 +208,7 @@ class Challenge:
             self.stage, self.at = "propose", self.at + 1
         elif self.stage == "whole":
             reanchor(self.layout, self.state)
+            give_background(self.state, self.away)
             self.stage = "over"
         else:
             self._go_on_with_finalists()
@@ -224,6 +226,7 @@ class Challenge:
         if best is None or best[1] <= GAIN:
             best = (self.polished, 0.0, 0.0, None)
         self.chosen = best[1:]
+        self.away = self._share_of_background(best[0])
         self.kept, self.done = [], []
         self.stage = "whole"
         self._begin(best[0].copy(), WHOLE, self.n)
@@ -238,6 +241,15 @@ class Challenge:
         found = densities(self._engine(state), self.table, n, self.n)
         clipped = np.clip(found - self._expect(), -100.0, 100.0)
         return z_of((len(clipped), float(clipped.sum()), float(clipped @ clipped)))
+
+    def _share_of_background(self, state: State) -> float:
+        """The share of the validating rows that the background made: of records that were learnt it makes too few."""
+        if self.spread is None:
+            return 0.0
+        n = self.n_training
+        responsibilities = np.empty((self.n, state.n_components))
+        self._engine(state).accumulate(self.table, n, self.n, out_r=responsibilities, out_lp=np.empty(self.n))
+        return float(1.0 - responsibilities[n:].sum() / (self.n - n))
 
     def _expect(self) -> FloatArray:
         """Log densities of the validating rows by the polished champion."""
@@ -326,6 +338,7 @@ class Challenge:
             "kept": [[gain, z, move] for _, gain, z, move in self.kept],
             "done": [[gain, z, move] for _, gain, z, move in self.done],
             "chosen": list(self.chosen),
+            "away": self.away,
             "climb": self.climb.to_json(),
         }
 
@@ -356,7 +369,7 @@ class Challenge:
         made.plan = [_move(move) for move in document["plan"]]
         made.kept = [(states[f"kept{i}"], *_outcome(one)) for i, one in enumerate(document["kept"])]
         made.done = [(states[f"done{i}"], *_outcome(one)) for i, one in enumerate(document["done"])]
-        made.chosen = _outcome(document["chosen"])
+        made.chosen, made.away = _outcome(document["chosen"]), float(document.get("away", 0.0))
         made.polished = states["polished"]
         made.start = states.get("start", made.polished)
         n, climb = made.rows.shape[1], document.get("climb", document)  # once they were one

@@ -15,10 +15,10 @@ from streammix.auto.dwell import Dwell
 from streammix.auto.evidence import Paired
 from streammix.auto.fading import Fading
 from streammix.auto.line import Line
-from streammix.auto.reservoir import Reservoir
+from streammix.auto.reservoir import LARGEST, Reservoir
 from streammix.auto.resolution import Resolution
 from streammix.auto.settings import Settings
-from streammix.auto.supervisor import BEAT, LARGEST, Beat, Supervisor
+from streammix.auto.supervisor import BEAT, Beat, Supervisor
 from streammix.declaration import Declaration
 from streammix.errors import CheckpointError
 from streammix.packing import check_rows
@@ -44,6 +44,9 @@ def supervision(running: Supervisor) -> Supervision:
         arrays["box"] = running.box.spread.copy()
     document = {
         "leader": running.leader,
+        "unborn": list(running.unborn),
+        "is_young": running.is_young,
+        "is_given": running.is_given,
         "lines": [_line_to_json(line) for line in running.lines],
         "reservoir": [running.reservoir.n, len(running.reservoir.rows)],
         "sample": running.sample.n,
@@ -103,6 +106,9 @@ def resumed(declaration: Declaration, schema: Schema, settings: Settings, kept: 
     made.sample.n = int(document["sample"])
     made.box, made.resolution = box, resolution
     made.leader = int(document["leader"])
+    made.is_given = bool(document.get("is_given", False))
+    made.unborn = [int(k) for k in document.get("unborn", [])]
+    made.is_young = bool(document.get("is_young", False))
     if "beat" in document:  # what was kept before lines took turns has none
         made.beat, made.gathered = _beat(document["beat"], len(lines)), int(document["gathered"])
         made.look_at_beat()
@@ -136,11 +142,14 @@ def _line_to_json(line: Line) -> dict[str, Any]:
         "tried": line.tried,
         "present": line.present,
         "has_started": line.has_started,
+        "is_young": line.is_young,
+        "surplus": line.surplus,
         "audit": list(line.audit),
         "lag": list(line.lag),
         "doubted": line.doubted,
         "crowned": line.crowned,
         "sleepers": [sleeper.born for sleeper in line.sleepers],
+        "proven": [sleeper.about["proven"] for sleeper in line.sleepers],
         "labels": list(line.labels),
         "next_label": line.next_label,
         "alarm": line.alarm.to_json(),
@@ -178,14 +187,16 @@ def _line_resumed(
         expert.become(states[f"member{i}"])
     for i, (born, about) in enumerate(document["challengers"], 2 + len(made.experts)):
         made.challengers.append(made.member(states[f"member{i}"], int(born), about))
-    for i, born in enumerate(document["sleepers"], len(made.members)):
-        made.sleepers.append(made.member(states[f"member{i}"], int(born)))
+    proven = document.get("proven", [True] * len(document["sleepers"]))
+    for i, (born, is_proven) in enumerate(zip(document["sleepers"], proven, strict=True), len(made.members)):
+        made.sleepers.append(made.member(states[f"member{i}"], int(born), {"proven": bool(is_proven)}))
     for member, scores in zip(made.members, document["scores"], strict=True):
         member.scores = Paired.from_json(scores)
     (gain, z), (lag, lag_z) = document["audit"], document["lag"]
     made.audit, made.lag = (float(gain), float(z)), (float(lag), float(lag_z))
     made.doubted = None if document["doubted"] is None else int(document["doubted"])
     made.has_started, made.crowned = bool(document["has_started"]), int(document["crowned"])
+    made.is_young, made.surplus = bool(document.get("is_young", False)), float(document.get("surplus", 0.0))
     made.shaken, made.tried = int(document.get("shaken", 0)), int(document.get("tried", 0))
     made.unit, made.present = float(document.get("unit", 1.0)), float(document.get("present", 1.0))
     made.times, made.epoch = int(document["times"]), int(document["epoch"])

@@ -18,7 +18,7 @@ from streammix.auto.member import Member
 from streammix.auto.reservoir import Reservoir
 from streammix.auto.resolution import Atom
 from streammix.auto.settings import Settings
-from streammix.auto.verdicts import is_certain, is_over, leads, shown, trails, wakes, wins
+from streammix.auto.verdicts import SUDDEN, is_certain, is_over, leads, shown, trails, wakes, wins
 from streammix.core.engine import Engine
 from streammix.core.table import Table, table_of
 from streammix.running import joined
@@ -69,6 +69,8 @@ class Line:
         self.shown = 0  # 0: the champion, 1: the average, 2 and 3: experts
         self.crowned = n_seen  # when the champion came by its place
         self.unit = 1.0  # what a record weighs, by now
+        self.surplus = 0.0  # nats a record by which narrow components overstated values, at the end of the last tick
+        self.is_young = False  # whether it is so early that each challenge makes the champion, and comes soon
         self.has_started = False  # the first challenge makes the first champion, its labels and all
         self.shaken = n_seen  # when the stream began, or showed that the champion was wrong
         self.tried = -1  # when the last challenge began that is over
@@ -108,6 +110,11 @@ class Line:
         """Take down that the champion was wrong, and hold a challenge soon."""
         self.shaken = n_seen
         self.next_challenge = min(self.next_challenge, n_seen + SOON)
+
+    def come_of_age(self, n_parameters: int, first: int, n_seen: int) -> None:
+        """Hold a challenge now, which makes the champion; from now on they become rare, and have to win."""
+        self.n_parameters, self.first, self.is_young = n_parameters, first, False
+        self.challenge, self.next_challenge, self.crowns = None, n_seen, self.has_started
 
     def set_pace(self) -> None:
         """Let the champion forget, or not, as the stream has it."""
@@ -246,7 +253,8 @@ class Line:
     def _lay_down(self, n_seen: int) -> None:
         """Keep what the champion was: its average, where it has had time to become one."""
         if self.settings.averages and n_seen - self.crowned >= SETTLED:
-            self.sleepers = [*self.sleepers, self.member(self.average.state.copy(), n_seen)][-SLEEPERS:]
+            sleeper = self.member(self.average.state.copy(), n_seen, {"proven": self.is_proven})
+            self.sleepers = [*self.sleepers, sleeper][-SLEEPERS:]
 
     def _wake(self, n_seen: int, events: Events) -> bool:
         """Let a champion of the past be the champion again where it predicts clearly better; tell whether one is."""
@@ -258,7 +266,8 @@ class Line:
                 self.challengers = []  # they are of what is over
                 self._crown(sleeper.state, sleeper.scores, n_seen)
                 self._begin_epoch(n_seen, n_seen - self.alarm.since())
-                self.next_challenge = n_seen + SPARED * self.first
+                if sleeper.about["proven"]:
+                    self.next_challenge = n_seen + SPARED * self.first
                 self.alarm.forget()
                 events.note(n_seen, "recurrence", since=sleeper.born, z=found[1], gain=found[0])
                 return True
@@ -287,7 +296,8 @@ class Line:
         events.note(n_seen, "take-over", by=challenger.about, z=z, gain=gain)
         self.inherit(self.labels, self.next_label, old, n_seen, events)
         self._crown(arranged(challenger.state, order), challenger.scores, n_seen)
-        self.alarm.forget()
+        if gain > SUDDEN:  # else what is usual is nearly the same
+            self.alarm.forget()
 
     def inherit(self, labels: list[int], free: int, old: list[int], n_seen: int, events: Events) -> None:
         """Take over the labels of the components that go on; the others get new ones, from `free` on."""
@@ -373,7 +383,8 @@ class Line:
             for _ in range(made.halvings):
                 made.state.halve()
             gain, z, move = made.chosen
-            self.audit, self.lag, self.doubted = (gain, z), made.lag, n_seen
+            if self.crowned <= made.born:  # else it was another champion that was challenged
+                self.audit, self.lag, self.doubted = (gain, z), made.lag, n_seen
             self.fading.settle()
             self.tried = made.born
             about = {"move": "refresh" if move is None else move[0], "gain": round(gain, 6), "z": round(z, 3)}
@@ -387,13 +398,13 @@ class Line:
             if self.is_long:
                 made.state.starts *= max(1.0, n_seen / made.n)
             self.challengers.append(self.member(made.state, n_seen, about))
-            if self.crowns:
+            if self.crowns or self.is_young:
                 self.crowns = False
                 self._take_over(self.challengers[-1], n_seen, z, gain, events, reservoir)
 
     def _schedule(self, n_seen: int) -> None:
-        """Set the next challenge: an epoch's are at `first`, twice, four times, … as many records."""
-        distance = self.first
-        while self.epoch + distance <= n_seen:
+        """Set the next challenge: an epoch's are at `first`, twice, four times, … as many records, not soon again."""
+        distance, n = self.first, n_seen - self.epoch
+        while distance <= n + n // 4:
             distance *= 2
         self.next_challenge = self.epoch + distance

@@ -6,27 +6,30 @@ indicators, angles on the circle, gaps at the mean), so that each family and any
 records that the model explains worst; or those that have one value of a field which many have.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streammix.auto.background import AWAY
+from streammix.auto.resolution import Resolution
 from streammix.core.engine import Engine
 from streammix.core.table import Table
 from streammix.em import Layout, blank, iterate
 from streammix.given import fill_given
 from streammix.kmeans import kmeans
-from streammix.scales import PRIOR_WEIGHT, fill_scales, settle, standardised
+from streammix.scales import PRIOR_WEIGHT, fill_scales, settle, shrink_scales, standardised
 from streammix.schema import Schema
 from streammix.state import State
 
 __all__ = [
+    "START_ROWS",
     "Move",
     "displaced",
     "forks_of",
     "moves",
     "partition",
+    "quick_start",
     "scaled",
     "split_up",
     "step_between",
@@ -43,6 +46,7 @@ HEAVIEST = 4  # that may be split
 WORST = 0.04  # of the records, which a component is put on
 ALL = 3  # components up to which each may go
 CHEAPEST = 2  # of more: those whose loss is the least
+LLOYD = 3  # steps of the partition of a quick start
 START_ROWS = 300  # that a fresh start looks at
 
 
@@ -149,6 +153,35 @@ def _side(points: FloatArray, weights: FloatArray) -> NDArray[np.bool_]:
     centred = points - weights @ points / total
     spread = (centred * weights[:, None]).T @ centred / total
     return np.asarray(centred @ np.linalg.eigh(spread)[1][:, -1] > 0.0)
+
+
+def quick_start(
+    schema: Schema,
+    columns: Sequence[FloatArray],
+    weights: FloatArray | None,
+    n_components: int,
+    rng: np.random.Generator,
+    has_background: bool,
+    known: FloatArray | None = None,
+    resolution: Resolution | None = None,
+) -> Iterator[State | None]:
+    """Make a state by one M-step of a partition of rows, in four steps; the last one gives it.
+
+    Where responsibilities are known, as by a model of other fields of the same records, they are what it goes by.
+    """
+    layout = schema.layout()
+    some, own = thinned(columns, weights) if known is None else (list(columns), weights)
+    labels = partition(layout, some, n_components, LLOYD, rng) if known is None else known.argmax(axis=1)
+    yield None
+    state = scaled(schema, n_components, forks_of(layout, columns), some, own)
+    yield None
+    shrink_scales(layout, state, some, labels)
+    if resolution is not None:
+        resolution.apply(layout, state)
+    yield None
+    given = split_up(labels, n_components, has_background) if known is None else known
+    stepped(layout, state, Table(some), len(labels), own, given)
+    yield state
 
 
 def stepped(

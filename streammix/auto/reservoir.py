@@ -3,9 +3,17 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Reservoir"]
+__all__ = ["LARGEST", "Reservoir", "reservoir_size"]
 
 FloatArray = NDArray[np.float64]
+
+SMALLEST, LARGEST = 4_000, 20_000  # records
+PER_PARAMETER = 10
+
+
+def reservoir_size(n_parameters: int) -> int:
+    """Return how many records are kept: ten a parameter, from 4,000 to 20,000."""
+    return min(max(SMALLEST, PER_PARAMETER * n_parameters), LARGEST)
 
 
 class Reservoir:
@@ -54,6 +62,15 @@ class Reservoir:
         for i in np.flatnonzero(places < size).tolist():
             self.rows[places[i]], self.weights[places[i]] = rows[fit + i], weights[fit + i]
         self.n += len(rows) - fit
+
+    def make_room(self, size: int) -> None:
+        """Let there be room for so many rows, at least as many as there are."""
+        if size <= len(self.rows):
+            return
+        rows, weights = self.all()
+        self.rows = np.empty((size, self.rows.shape[1]))
+        self.weights = np.empty(size)
+        self.rows[: len(rows)], self.weights[: len(rows)] = rows, weights
 
     def widen(self, at: int, more: int) -> None:
         """Make room for columns that no record so far has."""

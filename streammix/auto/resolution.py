@@ -27,6 +27,7 @@ Said = tuple[str, float, float]  # what is said, the value, its share
 
 GAUSSIAN = ("normal", "lognormal", "mvn")
 LOOKED_AT = 1_000  # rows
+TOLD = 200  # rows from which on it is told what repeats
 REPEATED = 5  # rows of one value that are no chance
 NOISE = 16 * np.finfo(np.float64).eps  # of the greatest value: what lies nearer is the same but for rounding
 FEW = 0.1  # the share of rows whose values came once that may be left out of what a step is
@@ -120,6 +121,8 @@ class Resolution:
             if column.is_logarithm:
                 again = np.exp(np.minimum(found[counts > 1], MOST))
                 self.grids[column.number] = np.diff(again).min() if len(again) > 1 else 0.0
+        if len(values) < TOLD:
+            return
         at, n, beside = int(counts.argmax()), len(values), _beside(found, counts, step)
         peaks = np.flatnonzero((counts >= TRIED * n) & (counts >= TWICE * beside) & (len(found) > 1))
         found_atoms = [Atom(column.number, float(found[i]), int(counts[i]) / n, 1e-3 * step) for i in peaks]

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammix.auto.background import Box
-from streammix.auto.choice import Choice
+from streammix.auto.choice import FEWEST, Choice
 from streammix.auto.doubts import doubts
 from streammix.auto.events import Events
 from streammix.auto.line import Line
 from streammix.auto.reservoir import Reservoir
 from streammix.auto.resolution import LOOKED_AT, Resolution
 from streammix.auto.settings import Settings
+from streammix.auto.youth import bear, needs
 from streammix.core.engine import Engine
 from streammix.core.records import Waiting
 from streammix.core.table import Table, table_of
@@ -35,9 +36,7 @@ FloatArray = NDArray[np.float64]
 BEAT = 50
 TICK = 500
 AVERAGING = 250
-SMALLEST, LARGEST = 4_000, 20_000  # records in the reservoir
 LOWEST = -1e4  # of a record's log density, where lines are compared
-PER_PARAMETER = 10
 
 
 def share_of_beat(n_lines: int) -> int:
@@ -70,11 +69,6 @@ class Beat:
     scores: list[float]
 
 
-def reservoir_size(n_parameters: int) -> int:
-    """Return how many records are kept: ten a parameter, from 4,000 to 20,000."""
-    return min(max(SMALLEST, PER_PARAMETER * n_parameters), LARGEST)
-
-
 class Supervisor(Running):
     """The lines of a supervised mixture, and what moves them."""
 
@@ -101,6 +95,9 @@ class Supervisor(Running):
         self.epoch = 0  # of the line that predicts, at the end of the last tick
         self.told: list[str] = []  # the signs of doubt that are in the log
         self.gathered = 0  # records of the next beat
+        self.unborn: list[int] = []  # numbers of components whose lines come when there are more records
+        self.is_young = False  # whether it is so early that the lines are judged at each beat
+        self.is_given = False  # whether the last of them is wanted, and the others stand in
         self.beat = Beat(0, 0, 0, len(lines), [])
         self._is_made = False
         super().__init__(declaration, schema, lines[0].champion.state)
@@ -215,6 +212,8 @@ class Supervisor(Running):
         self.gathered += n
         if self.beat.turn < len(self.lines):
             self._move_line()
+        elif self.unborn and self.gathered < BEAT and self.n_seen >= needs(self.n_parameters_of(self.unborn[0])):
+            bear(self, self.unborn.pop(0))
         if self.gathered == BEAT:
             self.gathered = 0
             self.beat = Beat(BEAT, self.reservoir.n, self.n_seen, 0, [])
@@ -224,6 +223,13 @@ class Supervisor(Running):
                 self.look_at_beat()
             self._move_line()
         self.point()
+
+    def prepare(self, line: Line, now: int) -> None:
+        """Do a slice of the work on a line's challenge."""
+        if line is self.line and line.is_due(now):
+            self._look_again(now)
+        kept = self.sample if line.is_long else self.reservoir
+        line.prepare(now, kept, self.rng, self.events, atoms=self.resolution.atoms)
 
     def look_at_beat(self) -> None:
         """Find the rows of the beat in the reservoir."""
@@ -236,16 +242,13 @@ class Supervisor(Running):
         line, ends_tick = self.lines[beat.turn], beat.at % TICK < BEAT
         scores = line.step(self.table, beat.n, self.row_weights, averages=beat.at % AVERAGING < BEAT)
         if len(self.lines) > 1:
-            beat.scores.append(float(np.maximum(scores, LOWEST).sum()))
+            if ends_tick or self.is_young:
+                line.surplus = self.resolution.surplus(line.schema.layout(), line.published, self.rows[: beat.n])
+            beat.scores.append(float(np.maximum(scores, LOWEST).sum()) - beat.n * line.surplus)
         if ends_tick:
-            if len(self.lines) > 1:
-                beat.scores[-1] -= TICK * self.resolution.surplus(line.schema.layout(), line.published, self.rows)
             self._end_tick(line, beat.now)
         else:
-            if line is self.line and line.is_due(beat.now):
-                self._look_again()
-            kept = self.sample if line.is_long else self.reservoir
-            line.prepare(beat.now, kept, self.rng, self.events, atoms=self.resolution.atoms)
+            self.prepare(line, beat.now)
         beat.turn += 1
         if beat.turn < len(self.lines):
             return
@@ -258,11 +261,18 @@ class Supervisor(Running):
             news = beat.at - self.sample.n
             self.sample.sample(rows[:news], weights[:news], self.rng)
             self._judge(beat.now)
+        elif self.is_young and len(self.lines) > 1:
+            self._choose(beat.now)
 
-    def _look_again(self) -> None:
+    def n_parameters_of(self, n_components: int) -> int:
+        """Return how many parameters a mixture of so many components has."""
+        return n_components * (self.line.n_parameters + 1) // self.line.n_components - 1
+
+    def _look_again(self, now: int) -> None:
         """See how finely values are told apart by now, and let all states know where that is news."""
-        kept = self.sample if self.line.is_long or not self.line.epoch else self.reservoir
-        if self.resolution.look(kept.some(self.beat.now - self.line.epoch, LOOKED_AT), self.schema.layout()):
+        n = now - self.line.epoch
+        kept = self.sample if self.line.is_long or (n == now > len(self.reservoir.rows)) else self.reservoir
+        if self.resolution.look(kept.some(n, LOOKED_AT), self.schema.layout()):
             self._resolve()
 
     def _resolve(self) -> None:
@@ -287,12 +297,10 @@ class Supervisor(Running):
     def _judge(self, now: int) -> None:
         """End a tick."""
         if len(self.lines) > 1:
-            self.choice.close()
-            if self.line.epoch > self.epoch:
+            chased = self.line.dwell.is_on and any(line.crowns for line in self.lines)  # and are not made anew yet
+            if chased or self.line.epoch > self.epoch:
                 self.choice.forget()
-            best, gain = self.choice.best([line.n_parameters for line in self.lines], self.leader)
-            if best != self.leader:
-                self._lead(best, gain, now)
+            self._choose(now)
         self.epoch = self.line.epoch
         found = self.doubts
         signs = [doubt["sign"] for doubt in found]
@@ -301,7 +309,15 @@ class Supervisor(Running):
                 self.events.note(now, "doubt", **doubt)
         self.told = signs
 
-    def _lead(self, best: int, gain: float, now: int) -> None:
+    def _choose(self, now: int) -> None:
+        """Let the number of components lead that predicts best for its size."""
+        fewest = BEAT if self.is_young else FEWEST
+        n_parameters = [0 if self.is_young else line.n_parameters for line in self.lines]
+        best, gain = self.choice.best(n_parameters, self.leader, fewest)
+        if best != self.leader:
+            self.lead(best, gain, now)
+
+    def lead(self, best: int, gain: float, now: int) -> None:
         """Let another number of components lead, its components in the places of those that they go on from."""
         old, new = self.line, self.lines[best]
         order, before = new.match(old.champion.engine, new.champion.engine, self.reservoir)
@@ -313,7 +329,12 @@ class Supervisor(Running):
     @property
     def doubts(self) -> list[dict[str, Any]]:
         """The signs that the model may be wrong."""
-        return [*doubts(self.line, self.events, self.n_seen), *self.resolution.doubts(self.schema, self.line.published)]
+        found = doubts(self.line, self.events, self.n_seen)
+        wanted = [*(line.n_components for line in self.lines), *self.unborn][-1]
+        if self.is_given and self.line.n_components < wanted:
+            text = f"{self.line.n_components} of {wanted} components stand in until there are more records"
+            found.append({"sign": "standing in", "text": text, "components": self.line.n_components})
+        return found + self.resolution.doubts(self.schema, self.line.published)
 
     def evaluate(self, table: Table) -> tuple[FloatArray, FloatArray]:
         """Return (responsibilities of the components, the background aside; log densities) of rows."""

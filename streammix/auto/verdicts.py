@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from streammix.auto.evidence import Paired
 
-__all__ = ["is_certain", "is_over", "leads", "shown", "trails", "wakes", "wins"]
+__all__ = ["SUDDEN", "is_certain", "is_over", "leads", "shown", "trails", "wakes", "wins"]
 
 Gain = tuple[float, float]  # nats a record, and z
 

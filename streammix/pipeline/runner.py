@@ -212,13 +212,13 @@ class Pipeline:
         end = going.end.result()
         if self.watch is not None:
             self.watch.checkpointed(end - going.begin, self.store.sizes[-1])
+        self.source.acknowledge()  # first of all: others of its group begin where it was heard of last
         for sink in self.sinks:
             if isinstance(sink, Outbox):
                 with _naming(f"sink {sink.name}"):
                     sink.publish()
         with _naming("the dead-letter topic"):
             self.dead_letters.publish()
-        self.source.acknowledge()
         self.on_checkpoint(going.tally)
 
     @property
