@@ -5,6 +5,7 @@ too many for one, and a proposal is made in several. Everything is counted in re
 all of it is plain data, but for what follows from the rest and is at hand so that it need not be computed twice.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from streammix.auto.climb import CALL, ROW, Climb
 from streammix.auto.evidence import z_of
 from streammix.auto.member import densities
 from streammix.auto.moves import START_ROWS, Move, displaced, moves, scaled, split_up, step_between, stepped, thinned
+from streammix.auto.resolution import Atom, atoms_from, resolve_as
 from streammix.core.engine import Engine
 from streammix.core.table import Table
 from streammix.em import Layout, reanchor
@@ -56,6 +58,8 @@ class Challenge:
         Of the background's density, where there is one; it is copied.
     seed
         Of the fresh starts.
+    atoms
+        Values that many records have.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Challenge:
         n_parameters: int,
         spread: FloatArray | None,
         seed: int,
+        atoms: Sequence[Atom] = (),
     ) -> None:
         self.schema = schema
         toss = np.random.default_rng([seed, 1 << 20]).integers(2, size=len(rows) // 2)
@@ -78,6 +83,7 @@ class Challenge:
         self.spread = None if spread is None else spread.copy()
         self.lag = (0.0, 0.0)  # gain of polishing, and its z
         self.seed = seed
+        self.atoms = list(atoms)
         self.born = 0  # how many records there were
         self.halvings = 0  # of all weights, since it began
         self.stage = "polish"
@@ -179,7 +185,7 @@ class Challenge:
             self._standardised()
             self.stage = "plan"
         elif self.stage == "plan":
-            self.plan, self.stage, self.at = moves(self._training()[0]), "propose", 0
+            self.plan, self.stage, self.at = moves(self._training()[0], len(self.atoms)), "propose", 0
         elif self.stage == "propose" and self.at < len(self.plan):
             self._made = self._make()
             self.stage = "scaled" if self.plan[self.at][0] == "fresh" else "made"
@@ -191,6 +197,7 @@ class Challenge:
             self.stage = "shrunk"
         elif self.stage == "shrunk":
             shrink_scales(self.layout, self.state, self._thinned()[0], self._make())
+            resolve_as(self.layout, self.state, self.polished)
             self.stage = "made"
         elif self.stage == "made":
             self._begin(self._proposed(), SHORT, self.n_training)
@@ -284,8 +291,11 @@ class Challenge:
                 every = step_between(self.n_training)
                 self._made = kmeans(self._standardised()[::every], self.state.n_components, steps, rng)
             else:
-                weights = self._training_columns()[1]
-                self._made = displaced(self.plan[self.at], self._standardised(), weights, *self._training())
+                weights, at_atom = self._training_columns()[1], None
+                if what == "atom":
+                    atom = self.atoms[self.plan[self.at][2]]
+                    at_atom = np.abs(self.rows[atom.column, : self.n_training] - atom.value) <= atom.near
+                self._made = displaced(self.plan[self.at], self._standardised(), weights, *self._training(), at_atom)
         return self._made
 
     def _proposed(self) -> State:
@@ -319,6 +329,7 @@ class Challenge:
             "n_parameters": self.n_parameters,
             "lag": list(self.lag),
             "seed": self.seed,
+            "atoms": [list(atom) for atom in self.atoms],
             "stage": self.stage,
             "halvings": self.halvings,
             "born": self.born,
@@ -354,6 +365,7 @@ class Challenge:
             raise CheckpointError("the checkpoint's background contradicts itself")
         made.seed, made.stage, made.at = int(document["seed"]), str(document["stage"]), int(document["at"])
         made.halvings, made.born = int(document.get("halvings", 0)), int(document.get("born", 0))
+        made.atoms = atoms_from(document.get("atoms", ()))
         made.plan = [_move(move) for move in document["plan"]]
         made.kept = [(states[f"kept{i}"], *_outcome(one)) for i, one in enumerate(document["kept"])]
         made.done = [(states[f"done{i}"], *_outcome(one)) for i, one in enumerate(document["done"])]

@@ -1,5 +1,6 @@
 """One number of components: a champion, its average, experts, challengers, and the challenge that is being prepared."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from streammix.auto.fading import Fading
 from streammix.auto.matching import arranged, matched, shared
 from streammix.auto.member import Member
 from streammix.auto.reservoir import Reservoir
+from streammix.auto.resolution import Atom
 from streammix.auto.settings import Settings
 from streammix.auto.verdicts import SUDDEN, is_certain, is_over, leads, shown, trails, wakes, wins
 from streammix.core.engine import Engine
@@ -67,6 +69,7 @@ class Line:
         self.shown = 0  # 0: the champion, 1: the average, 2 and 3: experts
         self.crowned = n_seen  # when the champion came by its place
         self.unit = 1.0  # what a record weighs, by now
+        self.surplus = 0.0  # nats a record by which narrow components overstated values, at the end of the last tick
         self.is_young = False  # whether it is so early that each challenge makes the champion, and comes soon
         self.has_started = False  # the first challenge makes the first champion, its labels and all
         self.shaken = n_seen  # when the stream began, or showed that the champion was wrong
@@ -339,12 +342,22 @@ class Line:
     def _publish(self) -> None:
         self.shown = 0 if self.is_long else shown([member.scores for member in (self.average, *self.experts)])
 
+    def is_due(self, n_seen: int) -> bool:
+        """Tell whether a challenge begins now."""
+        return self.challenge is None and n_seen >= self.next_challenge
+
     def prepare(
-        self, n_seen: int, reservoir: Reservoir, rng: np.random.Generator, events: Events, budget: int | None = None
+        self,
+        n_seen: int,
+        reservoir: Reservoir,
+        rng: np.random.Generator,
+        events: Events,
+        budget: int | None = None,
+        atoms: Sequence[Atom] = (),
     ) -> None:
         """Do a slice of the work on a challenge, where there is one or it is time for one."""
         if self.challenge is None:
-            if n_seen < self.next_challenge:
+            if not self.is_due(n_seen):
                 return
             self._schedule(n_seen)
             rows, weights = reservoir.last(n_seen - self.epoch)
@@ -359,6 +372,7 @@ class Line:
                 self.n_parameters,
                 self.settings.spread,
                 int(rng.integers(2**31)),
+                atoms,
             )
             self.challenge.born = n_seen
             return
