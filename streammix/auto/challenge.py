@@ -5,6 +5,7 @@ too many for one, and a proposal is made in several. Everything is counted in re
 all of it is plain data, but for what follows from the rest and is at hand so that it need not be computed twice.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from streammix.auto.climb import CALL, ROW, Climb
 from streammix.auto.evidence import z_of
 from streammix.auto.member import densities
 from streammix.auto.moves import START_ROWS, Move, displaced, moves, scaled, split_up, step_between, stepped, thinned
+from streammix.auto.resolution import Atom, atoms_from, resolve_as
 from streammix.core.engine import Engine
 from streammix.core.table import Table
 from streammix.em import Layout, reanchor
@@ -58,6 +60,8 @@ class Challenge:
         Of the background's density, where there is one; it is copied.
     seed
         Of the fresh starts.
+    atoms
+        Values that many records have.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Challenge:
         n_parameters: int,
         spread: FloatArray | None,
         seed: int,
+        atoms: Sequence[Atom] = (),
     ) -> None:
         self.schema = schema
         toss = np.random.default_rng([seed, 1 << 20]).integers(2, size=len(rows) // 2)
@@ -81,6 +86,7 @@ class Challenge:
         self.lag = (0.0, 0.0)  # gain of polishing, and its z
         self.seed = seed
         self.labels = list(range(champion.n_components))  # of the components that are challenged
+        self.atoms = list(atoms)
         self.born = 0  # how many records there were
         self.halvings = 0  # of all weights, since it began
         self.learnt = 0  # how many records there were when the last one came that it has learnt
@@ -192,7 +198,7 @@ class Challenge:
         elif self.stage == "plan":
             responsibilities = self._training()[0]
             self.changed = last_change(responsibilities)
-            self.plan, self.stage, self.at = moves(responsibilities), "propose", 0
+            self.plan, self.stage, self.at = moves(responsibilities, len(self.atoms)), "propose", 0
         elif self.stage == "propose" and self.at < len(self.plan):
             self._made = self._make()
             self.stage = "scaled" if self.plan[self.at][0] == "fresh" else "made"
@@ -204,6 +210,7 @@ class Challenge:
             self.stage = "shrunk"
         elif self.stage == "shrunk":
             shrink_scales(self.layout, self.state, self._thinned()[0], self._make())
+            resolve_as(self.layout, self.state, self.polished)
             self.stage = "made"
         elif self.stage == "made":
             self._begin(self._proposed(), SHORT, self.n_training)
@@ -316,8 +323,11 @@ class Challenge:
                 every = step_between(self.n_training)
                 self._made = kmeans(self._standardised()[::every], self.state.n_components, steps, rng)
             else:
-                weights = self._training_columns()[1]
-                self._made = displaced(self.plan[self.at], self._standardised(), weights, *self._training())
+                weights, at_atom = self._training_columns()[1], None
+                if what == "atom":
+                    atom = self.atoms[self.plan[self.at][2]]
+                    at_atom = np.abs(self.rows[atom.column, : self.n_training] - atom.value) <= atom.near
+                self._made = displaced(self.plan[self.at], self._standardised(), weights, *self._training(), at_atom)
         return self._made
 
     def _proposed(self) -> State:
@@ -351,6 +361,7 @@ class Challenge:
             "n_parameters": self.n_parameters,
             "lag": list(self.lag),
             "seed": self.seed,
+            "atoms": [list(atom) for atom in self.atoms],
             "stage": self.stage,
             "halvings": self.halvings,
             "labels": list(self.labels),
@@ -392,6 +403,7 @@ class Challenge:
         made.halvings, made.born = int(document.get("halvings", 0)), int(document.get("born", 0))
         made.labels = [int(label) for label in document.get("labels", range(states["work"].n_components))]
         made.learnt, made.changed = int(document.get("learnt", made.born)), int(document.get("changed", 0))
+        made.atoms = atoms_from(document.get("atoms", ()))
         made.plan = [_move(move) for move in document["plan"]]
         made.kept = [(states[f"kept{i}"], *_outcome(one)) for i, one in enumerate(document["kept"])]
         made.done = [(states[f"done{i}"], *_outcome(one)) for i, one in enumerate(document["done"])]

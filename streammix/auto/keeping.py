@@ -17,6 +17,7 @@ from streammix.auto.fading import Fading
 from streammix.auto.labels import Labels
 from streammix.auto.line import Line
 from streammix.auto.reservoir import LARGEST, Reservoir
+from streammix.auto.resolution import Resolution
 from streammix.auto.settings import Settings
 from streammix.auto.supervisor import BEAT, Beat, Supervisor
 from streammix.declaration import Declaration
@@ -52,6 +53,7 @@ def supervision(running: Supervisor) -> Supervision:
         "reservoir": [running.reservoir.n, len(running.reservoir.rows)],
         "sample": running.sample.n,
         "box": None if running.box is None else [_finite(running.box.low), _finite(running.box.high)],
+        "resolution": running.resolution.to_json(),
         "beat": asdict(running.beat),
         "gathered": running.gathered,
         "epoch": running.epoch,
@@ -78,10 +80,16 @@ def resumed(declaration: Declaration, schema: Schema, settings: Settings, kept: 
     reservoir = Reservoir(size, n_columns)
     reservoir.n = n - len(kept_rows[0][0])
     reservoir.add(*kept_rows[0])
+    resolution = Resolution(n_columns)
+    if "resolution" in document:
+        resolution = Resolution.from_json(document["resolution"], n_columns)
+    for state in kept.states.values():
+        state.least = resolution.least
     box = None
     if document["box"] is not None:
         box = Box(n_columns)
         low, high = document["box"]
+        box.steps = resolution.steps
         box.low[:], box.high[:] = _infinite(low, 1), _infinite(high, -1)
         box.refresh(schema.layout())
         box.spread[...] = kept.arrays.get("box", box.spread)  # levels may have come since it was written
@@ -101,7 +109,7 @@ def resumed(declaration: Declaration, schema: Schema, settings: Settings, kept: 
     if "strays" in kept.arrays:
         check_rows(kept.arrays["strays"], schema.layout())
         made.strays.kept.add(kept.arrays["strays"], kept.arrays["strays numbers"])
-    made.box = box
+    made.box, made.resolution = box, resolution
     made.leader = int(document["leader"])
     made.is_given = bool(document.get("is_given", False))
     made.unborn = [int(k) for k in document.get("unborn", [])]
@@ -140,6 +148,7 @@ def _line_to_json(line: Line) -> dict[str, Any]:
         "present": line.present,
         "has_started": line.has_started,
         "is_young": line.is_young,
+        "surplus": line.surplus,
         "audit": list(line.audit),
         "lag": list(line.lag),
         "doubted": line.doubted,
@@ -199,7 +208,7 @@ def _line_resumed(
     made.doubted = None if document["doubted"] is None else int(document["doubted"])
     made.alike = [int(label) for label in document.get("alike", ())]
     made.has_started, made.renewed = bool(document["has_started"]), int(document.get("renewed", 0))
-    made.is_young = bool(document.get("is_young", False))
+    made.is_young, made.surplus = bool(document.get("is_young", False)), float(document.get("surplus", 0.0))
     made.shaken, made.tried = int(document.get("shaken", 0)), int(document.get("tried", 0))
     made.unit, made.present = float(document.get("unit", 1.0)), float(document.get("present", 1.0))
     made.times, made.epoch = int(document["times"]), int(document["epoch"])

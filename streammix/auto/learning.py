@@ -15,6 +15,7 @@ from streammix.auto.labels import Labels
 from streammix.auto.line import Line
 from streammix.auto.moves import quick_start
 from streammix.auto.reservoir import Reservoir, reservoir_size
+from streammix.auto.resolution import LOOKED_AT, Resolution
 from streammix.auto.settings import Settings
 from streammix.auto.supervisor import Supervisor
 from streammix.clock import Look
@@ -205,8 +206,11 @@ class AutoLearner(Learner):
         rng.bit_generator.state = self.rng.bit_generator.state  # a step that is taken again draws the same
         rows, all_weights = np.stack(columns, axis=1), np.ones(n) if w is None else w
         box, settings = None, self.settings
+        resolution = Resolution(len(columns))
+        resolution.look(rows[:: -(-n // LOOKED_AT)], layout)
         if self.has_background if self.has_background is not None else takes_background(layout):
             box = Box(len(columns))
+            box.steps = resolution.steps
             box.add(rows, layout)
             settings = replace(settings, spread=box.spread)
         levels = {name: len(codes) for name, codes in schema.codes.items()}
@@ -217,14 +221,14 @@ class AutoLearner(Learner):
         lines = []
         for k in born:
             known = youth.responsibilities_for_all(self.running, k) if isinstance(self.running, Supervisor) else None
-            for state in quick_start(schema, columns, w, k, rng, box is not None, known):
+            for state in quick_start(schema, columns, w, k, rng, box is not None, known, resolution):
                 if state is not None:
                     lines.append(Line(schema, state, sizes[k], n, settings, n))
                 if state is not None or not is_young:  # of few records a whole line is made in one step
                     yield None
         tried: dict[int, float] = {}
         for k in born if is_young and not self._is_given and len(born) > 1 else ():
-            for fold, score in enumerate(held_out(schema, columns, w, k, rng, settings.spread)):
+            for fold, score in enumerate(held_out(schema, columns, w, k, rng, settings.spread, resolution)):
                 tried[k] = tried.get(k, 0.0) + score
                 if fold % 2:
                     yield None
@@ -234,7 +238,7 @@ class AutoLearner(Learner):
         made = Supervisor(
             self.declaration, schema, lines, settings, reservoir, np.random.default_rng(rng.integers(2**63))
         )
-        made.box = box
+        made.box, made.resolution = box, resolution
         if is_young:
             youth.begin(made, self.sizes[len(born) :], self._is_given, n, list(tried.values()))
         for line in made.lines:

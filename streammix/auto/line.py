@@ -1,5 +1,6 @@
 """One number of components: a champion, its average, experts, challengers, and the challenge that is being prepared."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from streammix.auto.matching import arranged, matched_by, shared
 from streammix.auto.member import Member
 from streammix.auto.past import Past
 from streammix.auto.reservoir import Kept
+from streammix.auto.resolution import Atom
 from streammix.auto.settings import Settings
 from streammix.auto.verdicts import SUDDEN, is_certain, is_one, is_over, leads, shown, trails, wakes, wins
 from streammix.core.table import Table
@@ -74,6 +76,7 @@ class Line:
         self.shown = 0  # 0: the champion, 1: the average, 2 and 3: experts
         self.renewed = n_seen  # when the champion came that is much better than the one before
         self.unit = 1.0  # what a record weighs, by now
+        self.surplus = 0.0  # nats a record by which narrow components overstated values, at the end of the last tick
         self.is_young = False  # whether it is so early that each challenge makes the champion, and comes soon
         self.has_started = False  # the first challenge makes the first champion, its labels and all
         self.shaken = n_seen  # when the stream began, or showed that the champion was wrong
@@ -337,12 +340,18 @@ class Line:
     def _publish(self) -> None:
         self.shown = 0 if self.is_long else shown([member.scores for member in (self.average, *self.experts)])
 
-    def prepare(self, n_seen: int, kept: Kept, rng: np.random.Generator, events: Events) -> None:
+    def is_due(self, n_seen: int) -> bool:
+        """Tell whether a challenge begins now."""
+        return self.challenge is None and n_seen >= self.next_challenge
+
+    def prepare(
+        self, n_seen: int, kept: Kept, rng: np.random.Generator, events: Events, atoms: Sequence[Atom] = ()
+    ) -> None:
         """Do a slice of the work on a challenge, where there is one or it is time for one."""
         made = self.challenge
         if made is None:
-            if n_seen >= self.next_challenge:
-                self._set_out(n_seen, kept, rng)
+            if self.is_due(n_seen):
+                self._set_out(n_seen, kept, rng, atoms)
         elif made.stage != "over":
             made.work()
             if (
@@ -356,7 +365,7 @@ class Line:
             self.challenge = None
             self._let_run(made, n_seen, events, kept)
 
-    def _set_out(self, n_seen: int, kept: Kept, rng: np.random.Generator) -> None:
+    def _set_out(self, n_seen: int, kept: Kept, rng: np.random.Generator, atoms: Sequence[Atom]) -> None:
         """Begin a challenge."""
         self._schedule(n_seen)
         rows, weights = (kept.sample if self.is_long else kept.last).last(n_seen - self.epoch)
@@ -364,7 +373,7 @@ class Line:
             return
         self.present = float(1.0 - np.isnan(rows).mean())
         state, spread, seed = self.published.state, self.settings.spread, int(rng.integers(2**31))
-        self.challenge = Challenge(self.schema, state, rows, weights, self.n_parameters, spread, seed)
+        self.challenge = Challenge(self.schema, state, rows, weights, self.n_parameters, spread, seed, atoms)
         self.challenge.born = self.challenge.learnt = n_seen
         self.challenge.labels = list(self.labels.own)
 

@@ -50,6 +50,11 @@ class Reservoir:
         places = np.arange(max(begin, self.n - len(self.rows)), end) % len(self.rows)
         return self.rows[places], self.weights[places]
 
+    def some(self, last: int, n: int) -> FloatArray:
+        """Return n of the last rows at the most, evenly spaced."""
+        last = max(min(last, self.n, len(self.rows)), 1)
+        return self.rows[np.arange(self.n - last, self.n, -(-last // n)) % len(self.rows)]
+
     def all(self) -> tuple[FloatArray, FloatArray]:
         """Return all rows as they lie, and their weights."""
         n = min(self.n, len(self.rows))

@@ -19,6 +19,7 @@ from streammix.auto.events import Events
 from streammix.auto.line import BEAT, MATCHED, Line
 from streammix.auto.matching import matched_by
 from streammix.auto.reservoir import Kept, Reservoir
+from streammix.auto.resolution import LOOKED_AT, Resolution
 from streammix.auto.settings import Settings
 from streammix.auto.strays import Strays
 from streammix.auto.youth import bear, needs
@@ -92,6 +93,7 @@ class Supervisor(Running):
         self.events = Events()
         self.rng = rng
         self.box: Box | None = None
+        self.resolution = Resolution(reservoir.rows.shape[1])
         self.choice = Choice(len(lines))
         self.epoch = 0  # of the line that predicts, at the end of the last tick
         self.told: list[str] = []  # the signs of doubt that are in the log
@@ -168,12 +170,13 @@ class Supervisor(Running):
             self.box.widen(at, rows)
             self.box.refresh(schema.layout())
             self.settings = replace(self.settings, spread=self.box.spread)
+        self.resolution.widen(at, rows, schema.layout())
         for line in self.lines:
             line.join(old, schema, part, self.settings, self.n_seen)
         self._read_by(schema)
         self._take_rows(schema.reader.n_columns)
         self.look_at_beat()
-        self.point()
+        self._resolve()
 
     def code_of(self, column: int, key: Any) -> tuple[int, NDArray[np.intp] | None]:
         """Return the code of a level; with an unknown one, what was computed of the others changes."""
@@ -233,7 +236,10 @@ class Supervisor(Running):
 
     def prepare(self, line: Line, now: int) -> None:
         """Do a slice of the work on a line's challenge."""
-        line.prepare(now, self.kept, self.rng, self.events if line is self.line else SILENT)
+        if line is self.line and line.is_due(now):
+            self._look_again(now)
+        events = self.events if line is self.line else SILENT
+        line.prepare(now, self.kept, self.rng, events, self.resolution.atoms)
 
     def look_at_beat(self) -> None:
         """Find the rows of the beat in the reservoir."""
@@ -248,7 +254,9 @@ class Supervisor(Running):
         if line is self.line and self.box is not None:
             self.strays.add(self.rows[: beat.n], shares, beat.now)
         if len(self.lines) > 1:
-            beat.scores.append(float(np.maximum(scores, LOWEST).sum()))
+            if ends_tick or self.is_young:
+                line.surplus = self.resolution.surplus(line.schema.layout(), line.published, self.rows[: beat.n])
+            beat.scores.append(float(np.maximum(scores, LOWEST).sum()) - beat.n * line.surplus)
         if ends_tick:
             self._end_tick(line, beat.now)
         else:
@@ -271,6 +279,22 @@ class Supervisor(Running):
     def n_parameters_of(self, n_components: int) -> int:
         """Return how many parameters a mixture of so many components has."""
         return n_components * (self.line.n_parameters + 1) // self.line.n_components - 1
+
+    def _look_again(self, now: int) -> None:
+        """See how finely values are told apart by now, and let all states know where that is news."""
+        n = now - self.line.epoch
+        kept = self.sample if self.line.is_long or (n == now > len(self.reservoir.rows)) else self.reservoir
+        if self.resolution.look(kept.some(n, LOOKED_AT), self.schema.layout()):
+            self._resolve()
+
+    def _resolve(self) -> None:
+        """Let all states know how finely values are told apart."""
+        for state in self.states():
+            self.resolution.apply(self.schema.layout(), state)
+        if self.box is not None:
+            self.box.steps = self.resolution.steps
+            self.box.refresh(self.schema.layout())
+        self.rebind()
 
     def _end_tick(self, line: Line, now: int) -> None:
         """Judge a line; whether the stream dwells is for the one that predicts to say: the others could not compete."""
@@ -325,7 +349,7 @@ class Supervisor(Running):
         if self.is_given and self.line.n_components < wanted:
             text = f"{self.line.n_components} of {wanted} components stand in until there are more records"
             found.append({"sign": "standing in", "text": text, "components": self.line.n_components})
-        return found
+        return found + self.resolution.doubts(self.schema, self.line.published)
 
     def evaluate(self, table: Table) -> tuple[FloatArray, FloatArray]:
         """Return (responsibilities of the components, the background aside; log densities) of rows."""

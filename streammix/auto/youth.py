@@ -52,7 +52,9 @@ def bear(running: "Supervisor", n_components: int) -> None:
     rows, weights = running.reservoir.last(running.n_seen - running.line.epoch)
     columns = [np.ascontiguousarray(column) for column in rows.T]
     own = None if (weights == 1.0).all() else weights
-    *_, state = quick_start(running.schema, columns, own, n_components, running.rng, running.box is not None)
+    *_, state = quick_start(
+        running.schema, columns, own, n_components, running.rng, running.box is not None, resolution=running.resolution
+    )
     assert state is not None
     p = running.n_parameters_of(n_components)
     first = len(rows) if running.is_young else usual_records(p)
