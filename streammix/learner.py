@@ -425,6 +425,7 @@ class Learner:
         """Put a record into the warm-up's buffer, and start where it is full; nothing is said of it before."""
         given = record if isinstance(record, dict) else as_record(record)
         kept = self.plain(given)
+        self.gathering.check_last(kept, self.buffer, self._needed or FIRST_LOOK)
         self._note_types(given)
         self.buffer.append(kept)
         self.buffer_weights.append(weight)
