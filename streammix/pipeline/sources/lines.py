@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from streammix.core.structs import line_ends
+from streammix.core.json_lines import line_ends
 from streammix.pipeline.flow import Batch, Integers, Lines, Refusal
 
 __all__ = ["LineReader", "Read"]
