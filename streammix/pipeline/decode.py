@@ -73,7 +73,7 @@ def decode_json(batch: Batch) -> Batch:
 class JsonDecoder:
     """Decodes as `decode_json` does, faster where records are alike.
 
-    The core reads the lines of a block where they lie; what is out of the ordinary in them goes the way of `decode_json`,
+    The core reads lines where they lie; what is out of the ordinary in them goes the way of `decode_json`,
     and a line that is no JSON is refused then. What comes out is the same.
 
     Examples
