@@ -16,6 +16,34 @@ typedef struct {
     int64_t exponent;
 } power_of_ten;
 
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define IS_LITTLE 1
+#else
+#define IS_LITTLE 0
+#endif
+
+static inline uint64_t eight_bytes(const char *at) {
+    uint64_t bytes;
+    memcpy(&bytes, at, 8);
+    return bytes;
+}
+
+/* Whether a text begins with another, of n > 0 bytes and eight zeros. */
+static inline int begins_with(const char *at, const char *end, const char *other, long n) {
+    if (end - at < n + 8 || !IS_LITTLE) return end - at >= n && !memcmp(at, other, (size_t)n);
+    for (; n > 8; n -= 8, at += 8, other += 8)
+        if (eight_bytes(at) != eight_bytes(other)) return 0;
+    return (eight_bytes(at) ^ eight_bytes(other)) << (64 - 8 * n) == 0;
+}
+
+/* A number of so many bits that another text, or another seed, hardly has. */
+static inline uint64_t hash_of(const char *at, long n, int seed, int bits) {
+    uint64_t hash = (uint64_t)(n + seed);
+    for (; n >= 8; n -= 8, at += 8) hash = (hash ^ eight_bytes(at)) * 0x9e3779b97f4a7c15; /* its first bits are mixed best */
+    for (; n > 0; n--) hash = (hash ^ (unsigned char)*at++) * 0x9e3779b97f4a7c15;
+    return hash >> (64 - bits);
+}
+
 static inline const char *skip_space(const char *at) {
     while (*at == ' ' || *at == '\t' || *at == '\r') at++;
     return at;
@@ -46,13 +74,10 @@ static inline int is_digit(char c) {
     return '0' <= c && c <= '9';
 }
 
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 /* Read at most eight digits at once, and return how many there were. */
 static inline int some_digits(const char *at, uint64_t *w) {
     static const uint64_t ones[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
-    uint64_t text;
-    memcpy(&text, at, 8);
-    text ^= 0x3030303030303030;
+    uint64_t text = eight_bytes(at) ^ 0x3030303030303030;
     const uint64_t odd = (text | (text + 0x0606060606060606)) & 0xf0f0f0f0f0f0f0f0;
     const int n = odd ? __builtin_ctzll(odd) / 8 : 8;
     text = n ? text << (64 - 8 * n) : 0; /* behind zeros */
@@ -61,19 +86,16 @@ static inline int some_digits(const char *at, uint64_t *w) {
     *w = *w * ones[n] + (text & 0xffff) * 10000 + (text >> 32 & 0xffff);
     return n;
 }
-#endif
 
 /* Read digits, and return what comes after them. */
 static inline const char *skip_digits(const char *at, const char *end, uint64_t *w) {
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    if (end - at >= 24) {
+    if (IS_LITTLE && end - at >= 24) {
         const int n = some_digits(at, w);
         if (n < 8) return at + n;
         at += 8;
         at += some_digits(at, w); /* doubles tend to have 15 to 17: which, no branch need guess */
         at += some_digits(at, w);
     }
-#endif
     for (; is_digit(*at); at++) *w = *w * 10 + (uint64_t)(*at - '0');
     return at;
 }
@@ -129,28 +151,32 @@ static inline const char *read_word(const char *at, const char *end, double *val
     return NULL;
 }
 
-/* Return the quotation mark at a text's end; where it `is_plain`, its bytes are its characters. NULL: there is none. */
-static inline const char *skip_text(const char *at, int *is_plain) {
+typedef enum { ASCII, UNICODE, ESCAPED } text_kind;
+
+/* Return the quotation mark at a text's end, and of what kind the text is; NULL where there is none. */
+static inline const char *skip_text(const char *at, text_kind *kind) {
     unsigned char seen = 0;
-    for (*is_plain = 1; *at != '"'; at++) {
+    int is_escaped = 0;
+    for (; *at != '"'; at++) {
         if ((unsigned char)*at < ' ') return NULL;
         if (*at == '\\') {
-            *is_plain = 0;
+            is_escaped = 1;
             if ((unsigned char)*++at < ' ') return NULL;
         }
         seen |= (unsigned char)*at;
     }
-    *is_plain &= seen < 128;
+    *kind = is_escaped ? ESCAPED : seen < 128 ? ASCII : UNICODE;
     return at;
 }
 
 /* Return what comes after a value, if it is one; NULL where the text ends before. */
 static inline const char *skip_value(const char *at) {
-    int depth = 0, is_plain;
+    int depth = 0;
+    text_kind kind;
     const char *const first = at;
     do {
         if ((unsigned char)*at < ' ' && *at != '\t') return NULL;
-        if (*at == '"' && !(at = skip_text(at + 1, &is_plain))) return NULL;
+        if (*at == '"' && !(at = skip_text(at + 1, &kind))) return NULL;
         if (!depth && at != first && (*at == ',' || *at == '}' || *at == ']' || *at == ' ')) return at;
         depth += *at == '{' || *at == '[';
         depth -= *at == '}' || *at == ']';

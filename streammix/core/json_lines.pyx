@@ -7,16 +7,16 @@ and so is the whole line where something is new or wrong: what it makes of that 
 
 import numpy as np
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.object cimport PyObject
 from libc.math cimport NAN, isnan
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memchr, memcmp
+from libc.string cimport memchr, memcmp, memset
 
 from streammix.core.reader cimport Reader, place, set_place
 from streammix.core.rules cimport Rules, find_code
 from streammix.core.scalars cimport is_integral
-from streammix.core.transforms cimport LEVEL, WHOLE
+from streammix.core.transforms cimport LEVEL, WHOLE, transformed
 
 from streammix.errors import RecordError
 
@@ -25,13 +25,22 @@ cdef extern from "json.h":
     ctypedef struct power_of_ten:
         unsigned long long high, low
         long long exponent
+    int begins_with(const char *, const char *, const char *, long) nogil
+    unsigned long long hash_of(const char *, long, int, int) nogil
     const char *skip_space(const char *) nogil
-    const char *skip_text(const char *, int *) nogil
+    ctypedef enum text_kind:
+        ASCII
+        UNICODE
+        ESCAPED
+    const char *skip_text(const char *, text_kind *) nogil
     const char *skip_value(const char *) nogil
     const char *read_number(const char *, const char *, const power_of_ten *, double *) nogil
     const char *read_word(const char *, const char *, double *) nogil
 
 cdef enum: MOST_NAMES = 1000  # of fields, beyond which no record is expected to be like another
+cdef enum: LEVEL_BITS = 10  # of the number of levels whose codes are remembered
+cdef enum: AT_ONCE = 512  # lines between two looks at whether Python is asked so often that it had better be held
+cdef enum: ASKED_ONCE_IN = 16
 cdef enum: MOST_PASSED = 4  # fields that may be absent where the next one is sought
 cdef enum: PASSED_OVER = -1, WATCHED = -2  # a place's column where the model doesn't read its field
 
@@ -76,10 +85,17 @@ def line_ends(bytes text):
 
 cdef struct field:
     const char *key  # as it stands in the text, with its quotation marks
-    Py_ssize_t size
+    long size
     int next  # the field that tends to come after it
     long long record  # the last one that it was in
     place how  # to read it
+
+
+cdef struct level:
+    const char *text
+    long size
+    int column
+    double code
 
 
 cdef class Names:
@@ -93,8 +109,13 @@ cdef class Names:
 
     cdef object decode, left_out
     cdef Reader reader
+    cdef int n_columns, n_asked  # how often Python was asked
+    cdef int *kinds  # the reader's rules, for when Python may not be asked
+    cdef int *next_column
+    cdef bint has_compositions
     cdef dict places  # what stands in the text -> the number of the field
-    cdef list names
+    cdef list names, keys
+    cdef level levels[1 << LEVEL_BITS]  # that came already, in the lines at hand
     cdef field *fields  # number 0 is where a record begins
     cdef long long record
 
@@ -102,6 +123,7 @@ cdef class Names:
         self.decode = decode
         self.places = {}
         self.names = [None]
+        self.keys = [None]
         self.fields = <field *>calloc(1, sizeof(field))
 
     def __dealloc__(self):
@@ -112,6 +134,11 @@ cdef class Names:
         cdef int i
         self.reader = reader
         self.left_out = left_out
+        self.n_columns = reader.n_columns
+        self.kinds = reader.rules.kind
+        self.next_column = reader.rules.next_column
+        self.has_compositions = bool(reader.rules.compositions)
+        memset(self.levels, 0, sizeof(self.levels))
         for i in range(1, len(self.names)):
             self.look_at(i)
         return 0
@@ -127,26 +154,27 @@ cdef class Names:
         how.low = reader.constant.get(name, NAN) if how.column == WATCHED else NAN
         return 0
 
-    cdef int find(self, int last, const char **at, const char *limit) except -1:
+    cdef int find(self, int last, const char **at, const char *limit) except -1 nogil:
         """The field that comes after another, and what comes after its key; 0 where that is left to the decoder."""
-        cdef int i = last, _, is_plain
-        cdef const char *begin = at[0]
-        cdef const char *end
-        cdef field *here
+        cdef int i = last, _
         for _ in range(MOST_PASSED):
             i = self.fields[i].next
-            here = self.fields + i
-            if i and limit - begin > here.size and not memcmp(begin, here.key, here.size):
-                at[0] += here.size
+            if i and begins_with(at[0], limit, self.fields[i].key, self.fields[i].size):
+                at[0] += self.fields[i].size
                 return i
-        if begin[0] != b'"':
-            return 0
-        end = skip_text(begin + 1, &is_plain)
+        with gil:
+            return self.look_up(last, at)
+
+    cdef int look_up(self, int last, const char **at) except -1:
+        cdef text_kind kind
+        cdef const char *begin = at[0]
+        self.n_asked += 1
+        cdef const char *end = skip_text(begin + 1, &kind) if begin[0] == b'"' else NULL
         if end == NULL:
             return 0
         at[0] = end + 1
         text = begin[:at[0] - begin]
-        i = self.places.get(text, 0) or self.add(text)
+        cdef int i = self.places.get(text, 0) or self.add(text)
         if i and not self.fields[i].next:
             self.fields[i].next = self.fields[last].next
         self.fields[last].next = i
@@ -171,18 +199,19 @@ cdef class Names:
         self.fields = fields
         self.places[text] = n
         self.names.append(name)
-        fields[n].key = PyBytes_AS_STRING(text)
-        fields[n].size = PyBytes_GET_SIZE(text)
+        self.keys.append(text + bytes(8))
+        fields[n].key = PyBytes_AS_STRING(self.keys[n])
+        fields[n].size = len(text)
         fields[n].next = 0
         fields[n].record = 0
         self.look_at(n)
         return n
 
-    cdef int read(self, const char *at, const char *end, const char *limit, double *row) except -1:
+    cdef int read(self, const char *at, const char *end, const char *limit, double *row) except -1 nogil:
         """Read a line into a row; 0 where it is left to the decoder."""
         cdef int i = 0, known = 0
         cdef field *here
-        for i in range(self.reader.n_columns):
+        for i in range(self.n_columns):
             row[i] = NAN
         self.record += 1
         if at[0] != b'{':
@@ -209,53 +238,92 @@ cdef class Names:
                 return 0
         if skip_space(at + 1) != end or not known:
             return 0
-        if self.reader.rules.compositions:
-            try:
-                self.reader.rules.check_compositions(row)
-            except RecordError:
-                return 0
+        if self.has_compositions:
+            with gil:
+                return self.are_compositions(row)
         return 1
 
-    cdef int read_value(self, const char **at, const char *limit, place *how, double *row) except -1:
+    cdef Py_ssize_t read_some(self, const char *text, Py_ssize_t size, const long long *starts, const long long *ends,
+                              Py_ssize_t most, double *rows) except -1 nogil:
+        """Read lines into rows; return how many there are before one that is left to the decoder."""
+        cdef Py_ssize_t i
+        for i in range(most):
+            if not 0 <= starts[i] <= ends[i] <= size or not self.read(
+                    text + starts[i], text + ends[i], text + size, rows + i * self.n_columns):
+                return i
+        return most
+
+    cdef int are_compositions(self, double *row) except -1:
+        self.n_asked += 1
+        try:
+            self.reader.rules.check_compositions(row)
+        except RecordError:
+            return 0
+        return 1
+
+    cdef int read_value(self, const char **at, const char *limit, place *how, double *row) except -1 nogil:
         """Read a value, and what comes after it; 0 where the line is left to the decoder."""
         cdef const char *begin = at[0]
         cdef const char *end
         cdef double v
-        cdef int is_plain
+        cdef int column = how.column
+        cdef text_kind kind
         if begin[0] == b'"':
-            end = skip_text(begin + 1, &is_plain)
+            end = skip_text(begin + 1, &kind)
             if end == NULL:
                 return 0
             at[0] = end + 1
-            if is_plain and how.column == PASSED_OVER:
+            if kind == ASCII and column == PASSED_OVER:
                 return 1
-            if is_plain and how.column >= 0 and how.kind == LEVEL:
-                text = begin[1:end - begin].decode("ascii")
-                return find_code(how.codes, <PyObject *>text, row + how.column)
-            return self.read_odd(begin, at[0], how, row)
+            if kind != ESCAPED and column >= 0 and how.kind == LEVEL:
+                return self.read_level(begin + 1, end - begin - 1, how, row)
+            with gil:
+                return self.read_odd(begin, at[0], how, row)
         end = read_number(begin, limit, powers, &v)
         if end == NULL:
             end = read_word(begin, limit, &v)
-        if end == NULL or (how.column >= 0 and how.kind >= LEVEL):
+        if end == NULL or (column >= 0 and how.kind >= LEVEL):
             at[0] = skip_value(begin)
-            return at[0] != NULL and self.read_odd(begin, at[0], how, row)
+            if at[0] == NULL:
+                return 0
+            with gil:
+                return self.read_odd(begin, at[0], how, row)
         at[0] = end
-        if isnan(v) or how.column == PASSED_OVER:
+        if isnan(v) or column == PASSED_OVER:
             return 1
-        if how.column == WATCHED:
+        if column == WATCHED:
             return v == how.low
         if not how.low <= v <= how.high or (how.kind == WHOLE and not is_integral(v)):
             return 0
-        if how.kind <= WHOLE:
-            row[how.column] = v
-        else:
-            self.reader.rules.write(how.column, v, row)
+        while column >= 0:
+            row[column] = transformed(self.kinds[column], v)
+            column = self.next_column[column]
         return 1
+
+    cdef int read_level(self, const char *text, long size, place *how, double *row) except -1 nogil:
+        """Read a level; 0 where it is not known."""
+        cdef level *here = self.levels + hash_of(text, size, how.column, LEVEL_BITS)
+        if here.text == NULL or here.column != how.column or here.size != size or memcmp(here.text, text, size):
+            with gil:
+                if not self.find_level(text, size, how, row + how.column):
+                    return 0
+            here.text, here.size, here.column, here.code = text, size, how.column, row[how.column]
+        row[how.column] = here.code
+        return 1
+
+    cdef int find_level(self, const char *text, long size, place *how, double *code) except -1:
+        self.n_asked += 1
+        try:
+            key = text[:size].decode()
+        except UnicodeDecodeError:
+            return 0
+        return find_code(how.codes, <PyObject *>key, code)
 
     cdef int read_odd(self, const char *begin, const char *end, place *how, double *row) except -1:
         """Read a value that the decoder has to decode; 0 where the line is left to it."""
         cdef Rules rules = self.reader.rules
         cdef Py_ssize_t n_unseen = len(rules.unseen)
+        self.n_asked += 1
         try:
             value = self.decode(begin[:end - begin])
             if how.column >= 0:
@@ -313,33 +381,45 @@ cdef class JsonLines:
 
     def rows(self, Reader reader):
         """Read the records as `Reader.rows` reads dicts; the indices of the good ones are a range where none is refused."""
-        cdef Py_ssize_t n = 0, i
+        cdef Py_ssize_t n = 0, i = 0, done = 0, most, n_lines = len(self), size = len(self.data)
         cdef double[:, ::1] view
         cdef const char *text = self.data
-        cdef const char *limit = text + len(self.data)
+        cdef Names names = self.names
         cdef bint is_plain = not reader.rules.externals
-        result = np.empty((max(len(self), 1), reader.n_columns))
+        result = np.empty((max(n_lines, 1), reader.n_columns))
         view = result
         good, unknown, refused = [], [], []
-        if is_plain:
-            self.names.look(reader, self.left_out)
-        for i in range(len(self)):
-            if not 0 <= self.starts[i] <= self.ends[i] <= limit - text:
-                raise IndexError(f"line {i} is not in the text")
-            if not is_plain or not self.names.read(text + self.starts[i], text + self.ends[i], limit, &view[n, 0]):
-                try:
-                    reader.read(<dict>self[i], &view[n, 0])
-                except RecordError as error:
-                    if not refused:
-                        good = list(range(i))
-                    refused.append((i, error))
-                    continue
-                if reader.has_news:
-                    if reader.new_fields:
-                        return result[:n], good if refused else range(n), unknown, refused
-                    for column, key in reader.unseen:
-                        unknown.append((n, column, key))
+        names.look(reader, self.left_out)
+        while i < n_lines:
+            most = min(AT_ONCE, n_lines - i) if is_plain else 0
+            if most and names.n_asked * ASKED_ONCE_IN > done:
+                names.n_asked = 0
+                done = names.read_some(text, size, &self.starts[i], &self.ends[i], most, &view[n, 0])
+            elif most:
+                names.n_asked = 0
+                with nogil:
+                    done = names.read_some(text, size, &self.starts[i], &self.ends[i], most, &view[n, 0])
+            if refused:
+                good += range(i, i + done)
+            n += done
+            i += done
+            if done == most and most:
+                continue
+            try:
+                reader.read(<dict>self[i], &view[n, 0])
+            except RecordError as error:
+                if not refused:
+                    good = list(range(i))
+                refused.append((i, error))
+                i += 1
+                continue
+            if reader.has_news:
+                if reader.new_fields:
+                    break
+                for column, key in reader.unseen:
+                    unknown.append((n, column, key))
             if refused:
                 good.append(i)
             n += 1
+            i += 1
         return result[:n], good if refused else range(n), unknown, refused
