@@ -99,7 +99,8 @@ def ingest(
                 break
     if learner.running is None:
         return np.full((len(good), k), 1 / k), np.zeros(len(good)), np.array(good, dtype=np.int64), refused
-    responsibilities, log_density = np.full((n, k), 1 / k), np.zeros(n)
+    responsibilities, log_density = np.empty((n, k)), np.zeros(n)
+    responsibilities[:at] = 1 / k
     while at < n:
         if read is not None and at == 0:
             encoded, kept, refusals = read.encoded, read.kept, read.refused

@@ -375,6 +375,15 @@ cdef class JsonLines:
         record = self.decode(self.data[self.starts[index]:self.ends[index]])
         return {name: value for name, value in record.items() if name not in self.left_out} if self.left_out else record
 
+    def begin_as_objects(self):
+        """Whether each line begins as an object does, and so is none that counts as no record."""
+        cdef const char *text = self.data
+        cdef Py_ssize_t i, size = len(self.data)
+        for i in range(len(self)):
+            if not 0 <= self.starts[i] < size or text[self.starts[i]] != b'{':
+                return False
+        return True
+
     def without(self, fields):
         """Return the records without some fields."""
         return JsonLines(self.data, self.starts, self.ends, self.names, self.decode, self.left_out.union(fields))

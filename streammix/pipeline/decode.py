@@ -44,7 +44,17 @@ from streammix.errors import RecordError
 from streammix.pipeline.flow import Batch, Lines, Refusal
 from streammix.pipeline.no_json import what_is_wrong
 
-__all__ = ["BOM", "Decoder", "JsonDecoder", "cell_value", "cell_value_as", "decode_json", "is_unfinished", "without"]
+__all__ = [
+    "BOM",
+    "Decoder",
+    "JsonDecoder",
+    "UndecodableError",
+    "cell_value",
+    "cell_value_as",
+    "decode_json",
+    "is_unfinished",
+    "without",
+]
 
 Decoder = Callable[[Batch], Batch]
 
@@ -70,6 +80,10 @@ def decode_json(batch: Batch) -> Batch:
     return replace(batch, records=records) if records is not None else _decode_each(batch, batch.texts)
 
 
+class UndecodableError(RecordError):
+    """A line is no JSON object."""
+
+
 class JsonDecoder:
     """Decodes as `decode_json` does, faster where records are alike.
 
@@ -90,9 +104,10 @@ class JsonDecoder:
     def __call__(self, batch: Batch) -> Batch:
         """Decode a batch."""
         lines = batch.texts
-        if batch.records is not None or not isinstance(lines, Lines) or not _are_objects(lines):
+        if batch.records is not None or not isinstance(lines, Lines):
             return decode_json(batch)
-        return replace(batch, records=JsonLines(lines.data, lines.starts, lines.ends, self._names, _record))
+        records = JsonLines(lines.data, lines.starts, lines.ends, self._names, _record)
+        return replace(batch, records=records) if records.begin_as_objects() else decode_json(batch)
 
 
 def without(fields: Collection[str], decode: Decoder = decode_json) -> Decoder:
@@ -214,7 +229,7 @@ def _record(line: bytes) -> dict[str, Any]:
     try:
         return _OBJECT.decode(line)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise RecordError(what_is_wrong(error, line)) from None
+        raise UndecodableError(what_is_wrong(error, line)) from None
 
 
 def _decode_each(batch: Batch, texts: Sequence[bytes]) -> Batch:

@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -30,12 +29,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streammix.answers import Ingested
-from streammix.errors import CheckpointError, SupersededError, UnavailableError
+from streammix.errors import CheckpointError, RecordError, SupersededError, UnavailableError
 from streammix.intake import read_ahead
 from streammix.mixture import Mixture
 from streammix.pipeline.crew import Crew
 from streammix.pipeline.dead_letter import DeadLetters
-from streammix.pipeline.decode import Decoder, JsonDecoder
+from streammix.pipeline.decode import Decoder, JsonDecoder, UndecodableError
 from streammix.pipeline.flow import Batch, Besides, Leaves, Outbox, Refusal, Scored, Sink, Source, Steady, TellsLag
 from streammix.pipeline.progress import Progress, Tally, Watch
 from streammix.pipeline.stopping import StopRequest
@@ -192,7 +191,7 @@ class Pipeline:
             "scored": self.tally.scored,
             "log_density": self.tally.log_density,
         }
-        data, tally = self.store.pack(self.model, positions, outputs), deepcopy(self.tally)
+        data, tally = self.store.pack(self.model, positions, outputs), self.tally.copy()
         commit = partial(_commit, self.store, works, data)
         if is_beside:
             end = self._thread.submit(commit)
@@ -339,7 +338,7 @@ class Pipeline:
                 int(batch.offsets[row]),
                 str(error),
                 batch.raw(row),
-                "record" if error.field is None else "value",
+                _kind(error),
             )
             for row, error in done.rejected
         ]
@@ -362,6 +361,10 @@ class Pipeline:
             for sink in self.sinks:
                 with _naming(f"sink {sink.name}"):
                     sink.write(rows)
+
+
+def _kind(error: RecordError) -> str:
+    return "undecodable" if isinstance(error, UndecodableError) else "record" if error.field is None else "value"
 
 
 def _commit(store: CheckpointStore, works: list[tuple[str, Callable[[], object]]], data: bytes) -> float:
