@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -159,8 +159,8 @@ class Pipeline:
 
     def _tell_on(self, progress: Progress) -> None:
         """Tell the tally after a batch."""
-        if isinstance(self.source, TellsLag):
-            self.tally.lag = self.source.lag()
+        if self._lag is not None:
+            self.tally.lag = self._lag()
         if self.watch is not None:
             self.watch.took(self.tally, self.model)
         progress.show(self.tally, self._weights)
@@ -220,7 +220,11 @@ class Pipeline:
         self.source.acknowledge()
         self.on_checkpoint(going.tally)
 
-    @property
+    @cached_property
+    def _lag(self) -> Callable[[], int] | None:
+        return self.source.lag if isinstance(self.source, TellsLag) else None
+
+    @cached_property  # which takes Python long to find out
     def _may_be_beside(self) -> bool:
         """Whether nobody has to hear of a checkpoint before anything else happens."""
         is_steady = isinstance(self.source, Steady) and self.source.is_steady
