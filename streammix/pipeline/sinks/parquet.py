@@ -168,8 +168,7 @@ class ParquetSink:
         if self._writer is None:
             self._writer = open_writer(self._temporary)
         rows, self._rows, self._waiting = self._rows, [], 0
-        tables = [to_table(joined(list(some))) for _, some in itertools.groupby(rows, lambda each: each.source)]
-        self._writer.write_table(tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks())
+        _write_group(self._writer, rows)
 
     def _finish(self) -> Callable[[], object]:
         """Write the end of the file, if it has any rows; return what makes it durable and gives it its name."""
@@ -180,6 +179,11 @@ class ParquetSink:
         self._writer = None
         writer.close()
         return partial(_publish, self._temporary, self._file)
+
+
+def _write_group(writer: pq.ParquetWriter, rows: list[Scored]) -> None:
+    tables = [to_table(joined(list(some))) for _, some in itertools.groupby(rows, lambda each: each.source)]
+    writer.write_table(tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks())
 
 
 def _publish(temporary: Path, file: Path) -> None:
