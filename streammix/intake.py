@@ -46,7 +46,7 @@ class Read:
 
 def read_ahead(learner: Learner, records: Any) -> Read | None:
     """Read records into rows, for `ingest`, beside the learning of plain ones; None where `ingest` has to read them."""
-    if learner.running is None or learner.clock is not None or not isinstance(records, list | JsonLines):
+    if learner.is_gathering or learner.clock is not None or not isinstance(records, list | JsonLines):
         return None
     encoded, kept, refused = learner.encode(records)
     return Read(encoded, kept, refused, not encoded.unknown and len(kept) + len(refused) == len(records))
@@ -55,7 +55,7 @@ def read_ahead(learner: Learner, records: Any) -> Read | None:
 def frame_of(learner: Learner, X: Any, to_learn: bool) -> Frame:
     """Return a frame in the form that is read, with the fields in use at least, and those that may join."""
     names = learner.names if learner.schema is not None else None
-    if learner.declaration.infers and to_learn and learner.is_open:
+    if learner.declaration.infers and to_learn and (learner.is_open or learner.is_gathering):
         names = None
     time = None if learner.clock is None else learner.clock.field
     if names is not None and time is not None and time not in names and not isinstance(X, np.ndarray):
@@ -84,24 +84,22 @@ def ingest(
     n, k = len(records), learner.declaration.n_components
     good: list[int] = []
     refused: list[tuple[int, RecordError]] = []
+    responsibilities, log_density = np.full((n, k), 1 / k), np.zeros(n)
     at = 0
-    while learner.running is None and at < n:
+    while learner.is_gathering and at < n:
         is_frame = not isinstance(records, list | JsonLines)
         some: Any = learner.first(records, learner.missing_records(), at) if is_frame else records
         for i in range(0 if is_frame else at, len(some)):
             try:
-                learner.wait(some[i], 1.0)
+                learner.wait(some[i], 1.0, responsibilities[at : at + 1], log_density[at : at + 1])
                 good.append(at)
             except RecordError as error:
                 refused.append((at, error))
             at += 1
-            if learner.running is not None:
+            if not learner.is_gathering:
                 break
-    if learner.running is None:
-        return np.full((len(good), k), 1 / k), np.zeros(len(good)), np.array(good, dtype=np.int64), refused
-    responsibilities, log_density = np.empty((n, k)), np.zeros(n)
-    responsibilities[:at] = 1 / k
     while at < n:
+        assert learner.running is not None
         if read is not None and at == 0:
             encoded, kept, refusals = read.encoded, read.kept, read.refused
         else:

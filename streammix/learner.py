@@ -17,7 +17,7 @@ from streammix.errors import RecordError
 from streammix.families import Family, Normal
 from streammix.frames import Frame, check_names, first_seen, part
 from streammix.gathering import Gathering
-from streammix.inference import TIMES, Inferred, infer, ready, tell, tell_declared
+from streammix.inference import TIMES, Inferred, Ready, infer, ready, tell, tell_declared
 from streammix.newcomers import MOST_FIELDS, AllBut, Newcomers
 from streammix.packing import check_fields, check_layout
 from streammix.plain import IMPOSSIBLE, check_weight
@@ -27,7 +27,7 @@ from streammix.standing import Names
 from streammix.state import Snapshot
 from streammix.warmup import count_levels, given_state, needed_records, newcomer_state, warm_state
 
-__all__ = ["Learner"]
+__all__ = ["FIRST_LOOK", "Learner"]
 
 FloatArray = NDArray[np.float64]
 
@@ -88,9 +88,14 @@ class Learner:
         return {*self.newcomers.left_out, *self.declaration.ignored, *self._undeclared_time}
 
     @property
+    def is_gathering(self) -> bool:
+        """Whether records are still kept as they come: what the fields are, and the statistics, may be made anew."""
+        return self.running is None
+
+    @property
     def is_open(self) -> bool:
         """Whether fields that are not known yet may join, or declared ones that wait."""
-        return self.running is not None and (bool(self.newcomers.awaited) or self._takes_any)
+        return not self.is_gathering and (bool(self.newcomers.awaited) or self._takes_any)
 
     @property
     def _takes_any(self) -> bool:
@@ -114,8 +119,8 @@ class Learner:
         check_weight(weight)
         record = x if isinstance(x, dict) else as_record(x)
         running = self.running
-        if running is None:
-            self.wait(record, weight)
+        if running is None or self.is_gathering:
+            self.wait(record, weight, out_r, out_lp)
             return
         row, unseen = running.schema.reader.row(record)
         news = self.newcomers.read(running.schema.reader.new_fields, self.gathering.declared)
@@ -141,7 +146,9 @@ class Learner:
     def may_refuse(self, frame: Frame) -> bool:
         """Whether a row of a frame may be refused when others before it are learnt."""
         running = self.running
-        return running is None or running.schema.may_refuse or bool(self.clock) or self.has_new_fields(frame)
+        if running is None or self.is_gathering:
+            return True
+        return running.schema.may_refuse or bool(self.clock) or self.has_new_fields(frame)
 
     def has_new_fields(self, frame: Frame) -> bool:
         """Whether a frame has values of fields that the model doesn't know, but may get to know."""
@@ -238,7 +245,7 @@ class Learner:
     def _learn_frame(self, frame: Frame, weights: FloatArray | None, first: int) -> None:
         """Learn the rows of a frame; the first of them is row `first` of its caller's."""
         taken = 0
-        while self.running is None and taken < frame.num_rows:
+        while self.is_gathering and taken < frame.num_rows:
             for record in self.first(frame, self.missing_records(), taken):
                 try:
                     self.wait(record, 1.0 if weights is None else float(weights[taken]))
@@ -292,7 +299,7 @@ class Learner:
     def records_of(self, frame: Frame) -> list[dict[str, Any]]:
         """The rows of a frame as records, without fields that aren't in use."""
         check_names(frame.column_names)
-        if self.schema is not None:
+        if self.schema is not None and not (self.is_gathering and self.declaration.infers):
             wanted = {*self.schema.names, *self.unknown(frame)}
             if self.clock is not None:
                 wanted.add(self.clock.field)
@@ -309,21 +316,26 @@ class Learner:
         self, records: Sequence[Mapping[str, Any]], weights: Sequence[float]
     ) -> tuple[dict[Names, Family], Schema, list[FloatArray], FloatArray | None]:
         """Return the families of the fields, their schema, and the first records as columns, with their weights."""
-        declared = self.declaration.fields or {}
-        inferred = Inferred({}, {}, {})
-        if self.declaration.infers:
-            inferred = self._infer(records)
-            inferred.left_out.update(self.newcomers.left_out)
-            tell(inferred)
-            self.newcomers.left_out = inferred.left_out
-        found = ready(declared, records, bool(inferred.fields))
+        inferred, found = self.choose(records)
+        tell(inferred)
         tell_declared(found, len(records))
-        chosen = {**found.fields, **inferred.fields}
-        self.newcomers.constant = inferred.constant | found.constant
+        chosen = self.take_up(inferred, found)
         schema, rows = self._read_first(chosen, records)
         given = np.array(weights, dtype=np.float64)
         columns = [np.ascontiguousarray(rows[:, j]) for j in range(rows.shape[1])]
         return chosen, schema, columns, None if (given == 1.0).all() else given
+
+    def choose(self, records: Sequence[Mapping[str, Any]]) -> tuple[Inferred, Ready]:
+        """Return what becomes of undeclared fields, and of declared ones, by the first records."""
+        inferred = self._infer(records) if self.declaration.infers else Inferred({}, {}, {})
+        inferred.left_out.update({name: TIMES for name, kind in self.gathering.types.items() if kind == "time"})
+        return inferred, ready(self.declaration.fields or {}, records, bool(inferred.fields))
+
+    def take_up(self, inferred: Inferred, found: Ready) -> dict[Names, Family]:
+        """Take down which fields are left out or wait; return the families of the others."""
+        self.newcomers.left_out = inferred.left_out
+        self.newcomers.constant = inferred.constant | found.constant
+        return {**found.fields, **inferred.fields}
 
     def set_out(self, chosen: dict[Names, Family], schema: Schema, running: Running, n: int) -> Running:
         """Go on from a first state, which n records made."""
@@ -378,9 +390,10 @@ class Learner:
         if self.clock is not None and snapshot.clock is not None:
             self.clock.restore(snapshot.clock)
         self.newcomers = Newcomers.from_json(snapshot.new_fields, self.n_witnesses)
-        self.gathering.types = {name: "time" for name, why in self.newcomers.left_out.items() if why == TIMES}
         for record in self.buffer:
             self._note_types(record)
+        times = {name: "time" for name, why in self.newcomers.left_out.items() if why == TIMES}
+        self.gathering.types = times | self.gathering.types
         if snapshot.state is None:
             return
         if snapshot.fields is not None and self.declaration.components is None:
@@ -411,10 +424,13 @@ class Learner:
         """Return a record as it waits: plain values of the fields in use, checked."""
         return self.gathering.plain(record)
 
-    def wait(self, record: Any, weight: float) -> None:
-        """Put a record into the warm-up's buffer, and start where it is full."""
+    def wait(
+        self, record: Any, weight: float, out_r: FloatArray | None = None, out_lp: FloatArray | None = None
+    ) -> None:
+        """Put a record into the warm-up's buffer, and start where it is full; nothing is said of it before."""
         given = record if isinstance(record, dict) else as_record(record)
         kept = self.plain(given)
+        self.gathering.check_last(kept, self.buffer, self._needed or FIRST_LOOK)
         self._note_types(given)
         self.buffer.append(kept)
         self.buffer_weights.append(weight)
@@ -424,11 +440,13 @@ class Learner:
     def missing_records(self) -> int:
         """How many records the warm-up still takes; as far as can be told before the first look at them."""
         if self._needed is None and len(self.buffer) >= FIRST_LOOK:
-            records = self.buffer[:FIRST_LOOK]
-            fields = self.chosen or {**(self.declaration.fields or {}), **self._infer(records).fields}
-            sizes = count_levels(records, self.gathering.codes)
-            self._needed = needed_records(fields, self.declaration.n_components, sizes)
+            self._needed = self._needed_by(self.buffer[:FIRST_LOOK])
         return max((self._needed or FIRST_LOOK) - len(self.buffer), 0)
+
+    def _needed_by(self, records: Sequence[Mapping[str, Any]]) -> int:
+        """How many records a warm-up takes, by the first of them."""
+        fields = {**(self.declaration.fields or {}), **(self._infer(records).fields if self.declaration.infers else {})}
+        return needed_records(fields, self.declaration.n_components, count_levels(records, self.gathering.codes))
 
     def _note_types(self, record: Mapping[str, Any]) -> None:
         """Remember what each undeclared field is; times are left out."""

@@ -393,10 +393,11 @@ class Mixture(Records, base.Clusterer):
         if running is None:
             self._bind(None, None, learner.schema.reader if learner.schema is not None else None, 0, None, False)
             return
-        waiting = None if running.schema.may_refuse else running.waiting
+        is_slow = running.schema.may_refuse or learner.is_gathering
+        waiting = None if is_slow else running.waiting
         engine = running.engine if running.waiting is None else None
         every = EVERY if running.average is not None else 0
-        self._bind(running.published, engine, running.schema.reader, every, waiting, not running.schema.may_refuse)
+        self._bind(running.published, engine, running.schema.reader, every, waiting, not is_slow)
 
     def _frame(self, X: Any, to_learn: bool = False) -> frames.Frame:
         return frame_of(self._learner, X, to_learn)

@@ -31,7 +31,15 @@ from streammix.schema import Schema
 from streammix.standing import Names
 from streammix.state import State
 
-__all__ = ["count_levels", "free_parameters", "given_state", "needed_records", "newcomer_state", "warm_state"]
+__all__ = [
+    "count_levels",
+    "free_parameters",
+    "given_state",
+    "needed_records",
+    "newcomer_state",
+    "usual_records",
+    "warm_state",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -64,8 +72,12 @@ def free_parameters(fields: Mapping[Names, Family], n_components: int, levels: M
 
 def needed_records(fields: Mapping[Names, Family], n_components: int, levels: Mapping[str, int]) -> int:
     """Return how many records a warm-up takes by default: five a free parameter, from 1,000 to 4,000."""
-    wanted = RECORDS_PER_PARAMETER * free_parameters(fields, n_components, levels)
-    return min(max(wanted, LEAST_RECORDS), MOST_RECORDS)
+    return usual_records(free_parameters(fields, n_components, levels))
+
+
+def usual_records(n_parameters: int) -> int:
+    """Return how many records a warm-up of so many parameters takes."""
+    return min(max(RECORDS_PER_PARAMETER * n_parameters, LEAST_RECORDS), MOST_RECORDS)
 
 
 def count_levels(records: Iterable[Mapping[str, Any]], known: Collection[str]) -> dict[str, int]:

@@ -7,7 +7,7 @@ import pytest
 
 import streammix as sm
 from benchmarks.quality import __main__ as bench
-from benchmarks.quality import broken, published, real, runs, tables
+from benchmarks.quality import broken, bundled, published, real, runs, tables
 from benchmarks.quality.kinds import KINDS
 from benchmarks.quality.reference import mean_log_density, reference
 from benchmarks.quality.streams import HELD_OUT, sorted_start
@@ -123,8 +123,8 @@ def test_a_published_generator_is_near_its_truth(name):
 def test_real_streams_are_judged_by_the_same_records(monkeypatch):
     monkeypatch.setattr(real, "CLUSTERERS", {"river KMeans": real.CLUSTERERS["river KMeans"]})
     monkeypatch.setattr(real, "STEPS", 5)
-    stream = real.STREAMS["Bananas"](1_500)
-    judged, found = real.compare(real.Real(stream.rows, stream.labels, 3), "mixture")
+    stream = bundled.STREAMS["Bananas"](1_500)
+    judged, found = real.compare(bundled.Real(stream.rows, stream.labels, 3), "mixture")
     assert judged == 500, "what came during the warm-up is not judged"
     assert set(found) == {
         "mixture, K given",

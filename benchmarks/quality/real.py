@@ -11,47 +11,21 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from river import cluster, preprocessing
-from river import datasets as river_datasets
-from sklearn import datasets, decomposition, mixture
+from sklearn import mixture
 from sklearn.metrics import adjusted_rand_score
 
 import streammix as sm
+from benchmarks.quality.bundled import STREAMS, Real, shuffled
 from benchmarks.quality.runs import MODELS, make
 from benchmarks.quality.tables import table
 
-__all__ = ["STREAMS", "Real", "compare", "main"]
+__all__ = ["compare", "main"]
 
 FloatArray = NDArray[np.float64]
 STEPS = 20  # the stream goes in so many parts; scikit-learn is fitted anew before each
 START = 0.2  # the share of it that nobody is judged by, and that the batch fit on the start is given
 WINDOW = 10_000  # the records that a refit is given at the most
-
-
-class Real(NamedTuple):
-    """Rows in their order, (n, D), the classes of the records, and how many components there are to be."""
-
-    rows: FloatArray
-    labels: NDArray[np.int64]
-    n_components: int
-
-
-def _of_river(data: Any, limit: int, n_components: int) -> Real:
-    rows, labels = zip(*((list(x.values()), y) for x, y in data.take(limit)), strict=True)
-    return Real(np.array(rows, dtype=float), np.unique(labels, return_inverse=True)[1], n_components)
-
-
-def _digits(limit: int) -> Real:
-    loaded = datasets.load_digits()
-    rows = decomposition.PCA(4, random_state=0).fit_transform(loaded.data)
-    return Real(rows[:limit], loaded.target[:limit], 10)
-
-
-STREAMS: dict[str, Callable[[int], Real]] = {
-    "Shuttle": lambda limit: _of_river(river_datasets.Shuttle(), limit, 5),
-    "Bananas": lambda limit: _of_river(river_datasets.Bananas(), limit, 6),  # type: ignore[no-untyped-call]
-    "ImageSegments": lambda limit: _of_river(river_datasets.ImageSegments(), limit, 7),  # type: ignore[no-untyped-call]
-    "digits, 4 principal components": _digits,
-}
+REFITTED = "scikit-learn, refitted"
 
 CLUSTERERS: dict[str, Callable[[int], Any]] = {
     "river KMeans": lambda K: cluster.KMeans(K, seed=1),
@@ -73,15 +47,20 @@ class Judged(NamedTuple):
 
 def compare(real: Real, model: str) -> tuple[int, dict[str, Judged]]:
     """Return how many records are judged, the last ones, and what each way of learning the stream comes to."""
-    n = len(real.rows)
-    learners = {f"{model}, K given": real.n_components} | ({} if model == "mixture" else {f"{model}, K chosen": None})
-    passes = {name: _streammix(make(model, K, None, 1), real.rows) for name, K in learners.items()}
-    passes = {name: one for name, one in passes.items() if one.warm <= 0.9 * n}  # there have to be records to judge by
+    n, D = real.rows.shape
+    joint = {tuple(_names(D)): sm.MultivariateNormal() if D > 1 else sm.Normal()}
+    learners = {f"{model}, K given": make(model, real.n_components, None, 1)}
+    if model == "auto":
+        learners["auto, K given, joint normal"] = make(model, real.n_components, joint, 1)
+        learners["auto, K chosen"] = make(model, None, None, 1)
+    passes = {name: _streammix(learner, real.rows) for name, learner in learners.items()}
     start = max([round(START * n), *(one.warm for one in passes.values())])
-    truth = real.labels[start:]
+    if start >= n:
+        raise ValueError(f"{n} records are not enough to judge by")
+    truth = None if real.labels is None else real.labels[start:]
 
     def judged(log_density: FloatArray, found: Any, seconds: float) -> Judged:
-        rand = None if found is None else float(adjusted_rand_score(truth, found))
+        rand = None if found is None or truth is None else float(adjusted_rand_score(truth, found))
         return Judged(float(log_density.mean()), float(np.median(log_density)), rand, seconds)
 
     results = {name: judged(one.log_density[start:], one.found[start:], one.seconds) for name, one in passes.items()}
@@ -93,8 +72,8 @@ def compare(real: Real, model: str) -> tuple[int, dict[str, Judged]]:
     results["one batch fit on the start"] = judged(densities, found, time.process_time() - begin)
     begin = time.process_time()
     densities = _refits(real)[start:]
-    results["scikit-learn, refitted"] = judged(densities, None, time.process_time() - begin)
-    for name, made in CLUSTERERS.items():
+    results[REFITTED] = judged(densities, None, time.process_time() - begin)
+    for name, made in CLUSTERERS.items() if truth is not None else ():
         begin = time.process_time()
         clusters = _clusters(made(real.n_components), real.rows)[start:]
         rand = float(adjusted_rand_score(truth, clusters))
@@ -150,30 +129,51 @@ def _clusters(clusterer: Any, rows: FloatArray) -> NDArray[np.int64]:
     return found
 
 
+def _names(n_columns: int) -> list[str]:
+    return [f"x{j}" for j in range(n_columns)]
+
+
 def _table(rows: FloatArray) -> pa.Table:
-    return pa.table({f"x{j}": rows[:, j] for j in range(rows.shape[1])})
+    return pa.table(dict(zip(_names(rows.shape[1]), rows.T, strict=True)))
+
+
+def _line(name: str, real: Real, judged: int, results: dict[str, Judged]) -> list[str]:
+    """What the densities of a stream come to: mean and median, and the CPU time over that of the refits."""
+    told = [f"{name} ({real.rows.shape[1]}, {real.n_components}, {judged:,})"]
+    for one in results.values():
+        if one.mean is not None:
+            share = one.seconds / max(results[REFITTED].seconds, 1e-9)
+            told.append(f"{one.mean:.2f} / {one.median:.2f} / {share:.2f}")
+    return told
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print a table for each stream."""
+    """Print a table of log densities, and one of adjusted Rand indices, streams in their own order and shuffled."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality.real", description=__doc__)
     parser.add_argument("streams", nargs="*", help="beginnings of names; all where left out")
     parser.add_argument("--records", type=int, default=5_000, help="records of a stream at the most (5000)")
     parser.add_argument("--model", choices=MODELS, default="auto", help="AutoMixture or plain Mixture (auto)")
     options = parser.parse_args(arguments)
+    densities, rands, ways, clusterers = [], [], list[str](), list[str]()
     for name, load in STREAMS.items():
         if options.streams and not name.startswith(tuple(options.streams)):
             continue
-        real = load(options.records)
-        n, D = real.rows.shape
-        judged, results = compare(real, options.model)
-        print(f"### {name}: {n:,} records, the last {judged:,} judged, D = {D}, K = {real.n_components}\n")
-        lines = [
-            (way, *("" if value is None else f"{value:.3f}" for value in one[:3]), f"{one.seconds:.1f}")
-            for way, one in results.items()
-        ]
-        head = ("", "log density, mean", "median", "adjusted Rand index", "CPU seconds")
-        print("\n".join(table(head, lines)), flush=True)
+        for order in ("in order", "shuffled"):
+            real = load(options.records)
+            real = real if order == "in order" else shuffled(real)
+            judged, results = compare(real, options.model)
+            densities.append(_line(f"{name}, {order}", real, judged, results))
+            ways = [way for way, one in results.items() if one.mean is not None]
+            print(densities[-1], file=sys.stderr, flush=True)
+            if real.labels is not None:
+                told = {way: one for way, one in results.items() if one.rand is not None}
+                clusterers = list(told)
+                rands.append([f"{name}, {order}", *(f"{one.rand:.2f}" for one in told.values())])
+    print("Mean / median log density (nats) / CPU time over that of the refits; in brackets D, K and records judged.\n")
+    print("\n".join(table(("", *ways), densities)))
+    if rands:
+        print("Adjusted Rand index.\n")
+        print("\n".join(table(("", *clusterers), rands)))
     return 0
 
 

@@ -53,7 +53,8 @@ class AutoMixture(Mixture):
         records that none of them explains. Where it is left out: if there are `Normal`, `LogNormal` or
         `MultivariateNormal` fields.
     warm_up
-        How many records the warm-up takes, as in `Mixture`.
+        How many records the warm-up takes, as in `Mixture`. Where it is left out the model predicts after some sixty
+        records; until there are enough for K components, fewer stand in for them, and `weights` is shorter.
     seed
         Makes the starts, the challenges and `sample` reproducible.
 
@@ -94,7 +95,7 @@ class AutoMixture(Mixture):
             raise ConfigError(f'drift must be "auto", "none" or a HalfLife, not {drift!r}')
         if background is not None and not isinstance(background, bool):
             raise ConfigError(f"background must be True, False or None, not {background!r}")
-        sizes = _sizes(n_components)
+        sizes = _sizes(n_components, stands_in=warm_up is None)
         declared = checked(sizes[-1], fields, None, None, step, share_of_beat(len(sizes)), warm_up, False, seed, infer)
         is_auto = drift == "auto"
         by_time = isinstance(drift, HalfLife) and drift.field is not None
@@ -164,7 +165,7 @@ class AutoMixture(Mixture):
     @property
     def labels(self) -> list[int]:
         """For each component, a number that is its own for ever: it follows it through take-overs and changes of K."""
-        return list(range(len(self.weights))) if self._supervisor is None else list(self._supervisor.line.labels)
+        return list(range(len(self.weights))) if self._supervisor is None else list(self._supervisor.line.labels.own)
 
     @property
     def background_weight(self) -> float:
@@ -189,8 +190,8 @@ class AutoMixture(Mixture):
         return running.outliers(running.schema.encode(records).table)
 
 
-def _sizes(n_components: Any) -> list[int]:
-    """The numbers of components that compete."""
+def _sizes(n_components: Any, stands_in: bool) -> list[int]:
+    """The numbers of components that compete; of a given one, those that may stand in for it at first."""
     if n_components is None:
         return list(range(1, MOST + 1))
     if isinstance(n_components, tuple):
@@ -201,4 +202,7 @@ def _sizes(n_components: Any) -> list[int]:
                 f"up to {LARGEST_RANGE}, not {n_components!r}"
             )
         return list(range(n_components[0], n_components[1] + 1))
-    return [n_components]
+    if not stands_in or type(n_components) is not int:
+        return [n_components]
+    fewer = [2**i for i in range(n_components.bit_length()) if 3 * 2**i <= 2 * n_components]
+    return [*fewer, n_components]

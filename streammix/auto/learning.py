@@ -7,21 +7,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streammix.auto import youth
 from streammix.auto.background import Box, takes_background
+from streammix.auto.crossing import held_out
 from streammix.auto.keeping import resumed, supervision
+from streammix.auto.labels import Labels
 from streammix.auto.line import Line
-from streammix.auto.moves import forks_of, partition, scaled, split_up, stepped, thinned
-from streammix.auto.reservoir import Reservoir
+from streammix.auto.moves import quick_start
+from streammix.auto.reservoir import Reservoir, reservoir_size
+from streammix.auto.resolution import LOOKED_AT, Resolution
 from streammix.auto.settings import Settings
-from streammix.auto.supervisor import Supervisor, reservoir_size
+from streammix.auto.supervisor import Supervisor
 from streammix.clock import Look
-from streammix.core.table import Table
+from streammix.columns import Encoded
+from streammix.core.values import as_record, short
 from streammix.declaration import Declaration
-from streammix.errors import CheckpointError
+from streammix.errors import CheckpointError, RecordError
 from streammix.families import Family
-from streammix.learner import Learner
+from streammix.learner import FIRST_LOOK, Learner
+from streammix.plain import IMPOSSIBLE
 from streammix.running import Running
-from streammix.scales import shrink_scales
 from streammix.schema import Schema
 from streammix.standing import Names
 from streammix.state import Snapshot
@@ -32,9 +37,7 @@ __all__ = ["AutoLearner"]
 FloatArray = NDArray[np.float64]
 Made = tuple[dict[Names, Family], Supervisor]
 
-LLOYD = 3  # steps of the first partition
-USUAL = 3
-STEPS, STEPS_OF_LINE = 4, 4  # in which the first state is made
+FIRST = 50  # records that the first state is made by
 
 
 class AutoLearner(Learner):
@@ -55,37 +58,137 @@ class AutoLearner(Learner):
         self.has_background = has_background
         self._making: Iterator[Made | None] | None = None  # what makes the first state; never saved, but made anew
         self._made = 0  # steps
+        self._enough: int | None = None  # records by which the first state is made, as soon as that is known
         super().__init__(declaration, rng)
         self.n_witnesses = 1  # there are several mixtures, whose components differ
-        if len(sizes) > 1:
-            self.inferred_for = min(sizes[-1], USUAL)  # a joint family must not hang on the largest K
-
-    def missing_records(self) -> int:
-        """How many records the warm-up still takes; the first state is made while the last of them come."""
-        missing = super().missing_records()
-        return missing if self._needed is None else max(self._needed + self._n_steps - len(self.buffer), 0)
+        self.inferred_for = sizes[0]  # a joint family must not hang on the largest K: fewer components may stand in
 
     @property
-    def _n_steps(self) -> int:
-        """In how many steps the first state is made, one a record."""
-        return STEPS + STEPS_OF_LINE * len(self.sizes)
+    def is_gathering(self) -> bool:
+        """Whether the first records are still kept: by all of them the fields are looked at once more."""
+        return self.running is None or bool(self.buffer)
 
-    def wait(self, record: Any, weight: float) -> None:
-        """Put a record into the warm-up's buffer, take a step where it is full, and start after the last one."""
-        super().wait(record, weight)
-        if self.running is None and self._needed is not None and len(self.buffer) > self._needed:
-            self._step(len(self.buffer) - self._needed)
+    def missing_records(self) -> int:
+        """How many records are still kept, at least."""
+        look = self._first or FIRST if self.running is None else self._looks_at or FIRST_LOOK
+        return max(look - len(self.buffer), 1)
 
-    def _step(self, n: int) -> Made | None:
-        """See that n steps are done; return what came out of the last one."""
-        assert self._needed is not None
+    @property
+    def _first(self) -> int | None:
+        """By how many records the first state is made; None before that can be told."""
+        if self.declaration.warm_up is not None:
+            return self.declaration.warm_up
+        if self._enough is None:
+            self._enough = _enough(self.buffer)
+        return self._enough
+
+    @property
+    def _looks_at(self) -> int | None:
+        """By how many records the fields are looked at once more; None before that can be told."""
+        if self._needed is None and len(self.buffer) >= FIRST_LOOK:
+            assert isinstance(self.running, Supervisor)
+            needed = self._needed_by(self.buffer[:FIRST_LOOK])
+            own = youth.needs(self.running.n_parameters_of(self.sizes[-1])) if self._is_given else 0
+            self._needed = max(needed, own)
+        return self._needed
+
+    @property
+    def _is_given(self) -> bool:
+        return isinstance(self.arguments["n_components"], int)
+
+    def wait(
+        self, record: Any, weight: float, out_r: FloatArray | None = None, out_lp: FloatArray | None = None
+    ) -> None:
+        """Keep a record; learn it, where there is a state; make one, or look at the fields, when it is time for it."""
+        given = record if isinstance(record, dict) else as_record(record)
+        kept = self.plain(given)
+        self.gathering.check_last(kept, self.buffer, self._needed or FIRST_LOOK)
+        self._note_types(given)
+        if isinstance(self.running, Supervisor) and self._looks_at is not None and len(self.buffer) >= self._looks_at:
+            self._score_kept(self.running, kept, out_r, out_lp)
+        elif isinstance(self.running, Supervisor):
+            self._learn_kept(self.running, kept, weight, out_r, out_lp)
+            youth.hurry(self.running)
+        self.buffer.append(kept)
+        self.buffer_weights.append(weight)
+        self._go_on()
+
+    def _learn_kept(
+        self,
+        running: Supervisor,
+        kept: dict[str, Any],
+        weight: float,
+        out_r: FloatArray | None = None,
+        out_lp: FloatArray | None = None,
+    ) -> None:
+        """Learn a record as it is kept; it may lack all of the fields."""
+        row, unseen = running.schema.reader.row({running.schema.names[0]: None} | kept)
+        if running.schema.may_refuse and running.engine.expect(row) is None:
+            raise RecordError(f"{IMPOSSIBLE}: {short(kept)}")
+        encoded = Encoded.of_rows(row[None, :], [(0, column, key) for column, key in unseen])
+        running.absorb(encoded, np.array([weight]), out_r, out_lp)
+
+    def _score_kept(
+        self, running: Supervisor, kept: dict[str, Any], out_r: FloatArray | None, out_lp: FloatArray | None
+    ) -> None:
+        """Score a record that waits until all is made anew, by what stands still meanwhile."""
+        row, _ = running.schema.reader.row({running.schema.names[0]: None} | kept)
+        found = running.published.expect(row)
+        if found is None:
+            raise RecordError(f"{IMPOSSIBLE}: {short(kept)}")
+        if out_r is not None and out_lp is not None:
+            r = running.published.alone(row)
+            out_r[0], out_lp[0] = 0.0, found[0]
+            out_r[0, : len(found[1])] = found[1] / found[1].sum() if r is None else r
+        running.n_seen += 1
+
+    def _go_on(self) -> None:
+        """Take a step of what is being made, or begin to make something."""
+        n = len(self.buffer)
+        if self.running is None:
+            if self._first is not None and n > self._first:
+                self._step(self._first, n - self._first)
+        elif self._looks_at is not None and n >= self._looks_at:
+            if n > self._looks_at:
+                self._step(self._looks_at, n - self._looks_at)
+            else:
+                self._look_again()
+
+    def _look_again(self) -> None:
+        """Go on without the records that were kept, where the fields are what the first of them said."""
+        found = self.choose(self.buffer)
+        if _in_json({**found[1].fields, **found[0].fields}) != _in_json(self.chosen or {}):
+            return
+        assert self.chosen is not None
+        assert isinstance(self.running, Supervisor)
+        self.take_up(*found)
+        levels = {name: len(codes) for name, codes in self.running.schema.codes.items()}
+        youth.come_of_age(self.running, [free_parameters(self.chosen, k, levels) for k in self.sizes])
+        self.buffer, self.buffer_weights = [], []
+        self.look_out()
+
+    def _step(self, n_records: int, n: int) -> None:
+        """See that n steps are done of a state by so many records; go on from it after the last one."""
         if self._making is None:
-            self._making, self._made = self._make(self.buffer[: self._needed], self.buffer_weights[: self._needed]), 0
+            self._making = self._make(self.buffer[:n_records], self.buffer_weights[:n_records])
+            self._made = 0
         made = None
-        while self._made < n:
+        while self._made < n and made is None:
             made = next(self._making)
             self._made += 1
-        return made
+        if made is not None:
+            self._begin_with(*made, n_records)
+
+    def _begin_with(self, chosen: dict[Names, Family], made: Supervisor, n: int) -> None:
+        """Go on from a first state; records that came while it was made are learnt as any others."""
+        kept, weights = self.buffer, self.buffer_weights
+        self._making = None
+        self.set_out(chosen, made.schema, made, n)
+        for record, weight in zip(kept[n:], weights[n:], strict=True):
+            self._learn_kept(made, record, weight)
+        if made.is_young:
+            self.buffer, self.buffer_weights = kept, weights
+            self.look_out()
 
     def go_on(self, look: Look) -> bool:
         """Let the clock go on; where all weights were halved, those that the first state is made by, too."""
@@ -93,21 +196,9 @@ class AutoLearner(Learner):
         self._making = None if was_halved else self._making
         return was_halved
 
-    def start(self, records: Sequence[Mapping[str, Any]], weights: Sequence[float]) -> Running:
-        """Go on from the first state; records that came while it was made are learnt as any others."""
-        made = self._step(self._n_steps)
-        assert made is not None
-        assert self._needed is not None
-        late = list(zip(records, weights, strict=True))[self._needed :]
-        self._making = None
-        self.set_out(made[0], made[1].schema, made[1], self._needed)
-        assert self.schema is not None
-        for record, weight in late:
-            self.learn_record({self.schema.names[0]: None} | dict(record), weight)  # it may lack all of the fields
-        return made[1]
-
     def _make(self, records: Sequence[Mapping[str, Any]], weights: Sequence[float]) -> Iterator[Made | None]:
-        """Make the first state, a step each time."""
+        """Make a first state, a step each time."""
+        is_young = self.running is None and self.declaration.warm_up is None
         chosen, schema, columns, w = self.read_start(records, weights)
         yield None
         n, layout = len(records), schema.layout()
@@ -115,31 +206,43 @@ class AutoLearner(Learner):
         rng.bit_generator.state = self.rng.bit_generator.state  # a step that is taken again draws the same
         rows, all_weights = np.stack(columns, axis=1), np.ones(n) if w is None else w
         box, settings = None, self.settings
+        resolution = Resolution(len(columns))
+        resolution.look(rows[:: -(-n // LOOKED_AT)], layout)
         if self.has_background if self.has_background is not None else takes_background(layout):
             box = Box(len(columns))
+            box.steps = resolution.steps
             box.add(rows, layout)
             settings = replace(settings, spread=box.spread)
         levels = {name: len(codes) for name, codes in schema.codes.items()}
+        wanted = self.sizes if is_young or not self._is_given else self.sizes[-1:]
+        sizes = {k: free_parameters(chosen, k, levels) for k in wanted}
+        born = [k for k, p in sizes.items() if not is_young or k == self.sizes[0] or youth.needs(p) <= n]
         yield None
         lines = []
-        for k in self.sizes:
-            some, own = thinned(columns, w)
-            labels = partition(layout, some, k, LLOYD, rng)
-            yield None
-            state = scaled(schema, k, forks_of(layout, columns), some, own)
-            yield None
-            shrink_scales(layout, state, some, labels)
-            yield None
-            stepped(layout, state, Table(some), len(labels), own, split_up(labels, k, box is not None))
-            lines.append(Line(schema, state, free_parameters(chosen, k, levels), n, settings, n))
-            yield None
-        reservoir = Reservoir(reservoir_size(lines[-1].n_parameters), len(columns))
+        for k in born:
+            known = youth.responsibilities_for_all(self.running, k) if isinstance(self.running, Supervisor) else None
+            for state in quick_start(schema, columns, w, k, rng, box is not None, known, resolution):
+                if state is not None:
+                    lines.append(Line(schema, state, sizes[k], n, settings, n))
+                if state is not None or not is_young:  # of few records a whole line is made in one step
+                    yield None
+        tried: dict[int, float] = {}
+        for k in born if is_young and not self._is_given and len(born) > 1 else ():
+            for fold, score in enumerate(held_out(schema, columns, w, k, rng, settings.spread, resolution)):
+                tried[k] = tried.get(k, 0.0) + score
+                if fold % 2:
+                    yield None
+        reservoir = Reservoir(reservoir_size(sizes[self.sizes[-1]]), len(columns))
         reservoir.add(rows, all_weights)
         yield None
         made = Supervisor(
             self.declaration, schema, lines, settings, reservoir, np.random.default_rng(rng.integers(2**63))
         )
-        made.box = box
+        made.box, made.resolution = box, resolution
+        if is_young:
+            youth.begin(made, self.sizes[len(born) :], self._is_given, n, list(tried.values()))
+        for line in made.lines:
+            line.labels = Labels(line.n_components, is_shown=line is made.line)
         self.rng.bit_generator.state = rng.bit_generator.state
         yield chosen, made
 
@@ -163,3 +266,18 @@ class AutoLearner(Learner):
             snapshot.pending = snapshot.pending[surplus:]
             snapshot.pending_weights = snapshot.pending_weights[surplus:]
         return made
+
+
+def _enough(records: Sequence[Mapping[str, Any]]) -> int | None:
+    """Return how many of the first records are enough to start from: fifty, or more where most cells are missing."""
+    values, names = 0, set[str]()
+    for n, record in enumerate(records, 1):
+        values += len(record)
+        names.update(record)
+        if n == FIRST_LOOK or (n >= FIRST and values >= FIRST / 2 * max(len(names), 1)):
+            return n
+    return None
+
+
+def _in_json(fields: Mapping[Names, Family]) -> list[Any]:
+    return [[names, family.to_json()] for names, family in fields.items()]

@@ -6,10 +6,11 @@ import numpy as np
 import scipy  # its subpackages load when they are first asked for: scipy.optimize takes half a second
 from numpy.typing import NDArray
 
-from streammix.core.engine import aligned
+from streammix.core.engine import Engine, aligned
+from streammix.core.table import table_of
 from streammix.state import State
 
-__all__ = ["arranged", "matched", "shared"]
+__all__ = ["arranged", "matched", "matched_by", "shared"]
 
 FloatArray = NDArray[np.float64]
 
@@ -50,6 +51,16 @@ def matched(old: FloatArray, new: FloatArray) -> tuple[list[int], list[int]]:
         if place >= 0 or spare:
             found.append((place if place >= 0 else spare.pop(0), i if goes_on else -1))
     return [place for place, _ in found], [old_one for _, old_one in found]
+
+
+def matched_by(rows: FloatArray, old: Engine, new: Engine) -> tuple[list[int], list[int]]:
+    """Match the components of a new model with those of an old one by their responsibilities for some rows."""
+    table, found = table_of(np.ascontiguousarray(rows)), []
+    for engine in (old, new):
+        responsibilities = np.empty((len(rows), engine.n_components))
+        engine.accumulate(table, 0, len(rows), out_r=responsibilities, out_lp=np.empty(len(rows)))
+        found.append(responsibilities)
+    return matched(*found)
 
 
 def arranged(state: State, order: Sequence[int]) -> State:

@@ -13,12 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammix.auto.background import Box
-from streammix.auto.choice import Choice
-from streammix.auto.doubts import doubts
+from streammix.auto.choice import FEWEST, Choice
+from streammix.auto.doubts import doubts, left_out
 from streammix.auto.events import Events
-from streammix.auto.line import Line
-from streammix.auto.reservoir import Reservoir
+from streammix.auto.line import BEAT, MATCHED, Line
+from streammix.auto.matching import matched_by
+from streammix.auto.reservoir import Kept, Reservoir
+from streammix.auto.resolution import LOOKED_AT, Resolution
 from streammix.auto.settings import Settings
+from streammix.auto.strays import Strays
+from streammix.auto.youth import bear, needs
 from streammix.core.engine import Engine
 from streammix.core.records import Waiting
 from streammix.core.table import Table, table_of
@@ -31,12 +35,10 @@ __all__ = ["BEAT", "TICK", "Supervisor"]
 
 FloatArray = NDArray[np.float64]
 
-BEAT = 50
 TICK = 500
 AVERAGING = 250
-SMALLEST, LARGEST = 4_000, 20_000  # records in the reservoir
 LOWEST = -1e4  # of a record's log density, where lines are compared
-PER_PARAMETER = 10
+SILENT = Events(is_silent=True)  # of the lines that don't predict
 
 
 def share_of_beat(n_lines: int) -> int:
@@ -69,11 +71,6 @@ class Beat:
     scores: list[float]
 
 
-def reservoir_size(n_parameters: int) -> int:
-    """Return how many records are kept: ten a parameter, from 4,000 to 20,000."""
-    return min(max(SMALLEST, PER_PARAMETER * n_parameters), LARGEST)
-
-
 class Supervisor(Running):
     """The lines of a supervised mixture, and what moves them."""
 
@@ -92,13 +89,18 @@ class Supervisor(Running):
         self.reservoir = reservoir
         self.sample = Reservoir(len(reservoir.rows), reservoir.rows.shape[1])
         self.sample.sample(*reservoir.last(reservoir.n), rng)
+        self.strays = Strays(reservoir.rows.shape[1])
         self.events = Events()
         self.rng = rng
         self.box: Box | None = None
+        self.resolution = Resolution(reservoir.rows.shape[1])
         self.choice = Choice(len(lines))
         self.epoch = 0  # of the line that predicts, at the end of the last tick
         self.told: list[str] = []  # the signs of doubt that are in the log
         self.gathered = 0  # records of the next beat
+        self.unborn: list[int] = []  # numbers of components whose lines come when there are more records
+        self.is_young = False  # whether it is so early that the lines are judged at each beat
+        self.is_given = False  # whether the last of them is wanted, and the others stand in
         self.beat = Beat(0, 0, 0, len(lines), [])
         self._is_made = False
         super().__init__(declaration, schema, lines[0].champion.state)
@@ -116,6 +118,11 @@ class Supervisor(Running):
     def line(self) -> Line:
         """The line that predicts."""
         return self.lines[self.leader]
+
+    @property
+    def kept(self) -> Kept:
+        """The records that are kept."""
+        return Kept(self.reservoir, self.sample)
 
     @property
     def published(self) -> Engine:
@@ -158,16 +165,18 @@ class Supervisor(Running):
         more = schema.reader.n_columns - old.reader.n_columns
         self.reservoir.widen(at, more)
         self.sample.widen(at, more)
+        self.strays.kept.widen(at, more)
         if self.box is not None:
             self.box.widen(at, rows)
             self.box.refresh(schema.layout())
             self.settings = replace(self.settings, spread=self.box.spread)
+        self.resolution.widen(at, rows, schema.layout())
         for line in self.lines:
             line.join(old, schema, part, self.settings, self.n_seen)
         self._read_by(schema)
         self._take_rows(schema.reader.n_columns)
         self.look_at_beat()
-        self.point()
+        self._resolve()
 
     def code_of(self, column: int, key: Any) -> tuple[int, NDArray[np.intp] | None]:
         """Return the code of a level; with an unknown one, what was computed of the others changes."""
@@ -187,6 +196,7 @@ class Supervisor(Running):
         for rows in (
             self.reservoir.rows[: self.reservoir.n],
             self.sample.rows[: self.sample.n],
+            self.strays.kept.rows[: self.strays.kept.n],
             self.rows[: self.beat.n],
         ):
             own = rows[:, column]
@@ -212,6 +222,8 @@ class Supervisor(Running):
         self.gathered += n
         if self.beat.turn < len(self.lines):
             self._move_line()
+        elif self.unborn and self.gathered < BEAT and self.n_seen >= needs(self.n_parameters_of(self.unborn[0])):
+            bear(self, self.unborn.pop(0))
         if self.gathered == BEAT:
             self.gathered = 0
             self.beat = Beat(BEAT, self.reservoir.n, self.n_seen, 0, [])
@@ -222,6 +234,13 @@ class Supervisor(Running):
             self._move_line()
         self.point()
 
+    def prepare(self, line: Line, now: int) -> None:
+        """Do a slice of the work on a line's challenge."""
+        if line is self.line and line.is_due(now):
+            self._look_again(now)
+        events = self.events if line is self.line else SILENT
+        line.prepare(now, self.kept, self.rng, events, self.resolution.atoms)
+
     def look_at_beat(self) -> None:
         """Find the rows of the beat in the reservoir."""
         rows, weights = self.reservoir.last(self.reservoir.n - self.beat.at + self.beat.n)
@@ -231,13 +250,17 @@ class Supervisor(Running):
         """Let the line whose turn it is take in the beat; after the last of them all are judged."""
         beat = self.beat
         line, ends_tick = self.lines[beat.turn], beat.at % TICK < BEAT
-        scores = line.step(self.table, beat.n, self.row_weights, averages=beat.at % AVERAGING < BEAT)
+        scores, shares = line.step(self.table, beat.n, self.row_weights, averages=beat.at % AVERAGING < BEAT)
+        if line is self.line and self.box is not None:
+            self.strays.add(self.rows[: beat.n], shares, beat.now)
         if len(self.lines) > 1:
-            beat.scores.append(float(np.maximum(scores, LOWEST).sum()))
+            if ends_tick or self.is_young:
+                line.surplus = self.resolution.surplus(line.schema.layout(), line.published, self.rows[: beat.n])
+            beat.scores.append(float(np.maximum(scores, LOWEST).sum()) - beat.n * line.surplus)
         if ends_tick:
             self._end_tick(line, beat.now)
         else:
-            line.prepare(beat.now, self.sample if line.is_long else self.reservoir, self.rng, self.events)
+            self.prepare(line, beat.now)
         beat.turn += 1
         if beat.turn < len(self.lines):
             return
@@ -250,26 +273,46 @@ class Supervisor(Running):
             news = beat.at - self.sample.n
             self.sample.sample(rows[:news], weights[:news], self.rng)
             self._judge(beat.now)
+        elif self.is_young and len(self.lines) > 1:
+            self._choose(beat.now)
+
+    def n_parameters_of(self, n_components: int) -> int:
+        """Return how many parameters a mixture of so many components has."""
+        return n_components * (self.line.n_parameters + 1) // self.line.n_components - 1
+
+    def _look_again(self, now: int) -> None:
+        """See how finely values are told apart by now, and let all states know where that is news."""
+        n = now - self.line.epoch
+        kept = self.sample if self.line.is_long or (n == now > len(self.reservoir.rows)) else self.reservoir
+        if self.resolution.look(kept.some(n, LOOKED_AT), self.schema.layout()):
+            self._resolve()
+
+    def _resolve(self) -> None:
+        """Let all states know how finely values are told apart."""
+        for state in self.states():
+            self.resolution.apply(self.schema.layout(), state)
+        if self.box is not None:
+            self.box.steps = self.resolution.steps
+            self.box.refresh(self.schema.layout())
+        self.rebind()
 
     def _end_tick(self, line: Line, now: int) -> None:
         """Judge a line; whether the stream dwells is for the one that predicts to say: the others could not compete."""
         dwelt = self.line.dwell.is_on
         if line is not self.line:
-            line.judge(now, TICK, Events(is_silent=True), self.reservoir, dwelt)
+            line.judge(now, TICK, SILENT, self.kept, dwelt)
             return
-        line.judge(now, TICK, self.events, self.reservoir, None)
+        line.judge(now, TICK, self.events, self.kept, None)
         if line.dwell.is_on != dwelt:
             self.choice.forget()
 
     def _judge(self, now: int) -> None:
         """End a tick."""
         if len(self.lines) > 1:
-            self.choice.close()
-            if self.line.epoch > self.epoch:
+            chased = self.line.dwell.is_on and any(line.crowns for line in self.lines)  # and are not made anew yet
+            if chased or self.line.epoch > self.epoch:
                 self.choice.forget()
-            best, gain = self.choice.best([line.n_parameters for line in self.lines], self.leader)
-            if best != self.leader:
-                self._lead(best, gain, now)
+            self._choose(now)
         self.epoch = self.line.epoch
         found = self.doubts
         signs = [doubt["sign"] for doubt in found]
@@ -278,19 +321,35 @@ class Supervisor(Running):
                 self.events.note(now, "doubt", **doubt)
         self.told = signs
 
-    def _lead(self, best: int, gain: float, now: int) -> None:
+    def _choose(self, now: int) -> None:
+        """Let the number of components lead that predicts best for its size."""
+        fewest = BEAT if self.is_young else FEWEST
+        n_parameters = [0 if self.is_young else line.n_parameters for line in self.lines]
+        best, gain = self.choice.best(n_parameters, self.leader, fewest)
+        if best != self.leader:
+            self.lead(best, gain, now)
+
+    def lead(self, best: int, gain: float, now: int) -> None:
         """Let another number of components lead, its components in the places of those that they go on from."""
         old, new = self.line, self.lines[best]
-        order, before = new.match(old.champion.engine, new.champion.engine, self.reservoir)
+        order, before = matched_by(self.kept.typical(MATCHED), old.champion.engine, new.champion.engine)
         new.arrange(order)
         self.events.note(now, "components", was=old.n_components, now=new.n_components, gain=gain)
-        new.inherit(old.labels, old.next_label, before, now, self.events)
+        new.labels.lead_after(old.labels, before, now, self.events)
         self.leader = best
 
     @property
     def doubts(self) -> list[dict[str, Any]]:
         """The signs that the model may be wrong."""
-        return doubts(self.line, self.events, self.n_seen)
+        found, line = doubts(self.line, self.events, self.n_seen, is_given=len(self.lines) == 1), self.line
+        if self.box is not None:
+            group = self.strays.group(line.published.engine, self.box, self.schema.layout(), line.epoch, self.n_seen)
+            found += left_out(*group)
+        wanted = [*(line.n_components for line in self.lines), *self.unborn][-1]
+        if self.is_given and self.line.n_components < wanted:
+            text = f"{self.line.n_components} of {wanted} components stand in until there are more records"
+            found.append({"sign": "standing in", "text": text, "components": self.line.n_components})
+        return found + self.resolution.doubts(self.schema, self.line.published)
 
     def evaluate(self, table: Table) -> tuple[FloatArray, FloatArray]:
         """Return (responsibilities of the components, the background aside; log densities) of rows."""

@@ -36,6 +36,7 @@ from streammix.pipeline.crew import Crew
 from streammix.pipeline.dead_letter import DeadLetters
 from streammix.pipeline.decode import Decoder, JsonDecoder, UndecodableError
 from streammix.pipeline.flow import Batch, Besides, Leaves, Outbox, Refusal, Scored, Sink, Source, Steady, TellsLag
+from streammix.pipeline.pace import Pace
 from streammix.pipeline.progress import Progress, Tally, Watch
 from streammix.pipeline.stopping import StopRequest
 from streammix.store import CheckpointStore
@@ -119,6 +120,7 @@ class Pipeline:
     _tell: Callable[[], None] = field(default=lambda: None, init=False)  # how the run is going
     _thread: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "checkpoints"), init=False)
     _learner: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "learning"), init=False)
+    _pace: Pace = field(default_factory=lambda: Pace(RECORDS_AT_ONCE), init=False)
 
     def __post_init__(self) -> None:
         self._position = self.source.position()
@@ -143,7 +145,7 @@ class Pipeline:
             read = self.tally.records + (len(self._learning.batch) if self._learning is not None else 0)
             room = self.every_records - read % self.every_records
             left = self.crew.left(self.model) if self.crew is not None else 0
-            if not self._read(left or min(room, RECORDS_AT_ONCE), left > 0):
+            if not self._read(left or min(room, self._pace.records), left > 0):
                 break
             self._learn()
             if time.monotonic() >= self._due:
@@ -211,13 +213,13 @@ class Pipeline:
         end = going.end.result()
         if self.watch is not None:
             self.watch.checkpointed(end - going.begin, self.store.sizes[-1])
+        self.source.acknowledge()  # first of all: others of its group begin where it was heard of last
         for sink in self.sinks:
             if isinstance(sink, Outbox):
                 with _naming(f"sink {sink.name}"):
                     sink.publish()
         with _naming("the dead-letter topic"):
             self.dead_letters.publish()
-        self.source.acknowledge()
         self.on_checkpoint(going.tally)
 
     @cached_property
@@ -276,14 +278,14 @@ class Pipeline:
             for part in parts:
                 batch = self.decode(part)
                 assert batch.records is not None  # for the type checker: it is decoded
-                self._give(batch, self.model.ingest(batch.records))
+                self._give(batch, self._pace.timed(partial(self.model.ingest, batch.records), len(batch)))
         self._arrive(stands)
 
     def _learn_beside(self, batch: Batch, stands: dict[str, Any]) -> None:
         """Begin to learn a batch, or learn it where the reading of the next one may depend on it."""
         read = read_ahead(self.model._learner, batch.records)
         self._finish_learning()
-        learn = partial(self.model._ingest, batch.records, read)
+        learn = partial(self._pace.timed, partial(self.model._ingest, batch.records, read), len(batch))
         if read is not None and read.is_plain:
             self._learning = _Learning(batch, stands, self._learner.submit(learn))
             if self._may_be_beside:

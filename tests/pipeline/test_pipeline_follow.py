@@ -89,6 +89,57 @@ def test_what_is_there_is_read_in_the_order_of_names(tmp_path, following):
     assert found == whole
 
 
+def test_what_comes_while_the_directory_is_looked_at_keeps_its_order(tmp_path, following):
+    source = following("*.ndjson")
+    append(tmp_path / "a.ndjson", 1)
+    assert numbers(drain(source)) == [1]
+    find = source._find
+
+    def writing_meanwhile():
+        append(tmp_path / "a.ndjson", 2)
+        append(tmp_path / "b.ndjson", 3)
+        source._find = find
+        return find()
+
+    source._find = writing_meanwhile
+    assert numbers(drain(source)) == [2, 3]
+
+
+def test_a_rotation_between_a_look_and_the_opening(tmp_path, following):
+    append(tmp_path / "a.ndjson", *range(10))
+    append(tmp_path / "app.ndjson", *range(10, 20))
+    source = following("a*.ndjson*")
+    assert len(source.read(5)) == 5  # both are found, one is open
+    (tmp_path / "app.ndjson").rename(tmp_path / "app.ndjson.1")
+    append(tmp_path / "app.ndjson", *range(20, 40))
+    found = drain(source)
+    assert sorted(numbers(found)) == list(range(5, 40))
+    assert [n for name, n in found if name == "app.ndjson"] == list(range(10, 20))
+    assert [n for name, n in found if name == "app.ndjson#2"] == list(range(20, 40))
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_a_rotation_while_the_directory_is_looked_at(tmp_path, following, caplog, is_begun):
+    source = following("app.ndjson*")
+    append(tmp_path / "app.ndjson", 1, 2)
+    found = drain(source) if is_begun else []
+    position = source.position()
+    source = following("app.ndjson*", position)
+    append(tmp_path / "app.ndjson", 3)
+    head = source._head
+
+    def rotating(*arguments):
+        (tmp_path / "app.ndjson").rename(tmp_path / "app.ndjson.1")
+        append(tmp_path / "app.ndjson", 4)
+        source._head = head
+        return head(*arguments)
+
+    source._head = rotating
+    found += drain(source)
+    assert sorted(numbers(found)) == [1, 2, 3, 4]
+    assert not caplog.records
+
+
 def test_a_line_is_read_once_it_is_whole(tmp_path, following):
     path = tmp_path / "a.ndjson"
     path.write_bytes(line(1) + b'{"n": 2}')

@@ -7,7 +7,7 @@ import pytest
 from pipeline_tools import events, run, write_config, write_ndjson
 
 from benchmarks import stopping
-from streammix.errors import ConfigError, StreammixError
+from streammix.errors import ConfigError, StreammixError, UnavailableError
 from streammix.pipeline.decode import decode_json
 from streammix.pipeline.kafka_link import KafkaLink
 from streammix.pipeline.sources.kafka import KafkaSource
@@ -120,6 +120,39 @@ def test_a_partition_that_changes_hands(topic, reading):
     assert set(first._partitions) | set(second._partitions) == {f"{topic}/{number}" for number in range(3)}
     assert not set(first._partitions) & set(second._partitions)
     assert second._partitions
+
+
+def test_a_member_that_comes_back_reads_nothing_that_another_one_has_read(topic, reading):
+    group, found, positions = uuid.uuid4().hex, [], []
+    for _ in range(2):
+        member = reading(topic, group=group)
+        count = len(found)
+        for _ in range(2):
+            while len(found) < count + 700:
+                found += numbers_of(member.read(100))
+            count = len(found)
+            member.acknowledge()
+            positions.append(json.loads(json.dumps(member.position())))
+        member.close()
+    first = reading(topic, positions[1], group=group, stop_at_end=True)
+    assert sorted(found + [n for _, n in drain(first)]) == list(range(4000))
+    first.close()
+    second = reading(topic, positions[2], group=group, stop_at_end=True)  # its own commits hold it back from nothing
+    assert len(drain(second)) == 4000 - sum(positions[2]["offsets"].values())
+
+
+def numbers_of(batch):
+    return [record["n"] for record in decode_json(batch).records]
+
+
+def test_partitions_that_are_lost(topic, reading):
+    source = reading(topic, group=uuid.uuid4().hex)
+    while not len(source.read(10)):
+        pass
+    source._on_lost(source._consumer, source._places(source._partitions))
+    source._fetch_again = 0.0
+    with pytest.raises(UnavailableError, match="has given our partitions to others"):
+        source.read(1000)
 
 
 def test_the_lag(topic, reading):

@@ -13,6 +13,7 @@ The position is, for each file under the name that its records have, its name no
 number and a checksum), the offset of the next record and its size when it was read to its end.
 """
 
+import errno
 import logging
 import os
 import re
@@ -83,10 +84,11 @@ class FollowSource:
         """Return the next records; none if there are none yet."""
         while True:
             batch = self._take(limit)
+            if batch is None and not self._todo and time.monotonic() >= self._next_look:
+                self._look()
+                batch = self._take(limit)  # what was written to the file at hand before others were begun
             if batch is not None:
                 return batch
-            if not self._todo and time.monotonic() >= self._next_look:
-                self._look()
             if not self._todo:
                 time.sleep(max(min(self._next_look - time.monotonic(), PAUSE), 0.0))
                 return Batch(self._label, np.zeros(0, np.int64), [])
@@ -147,10 +149,12 @@ class FollowSource:
         path = self._base / mark["name"]
         self._label = label
         try:
-            self._size = path.stat().st_size
+            _check_inode(stat := path.stat(), mark["inode"])
+            self._size = stat.st_size
             self._opened = open_file(path, label, self._format(label), mark["offset"], self._how)
+            _check_inode(path.stat(), mark["inode"])
         except FileNotFoundError:  # renamed since: the next look finds it
-            return
+            self.close()
         except (StreammixError, pa.ArrowException) as error:
             log.warning("%s; it waits until it changes", error)
             mark["size"] = self._size
@@ -166,14 +170,15 @@ class FollowSource:
         here = {stat.st_ino for stat in found.values()}
         labels: list[str] = []
         for name, stat in found.items():
-            label = by_inode.get(stat.st_ino)
-            if label is None and name in by_name and not self._is_elsewhere(by_name[name], here):
-                label = by_name[name]
-            if label is not None and label not in labels and self._is_same(label, name, stat):
-                self._marks[label].update(name=name, inode=stat.st_ino)
-            else:
-                label = self._begin(name, stat)
-            labels.append(label)
+            with suppress(FileNotFoundError):  # renamed since
+                label = by_inode.get(stat.st_ino)
+                if label is None and name in by_name and not self._is_elsewhere(by_name[name], here):
+                    label = by_name[name]
+                if label is not None and label not in labels and self._is_same(label, name, stat):
+                    self._marks[label].update(name=name, inode=stat.st_ino)
+                else:
+                    label = self._begin(name, stat)
+                labels.append(label)
         labels = self._moved(labels) + labels
         new = [label for label in labels if self._has_changed(label)]
         self._todo = sorted(new, key=lambda label: not self._marks[label]["offset"])
@@ -218,9 +223,9 @@ class FollowSource:
         is_plain = self._format(label) in PLAIN
         if stat.st_size >= (mark["offset"] if is_plain else mark.get("size", 0)):
             length, checksum = mark.setdefault("head", [0, 0])
-            if self._head(name, length) == [length, checksum]:
+            if self._head(name, length, stat) == [length, checksum]:
                 if length < HEAD:
-                    mark["head"] = self._head(name, HEAD)
+                    mark["head"] = self._head(name, HEAD, stat)
                 return True
         if name == mark["name"]:  # else the system has given the number of a file that is gone to another one
             log.warning("%s was cut back or overwritten; it is read from its beginning", self._base / name)
@@ -232,11 +237,13 @@ class FollowSource:
         while label in self._marks:
             generation += 1
             label = f"{name}#{generation}"
-        self._marks[label] = {"name": name, "inode": stat.st_ino, "head": self._head(name, HEAD), "offset": 0}
+        self._marks[label] = {"name": name, "inode": stat.st_ino, "head": self._head(name, HEAD, stat), "offset": 0}
         return label
 
-    def _head(self, name: str, length: int) -> list[int]:
+    def _head(self, name: str, length: int, stat: os.stat_result) -> list[int]:
+        """Return what tells the file that has a name from others, if it is still the one that was looked at."""
         with open(self._base / name, "rb") as file:
+            _check_inode(os.fstat(file.fileno()), stat.st_ino)
             return checked(file.read(length))
 
     def _moved(self, labels: list[str]) -> list[str]:
@@ -257,3 +264,9 @@ class FollowSource:
             for label in oldest_first[: max(len(gone) - GONE_KEPT, 0)]:
                 del self._marks[label]
         return sorted(moved)
+
+
+def _check_inode(stat: os.stat_result, inode: int) -> None:
+    """Raise a FileNotFoundError where another file has taken the name since the directory was looked at."""
+    if stat.st_ino != inode:
+        raise FileNotFoundError(errno.ENOENT, "another file has taken its name")

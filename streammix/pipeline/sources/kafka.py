@@ -2,8 +2,8 @@
 
 The position is, for each partition, the offset of the next record; it is kept in the checkpoint and sought when a run
 begins, so each record is learnt exactly once, whatever the group's committed offsets say. They are committed after each
-checkpoint, for tools that show lag; in a group, they are also where a
-partition is taken over from another member.
+checkpoint, for tools that show lag; in a group, they are also where a partition is taken over from another member. Each
+commit says whose it is, so a member that comes back does not read again what another one has read meanwhile.
 
 The order of one partition is the log's. Partitions take turns: each is read up to its next offset that is a multiple of
 1,000, and passed over only where the broker has said that its end is reached. So the order of what already lies in the
@@ -12,8 +12,9 @@ transactions that are not committed are not read.
 """
 
 import logging
+import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import groupby
 from operator import methodcaller
 from typing import Any
@@ -93,7 +94,7 @@ class KafkaSource:
         self._turn: str = recorded.get("turn", "")  # whose it is
         self._block: int | None = recorded.get("block")  # which offsets are read in this turn; None: it has not begun
         self._partitions: dict[str, Partition] = {}
-        self._released: set[str] = set(recorded.get("released", ()))  # what others of the group may have read on
+        self._member: str = recorded.get("member") or secrets.token_hex(8)  # whose the group's commits are
         self._is_assigned = group is None
         self.is_steady = group is None
         self.before_leaving: Callable[[], None] = _nothing
@@ -142,14 +143,14 @@ class KafkaSource:
 
     def position(self) -> dict[str, Any]:
         """Return the next offset of each partition, and whose turn it is."""
-        released = {"released": sorted(self._released)} if self._released else {}
-        return {"kind": "kafka", "offsets": dict(self._known), "turn": self._turn, "block": self._block, **released}
+        member = {} if self._group is None else {"member": self._member}
+        return {"kind": "kafka", "offsets": dict(self._known), "turn": self._turn, "block": self._block, **member}
 
     def acknowledge(self) -> None:
         """Commit the offsets, for those who look at the group's lag."""
         if self._group is not None and self._partitions:
             try:
-                self._consumer.commit(offsets=self._places(), asynchronous=True)
+                self._consumer.commit(offsets=self._places(self._partitions), asynchronous=True)
             except KafkaException as error:
                 log.debug("offsets are not committed: %s", error)
 
@@ -298,8 +299,8 @@ class KafkaSource:
             return low
         raise StreammixError(f'{what}; [source] when_lost = "skip" goes on at {low}')
 
-    def _places(self) -> list[TopicPartition]:
-        return [place_of(name, partition.next) for name, partition in self._partitions.items()]
+    def _places(self, names: Iterable[str]) -> list[TopicPartition]:
+        return [place_of(name, self._known[name], self._member) for name in names]
 
     def _guarded(self, work: Rebalance) -> Rebalance:
         """Return what keeps an error until the client has returned: it can't be raised through it."""
@@ -315,16 +316,14 @@ class KafkaSource:
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         names = sorted((name_of(place) for place in assigned), key=place_key)
         log.info("reading %s", ", ".join(names) or "no partition: the group has more members than there are partitions")
-        others = [name for name in names if name not in self._known or name in self._released]
-        if others:
-            try:
-                committed = consumer.committed([place_of(name) for name in others], timeout=TIMEOUT)
-            except KafkaException as error:
-                raise self._link.error(error) from None
-            for place in committed:
-                if place.offset >= 0:
-                    self._known[name_of(place)] = max(place.offset, self._known.get(name_of(place), 0))
-        self._released -= set(names)
+        try:
+            committed = consumer.committed([place_of(name) for name in names], timeout=TIMEOUT)
+        except KafkaException as error:
+            raise self._link.error(error) from None
+        for place in committed:
+            name, known = name_of(place), self._known.get(name_of(place))
+            if place.offset >= 0 and (known is None or place.metadata not in (None, "", self._member)):
+                self._known[name] = max(place.offset, known or 0)
         self._is_assigned = True
         self._add(names)
 
@@ -336,14 +335,16 @@ class KafkaSource:
         self.before_leaving()
         log.info("%s goes to another member of the group", ", ".join(names))
         try:
-            consumer.commit(offsets=[place_of(name, self._known[name]) for name in names], asynchronous=False)
-            self._released |= set(names)
+            consumer.commit(offsets=self._places(names), asynchronous=False)
         except KafkaException as error:
             log.debug("offsets are not committed: %s", error)
         self._drop(names)
 
     def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:
+        """Go back to the last checkpoint: others begin where that was committed."""
         self._drop([name_of(place) for place in lost])
+        if not self._is_closing:
+            self._failure = UnavailableError(f"Kafka at {self._link.brokers} has given our partitions to others")
 
     def _drop(self, names: list[str]) -> None:
         for name in names:

@@ -78,8 +78,8 @@ class Partition:
         return offsets, values
 
 
-def place_of(name: str, offset: int = OFFSET_INVALID) -> TopicPartition:
-    """Return a place in the partition of a name.
+def place_of(name: str, offset: int = OFFSET_INVALID, member: str = "") -> TopicPartition:
+    """Return a place in the partition of a name, and whose it is.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def place_of(name: str, offset: int = OFFSET_INVALID) -> TopicPartition:
     TopicPartition{topic=events,partition=0,offset=17,leader_epoch=None,error=None}
     """
     topic, _, number = name.rpartition("/")
-    return TopicPartition(topic, int(number), offset)
+    return TopicPartition(topic, int(number), offset, member)
 
 
 def name_of(place: TopicPartition | Message) -> str:
