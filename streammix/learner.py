@@ -1,7 +1,6 @@
 """What a mixture does with records: gather the first ones, start, and hand on to what runs."""
 
 from collections.abc import Container, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -356,10 +355,6 @@ class Learner:
         others = [{name: value for name, value in x.items() if name not in declared} for x in records]
         return infer(others, self.inferred_for, bool(self.declaration.fields))
 
-    @cached_property
-    def _declared(self) -> dict[str, Any]:
-        return to_json(self.declaration, None)
-
     def snapshot(self, n_seen: int, seed: int | None) -> Snapshot:
         """Everything that a mixture is, after so many records."""
         running, waiting = self.running, self.running.waiting if self.running is not None else None
@@ -367,7 +362,7 @@ class Learner:
         n = 0 if waiting is None else waiting.n
         chosen = self.chosen if running is not None else None
         return Snapshot(
-            declaration=self._declared | {"seed": seed},
+            declaration=to_json(self.declaration, seed),
             fields=None if chosen is None else [[list(names), family.to_json()] for names, family in chosen.items()],
             levels={} if running is None else {name: list(codes) for name, codes in running.schema.codes.items()},
             n_seen=n_seen,
