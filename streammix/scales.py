@@ -14,7 +14,7 @@ from streammix.gaps import GAPS, fill_gaps, shrink_gaps, value_columns
 from streammix.state import State
 from streammix.zeros import fill_shares, makes_zeros, without_zeros
 
-__all__ = ["PRIOR_WEIGHT", "fill_scales", "settle", "shrink_scales", "standardised"]
+__all__ = ["LEAST_VARIANCE", "PRIOR_WEIGHT", "fill_scales", "mean_variance", "settle", "shrink_scales", "standardised"]
 
 FloatArray = NDArray[np.float64]
 
@@ -79,7 +79,7 @@ def _fill_unit(kind: str, size: Any, seen: FloatArray, values: FloatArray, prior
         values[:] = np.array([mean, 0.0, variance, 1.0, EXCESS])[:, None]
         prior[0] = variance / shrinkage
     elif kind in ("normal", "lognormal"):
-        mean, variance = _mean_variance(seen)
+        mean, variance = mean_variance(seen)
         values[0] = mean
         values[2] = variance
         prior[0] = variance / shrinkage
@@ -118,7 +118,7 @@ def shrink_scales(
                 np.minimum(row, spread_within(columns[column], size, labels, state.n_components), out=row)
             continue
         centred = np.stack([_centred(values, labels, state.n_components) for values in cells])
-        moments = _middle if kind == "student" else _mean_variance
+        moments = _middle if kind == "student" else mean_variance
         within = _pooled(centred)[1] if kind == "mvn" else [moments(row[~np.isnan(row)])[1] for row in centred]
         for row, spread in zip(prior, within, strict=True):
             if spread > 1e-14 * row[0]:  # a field that is constant within clusters says nothing of their spread
@@ -135,7 +135,7 @@ def _centred(values: FloatArray, labels: NDArray[np.intp], k: int) -> FloatArray
     return result
 
 
-def _mean_variance(seen: FloatArray) -> tuple[float, float]:
+def mean_variance(seen: FloatArray) -> tuple[float, float]:
     """Mean and variance of a field; a constant one is given a small scale of its own size.
 
     Variances stay where their products are normal numbers.
@@ -155,12 +155,12 @@ def _middle(seen: FloatArray) -> tuple[float, float]:
         return 0.0, 1.0
     low, middle, high = np.quantile(seen, [0.25, 0.5, 0.75])
     variance = float(((high - low) / 1.349) ** 2)
-    return (float(middle), variance) if variance > 0.0 else _mean_variance(seen)
+    return (float(middle), variance) if variance > 0.0 else mean_variance(seen)
 
 
 def _pooled(cells: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Means, and the variance of each field given those before it."""
-    moments = [_mean_variance(row[~np.isnan(row)]) for row in cells]
+    moments = [mean_variance(row[~np.isnan(row)]) for row in cells]
     means = np.array([mean for mean, _ in moments])
     variances = np.array([variance for _, variance in moments])
     whole = cells[:, ~np.isnan(cells).any(axis=0)]
@@ -209,6 +209,6 @@ def standardised(layout: Sequence[tuple[str, list[int], int, bool, Any]], column
             if kind == "student":  # what lies far out must not have clusters of its own
                 mean, variance = _middle(values[finite])
                 values = np.arcsinh((values - mean) / math.sqrt(variance))
-            mean, variance = _mean_variance(values[finite])
+            mean, variance = mean_variance(values[finite])
             points.append(np.where(finite, values - mean, 0.0) / np.sqrt(variance))
     return np.stack(points, axis=1) if points else np.zeros((n, 1))

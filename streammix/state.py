@@ -49,6 +49,8 @@ class State:
         For each block, (units, rows, lanes): where the prior's pseudo-observations lie.
     prior_weight
         How many pseudo-observations the prior counts as.
+    least
+        For each column, what share of the prior's scale a Gaussian's variance is at the least; None for a tiny one.
     """
 
     n_components: int
@@ -60,6 +62,7 @@ class State:
     statistics: list[FloatArray]
     priors: list[FloatArray]
     prior_weight: float
+    least: FloatArray | None = None
 
     def arrays(self) -> list[FloatArray]:
         """Return all arrays, in a fixed order."""
@@ -77,6 +80,7 @@ class State:
             [_copy(array) for array in self.statistics],
             [_copy(array) for array in self.priors],
             self.prior_weight,
+            self.least,
         )
 
     def assign(self, other: "State") -> None:
@@ -93,6 +97,7 @@ class State:
             and self.mass_units == other.mass_units
             and self.prior_weight == other.prior_weight
             and len(mine) == len(theirs)
+            and np.array_equal(self.least, other.least)  # type: ignore[arg-type]
             and all(
                 a.shape == b.shape and a[..., :k].tobytes() == b[..., :k].tobytes()
                 for a, b in zip(mine, theirs, strict=True)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from streammix.core.engine import INFLATING, Engine, width_of
 from streammix.em import Layout
+from streammix.scales import LEAST_VARIANCE
 from streammix.schema import Schema
 from streammix.state import State
 
@@ -20,6 +21,8 @@ GAUSSIAN = ("normal", "lognormal", "mvn")
 COUNTS = ("poisson", "geometric", "negative_binomial", "binomial", "multinomial")
 ROUNDED = 1e-9  # a range that is less, of the values' size, may be nothing but rounding
 NARROWEST = 1e-3  # the width in its place, of their size
+FEWEST_STEPS = 20  # in a box: what has fewer values is none of records that nothing explains
+LEAST_WIDTH = 100 * math.sqrt(LEAST_VARIANCE)  # a narrower one would be denser than components can be
 
 
 def takes_background(layout: Layout) -> bool:
@@ -69,6 +72,7 @@ class Box:
     def __init__(self, n_columns: int) -> None:
         self.low = np.full(n_columns, np.inf)
         self.high = np.full(n_columns, -np.inf)
+        self.steps = np.zeros(n_columns)  # from one value of a column to the next, where they repeat
         self.spread = np.zeros((2, n_columns))  # in place: engines are bound to it
         self._sizes: list[Any] = []  # of the blocks, levels among them, when it was last written for a beat
 
@@ -112,11 +116,13 @@ class Box:
             return math.log(high - low + 1.0)
         size = max(abs(low), abs(high))
         width = high - low if high - low > ROUNDED * size else NARROWEST * size
-        return math.log(max(width, 1e-100)) if width > 0.0 else 0.0  # of what has always been 0 no scale is known
+        width = max(width, FEWEST_STEPS * float(self.steps[column]))
+        return math.log(max(width, LEAST_WIDTH)) if width > 0.0 else 0.0  # of what has always been 0 no scale is known
 
     def widen(self, at: int, rows: FloatArray) -> None:
         """Make room for the columns of a field that joins, of which there are these rows so far."""
         low, high = ends_of(rows)
         self.low = np.insert(self.low, [at] * len(low), low)
         self.high = np.insert(self.high, [at] * len(high), high)
+        self.steps = np.zeros(len(self.low))
         self.spread = np.zeros((2, len(self.low)))

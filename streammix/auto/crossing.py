@@ -9,6 +9,7 @@ from streammix.auto.background import engine_of
 from streammix.auto.climb import Climb
 from streammix.auto.member import densities
 from streammix.auto.moves import quick_start
+from streammix.auto.resolution import Resolution
 from streammix.core.table import Table
 from streammix.schema import Schema
 
@@ -26,6 +27,7 @@ def held_out(
     n_components: int,
     rng: np.random.Generator,
     spread: FloatArray | None,
+    resolution: Resolution,
 ) -> Iterator[float]:
     """Yield for each fold the sum of the log densities of its rows, by a fit to the others."""
     fold = np.arange(len(columns[0])) % FOLDS
@@ -33,7 +35,7 @@ def held_out(
         some = [column[fold != left_out] for column in columns]
         others = [column[fold == left_out] for column in columns]
         own = None if weights is None else weights[fold != left_out]
-        *_, state = quick_start(schema, some, own, n_components, rng, spread is not None)
+        *_, state = quick_start(schema, some, own, n_components, rng, spread is not None, resolution=resolution)
         assert state is not None
         table, rest = Table(some), Table(others)
         climb = Climb(schema, state, spread, table, own, table.n_rows, ITERATIONS, 1)

@@ -11,9 +11,11 @@ from streammix.auto import youth
 from streammix.auto.background import Box, takes_background
 from streammix.auto.crossing import held_out
 from streammix.auto.keeping import resumed, supervision
+from streammix.auto.labels import Labels
 from streammix.auto.line import Line
 from streammix.auto.moves import quick_start
 from streammix.auto.reservoir import Reservoir, reservoir_size
+from streammix.auto.resolution import LOOKED_AT, Resolution
 from streammix.auto.settings import Settings
 from streammix.auto.supervisor import BEAT, Supervisor
 from streammix.clock import Look
@@ -56,6 +58,7 @@ class AutoLearner(Learner):
         self.has_background = has_background
         self._making: Iterator[Made | None] | None = None  # what makes the first state; never saved, but made anew
         self._made = 0  # steps
+        self._enough: int | None = None  # records by which the first state is made, as soon as that is known
         super().__init__(declaration, rng)
         self.n_witnesses = 1  # there are several mixtures, whose components differ
         self.inferred_for = sizes[0]  # a joint family must not hang on the largest K: fewer components may stand in
@@ -75,7 +78,9 @@ class AutoLearner(Learner):
         """By how many records the first state is made; None before that can be told."""
         if self.declaration.warm_up is not None:
             return self.declaration.warm_up
-        return FIRST if len(self.buffer) >= FIRST else None
+        if self._enough is None:
+            self._enough = _enough(self.buffer)
+        return self._enough
 
     @property
     def _looks_at(self) -> int | None:
@@ -102,6 +107,7 @@ class AutoLearner(Learner):
         """Keep a record; learn it, where there is a state; make one, or look at the fields, when it is time for it."""
         given = record if isinstance(record, dict) else as_record(record)
         kept = self.plain(given)
+        self.gathering.check_last(kept, self.buffer, self._needed or FIRST_LOOK)
         self._note_types(given)
         self._take(kept, weight, out_r, out_lp)
         if isinstance(self.running, Supervisor) and self.running.is_young and not self._stands_still:
@@ -214,8 +220,11 @@ class AutoLearner(Learner):
         rng.bit_generator.state = self.rng.bit_generator.state  # a step that is taken again draws the same
         rows, all_weights = np.stack(columns, axis=1), np.ones(n) if w is None else w
         box, settings = None, self.settings
+        resolution = Resolution(len(columns))
+        resolution.look(rows[:: -(-n // LOOKED_AT)], layout)
         if self.has_background if self.has_background is not None else takes_background(layout):
             box = Box(len(columns))
+            box.steps = resolution.steps
             box.add(rows, layout)
             settings = replace(settings, spread=box.spread)
         levels = {name: len(codes) for name, codes in schema.codes.items()}
@@ -226,14 +235,14 @@ class AutoLearner(Learner):
         lines = []
         for k in born:
             known = youth.responsibilities_for_all(self.running, k) if isinstance(self.running, Supervisor) else None
-            for state in quick_start(schema, columns, w, k, rng, box is not None, known):
+            for state in quick_start(schema, columns, w, k, rng, box is not None, known, resolution):
                 if state is not None:
                     lines.append(Line(schema, state, sizes[k], n, settings, n))
                 if state is not None or not is_young:  # of few records a whole line is made in one step
                     yield None
         tried: dict[int, float] = {}
         for k in born if is_young and not self._is_given and len(born) > 1 else ():
-            for fold, score in enumerate(held_out(schema, columns, w, k, rng, settings.spread)):
+            for fold, score in enumerate(held_out(schema, columns, w, k, rng, settings.spread, resolution)):
                 tried[k] = tried.get(k, 0.0) + score
                 if fold % 2:
                     yield None
@@ -243,9 +252,11 @@ class AutoLearner(Learner):
         made = Supervisor(
             self.declaration, schema, lines, settings, reservoir, np.random.default_rng(rng.integers(2**63))
         )
-        made.box = box
+        made.box, made.resolution = box, resolution
         if is_young:
             youth.begin(made, self.sizes[len(born) :], self._is_given, n, list(tried.values()))
+        for line in made.lines:
+            line.labels = Labels(line.n_components, is_shown=line is made.line)
         self.rng.bit_generator.state = rng.bit_generator.state
         yield chosen, made
 
@@ -269,6 +280,17 @@ class AutoLearner(Learner):
             snapshot.pending = snapshot.pending[surplus:]
             snapshot.pending_weights = snapshot.pending_weights[surplus:]
         return made
+
+
+def _enough(records: Sequence[Mapping[str, Any]]) -> int | None:
+    """Return how many of the first records are enough to start from: fifty, or more where most cells are missing."""
+    values, names = 0, set[str]()
+    for n, record in enumerate(records, 1):
+        values += len(record)
+        names.update(record)
+        if n == FIRST_LOOK or (n >= FIRST and values >= FIRST / 2 * max(len(names), 1)):
+            return n
+    return None
 
 
 def _in_json(fields: Mapping[Names, Family]) -> list[Any]:

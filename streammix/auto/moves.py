@@ -2,8 +2,8 @@
 
 A proposal is a fresh start, or takes one component away and puts it elsewhere: half of a heavy one, split along the
 principal axis of its records in the warm-up's standardised space (numbers over their standard deviation, levels as
-indicators, angles on the circle, gaps at the mean), so that each family and any gaps are served by one rule; or the
-records that the model explains worst.
+indicators, angles on the circle, gaps at the mean), so that each family and any gaps are served by one rule; the
+records that the model explains worst; or those that have one value of a field which many have.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammix.auto.background import AWAY
+from streammix.auto.resolution import Resolution
 from streammix.core.engine import Engine
 from streammix.core.table import Table
 from streammix.em import Layout, blank, iterate
@@ -38,23 +39,26 @@ __all__ = [
 
 FloatArray = NDArray[np.float64]
 Labels = NDArray[np.intp]
-Move = tuple[str, int, int]  # what, the component that goes, the one that is split; or ("fresh", number, 0)
+Move = tuple[str, int, int]  # what, the component that goes, what is split or takes it; or ("fresh", number, 0)
 
 FRESH = 3
 HEAVIEST = 4  # that may be split
 WORST = 0.04  # of the records, which a component is put on
 ALL = 3  # components up to which each may go
 CHEAPEST = 2  # of more: those whose loss is the least
+LIKE = 0.2  # the cosine of two components' responsibilities, from which on it is tried whether they are one
+LEAST = 0.01  # of the records, that both have
 LLOYD = 3  # steps of the partition of a quick start
 START_ROWS = 300  # that a fresh start looks at
 
 
-def moves(responsibilities: FloatArray) -> list[Move]:
+def moves(responsibilities: FloatArray, n_atoms: int = 0) -> list[Move]:
     """Return the proposals for a model whose responsibilities for some rows, (n, K), are given."""
     k = responsibilities.shape[1]
     found: list[Move] = [("fresh", number, 0) for number in range(FRESH)]
     if k == 1:
         return found[:1]
+    found += _merged(responsibilities)
     shares = responsibilities / np.maximum(responsibilities.sum(axis=1, keepdims=True), 1e-300)
     loss = -np.log(np.maximum(1.0 - shares, 1e-12)).sum(axis=0)
     heaviest = np.argsort(-shares.sum(axis=0), kind="stable").tolist()
@@ -62,7 +66,20 @@ def moves(responsibilities: FloatArray) -> list[Move]:
     for j in goes:
         found += [("split", j, split) for split in [h for h in heaviest if h != j][:HEAVIEST]]
         found.append(("seed", j, 0))
+        found += [("atom", j, atom) for atom in range(n_atoms)]
     return found
+
+
+def _merged(responsibilities: FloatArray) -> list[Move]:
+    """Return the merger of the two components that are most alike, where there are two that might be one."""
+    n, k = responsibilities.shape
+    common = responsibilities.T @ responsibilities
+    size = np.sqrt(np.diag(common))
+    likeness = np.triu(common / np.maximum(np.outer(size, size), 1e-300), 1)
+    likeness[responsibilities.sum(axis=0) < LEAST * n] = 0.0
+    likeness[:, responsibilities.sum(axis=0) < LEAST * n] = 0.0
+    one, other = divmod(int(likeness.argmax()), k)
+    return [("merge", other, one)] if likeness[one, other] > LIKE else []
 
 
 def step_between(n: int) -> int:
@@ -115,11 +132,20 @@ def split_up(labels: Labels, n_components: int, has_background: bool) -> FloatAr
 
 
 def displaced(
-    move: Move, points: FloatArray, weights: FloatArray | None, responsibilities: FloatArray, log_density: FloatArray
+    move: Move,
+    points: FloatArray,
+    weights: FloatArray | None,
+    responsibilities: FloatArray,
+    log_density: FloatArray,
+    at_atom: NDArray[np.bool_] | None = None,
 ) -> FloatArray:
     """Return what becomes of rows' responsibilities by a move; the rows as points are what a split goes by."""
     what, goes, split = move
     given = responsibilities.copy()
+    if what == "merge":
+        given[:, split] += given[:, goes]
+        given[:, goes] = 0.0
+        return given
     share = given[:, goes].copy()
     given[:, goes] = 0.0
     left = given.sum(axis=1, keepdims=True)
@@ -134,8 +160,9 @@ def displaced(
         given[:, split] = np.where(above, 0.0, own)
     else:
         worst = np.argsort(log_density, kind="stable")[: max(int(WORST * len(given)), 1)]
-        given[worst] = 0.0
-        given[worst, goes] = 1.0
+        there = worst if at_atom is None else np.flatnonzero(at_atom)
+        given[there] = 0.0
+        given[there, goes] = 1.0
     return np.asarray(given)
 
 
@@ -155,6 +182,7 @@ def quick_start(
     rng: np.random.Generator,
     has_background: bool,
     known: FloatArray | None = None,
+    resolution: Resolution | None = None,
 ) -> Iterator[State | None]:
     """Make a state by one M-step of a partition of rows, in four steps; the last one gives it.
 
@@ -167,6 +195,8 @@ def quick_start(
     state = scaled(schema, n_components, forks_of(layout, columns), some, own)
     yield None
     shrink_scales(layout, state, some, labels)
+    if resolution is not None:
+        resolution.apply(layout, state)
     yield None
     given = split_up(labels, n_components, has_background) if known is None else known
     stepped(layout, state, Table(some), len(labels), own, given)

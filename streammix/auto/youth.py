@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammix.auto.choice import Choice
+from streammix.auto.labels import Labels
 from streammix.auto.line import Line
 from streammix.auto.moves import quick_start
 from streammix.auto.reservoir import LARGEST, reservoir_size
@@ -51,13 +52,16 @@ def bear(running: "Supervisor", n_components: int) -> None:
     rows, weights = running.reservoir.last(running.n_seen - running.line.epoch)
     columns = [np.ascontiguousarray(column) for column in rows.T]
     own = None if (weights == 1.0).all() else weights
-    *_, state = quick_start(running.schema, columns, own, n_components, running.rng, running.box is not None)
+    *_, state = quick_start(
+        running.schema, columns, own, n_components, running.rng, running.box is not None, resolution=running.resolution
+    )
     assert state is not None
     p = running.n_parameters_of(n_components)
     first = len(rows) if running.is_young else usual_records(p)
     line = Line(running.schema, state, p, first, running.settings, running.n_seen)
     line.epoch, line.is_young, line.dwell.is_on = running.line.epoch, running.is_young, running.line.dwell.is_on
     line.set_pace()
+    line.labels = Labels(n_components, is_shown=False)
     running.lines.append(line)
     running.choice.grow()
     running.beat.turn = len(running.lines)

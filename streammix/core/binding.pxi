@@ -9,7 +9,8 @@ cdef class Binding:
     layout
         One (kind, columns, size, fixed, lanes) a block.
     state
-        The statistics: `masses`, `counts`, `clocks`, `starts`, `mass_units`, `statistics`, `priors`, `prior_weight`.
+        The statistics: `masses`, `counts`, `clocks`, `starts`, `mass_units`, `statistics`, `priors`, `prior_weight`,
+        `least`.
     step
         (code, value) of the step size.
     """
@@ -36,7 +37,7 @@ cdef class Binding:
         e.start = self.bind(state.starts)
         e.prior_weight = state.prior_weight
         e.step_kind, e.step_value = step
-        n_columns = 0
+        n_columns = n_cells = 0
         y = 0
         deep = 1
         acc = e.n_masses
@@ -86,6 +87,7 @@ cdef class Binding:
             e.blocks[i].acc = acc
             acc += units * accumulated
             n_columns = max(n_columns, max(columns) + 1)
+            n_cells += len(columns)
             if kind == "mvn":
                 e.blocks[i].y = y
                 y += 2 * size
@@ -93,7 +95,7 @@ cdef class Binding:
         e.n_columns = n_columns
         e.mass_column = self.bind_ints(mass_column)
         e.mass_width = self.bind_ints(mass_width)
-        self.take_scratch(max(y, 1), deep, n_columns)
+        self.take_scratch(max(y, 1), deep, n_columns, n_cells, state.least)
         e.active = self.bind_ints(np.zeros(e.kpad // GROUP, dtype=np.intc))
         e.pattern = self.bind_ints(np.zeros(n, dtype=np.intc))
         self.run.maximize(e)
@@ -102,13 +104,16 @@ cdef class Binding:
         PyMem_Free(self.e.blocks)
         free(self.work)
 
-    cdef take_scratch(self, int y, int deep, int n_columns):
-        """Make one array of all that is computed anew each time: making an array costs more than filling it."""
+    cdef take_scratch(self, int y, int deep, int n_columns, int n_cells, given):
+        """Make one array of all that is computed anew each time: making an array costs more than filling it.
+
+        `given` has each column's least share of the prior's scale, or is None.
+        """
         cdef engine *e = &self.e
         cdef Py_ssize_t lanes = e.kpad
         sizes = [lanes, lanes, lanes, lanes, lanes, e.n_masses * lanes, e.n_masses * lanes, y * lanes,
                  (deep * deep + 3 * deep) * GROUP_SIZE, matrix_rows(e) * lanes, e.n_masses * GROUP_SIZE, e.n_masses,
-                 e.n_blocks, n_columns]
+                 e.n_blocks, n_columns, n_cells]
         places, end = [], 0
         for size in sizes:
             places.append(end)
@@ -123,6 +128,14 @@ cdef class Binding:
         e.dense, e.matrix = first + <Py_ssize_t>places[8], first + <Py_ssize_t>places[9]
         e.ahead, e.ahead_from = first + <Py_ssize_t>places[10], first + <Py_ssize_t>places[11]
         e.common, e.row = first + <Py_ssize_t>places[12], first + <Py_ssize_t>places[13]
+        cdef double *least = first + <Py_ssize_t>places[14]
+        cdef const double[::1] shares = given
+        cdef int i, j
+        for i in range(e.n_blocks):
+            e.blocks[i].least = least
+            for j in range(e.blocks[i].units * e.blocks[i].width):
+                least[j] = PIVOT_FLOOR if given is None else shares[e.blocks[i].column[j]]
+            least += e.blocks[i].units * e.blocks[i].width
 
     cdef double *bind(self, array) except NULL:
         cdef double[::1] flat = array.reshape(-1)

@@ -16,7 +16,7 @@ static void mvn_blend(engine *e, const block *b, int k, vd rho, vd n, const doub
             AT(c) = (1.0 - rho) * AT(c) + rho * (CONST_AT(acc + (D + triangle(i + 1) + j) * kpad) / n) - di * dj;
         }
     }
-    mvn_factor(D, C, b->prior + k, kpad, d, L);
+    mvn_factor(D, C, b->prior + k, b->least, kpad, d, L);
     for (int i = 0; i < D; i++) {
         double *offset = stat + (D + i) * kpad;
         AT(offset) = select_(moved, AT(offset) + rho * (CONST_AT(acc + i * kpad) / n), AT(offset));

@@ -107,7 +107,7 @@ static inline void student_step(vd x, vd log_plus, vd rho, double *stat, const d
 
 /* df, scale^2, 1 / (df scale^2), the square of the density at the location, excess, 1 / df; df is held where given */
 static inline void student_maximize(const double *stat, vd prior, vd kappa, double held, double *theta, int kpad) {
-    vd square = normal_variance(CONST_AT(stat + 2 * kpad), prior, kappa), df = all(held), within;
+    vd square = normal_variance(CONST_AT(stat + 2 * kpad), prior, kappa, PIVOT_FLOOR), df = all(held), within;
     if (!(held > 0.0)) {
         vd c = vmin(vmax(CONST_AT(stat + 4 * kpad), all(1e-7)), all(17.9));
         vi interval = interval_of(c / (c + 3.0) * (224.0 / 3), 64.0, &within);

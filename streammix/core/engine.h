@@ -15,7 +15,7 @@
 #define SCANNED 4 /* columns */
 #define TILE 64
 #define NEGLIGIBLE 1e-17 /* a responsibility at or below it moves no statistic */
-#define PIVOT_FLOOR 1e-10 /* of the prior scale */
+#define PIVOT_FLOOR 1e-10 /* of the prior scale, where nothing is known of a field's resolution */
 #define SMALLEST 1e-300
 #define PATTERN_NUMBERS (1L << 18) /* for the factors of patterns of gaps: as much as a cache holds */
 #define MANY_COUNTS 1024 /* from which on log densities of counts are taken as deviances */
@@ -78,6 +78,7 @@ typedef struct {
     const int64_t *lanes;  /* kpad of 0 or -1: the components it serves; NULL: all */
     double *stat, *theta;
     const double *prior;
+    const double *least;   /* units x width: of the prior scale, what a Gaussian's variance or pivot is at the least */
     long stat_rows, theta_rows, prior_rows, acc_rows; /* per unit */
     long acc;              /* first row in an accumulator */
     long y;                /* first row in engine.y: an MVN's forward substitution; a row each von Mises (the record's

@@ -2,6 +2,7 @@ from libc.stdint cimport int64_t, uint8_t
 
 cdef extern from "engine.h":
     enum: TILE
+    double PIVOT_FLOOR
     enum: LEARNT
     enum: IMPOSSIBLE
     enum: FORK
@@ -34,6 +35,7 @@ cdef extern from "engine.h":
         double *stat
         double *theta
         const double *prior
+        const double *least
         long stat_rows, theta_rows, prior_rows, acc_rows, acc, y
     ctypedef struct engine:
         int k, kpad, n_blocks, n_columns, n_masses
@@ -138,7 +140,7 @@ cdef class Binding:
     cdef double *part  # of a chunk of a mini-batch
     cdef double *gamma  # of a mini-batch, one a mass
     cdef double *total  # likewise its weight
-    cdef take_scratch(self, int y, int deep, int n_columns)
+    cdef take_scratch(self, int y, int deep, int n_columns, int n_cells, given)
     cdef double *bind(self, array) except NULL
     cdef int *bind_ints(self, array) except NULL
     cdef const int64_t *bind_lanes(self, lanes, int kpad) except NULL

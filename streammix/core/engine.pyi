@@ -14,6 +14,7 @@ from streammix.core.table import Table
 _Floats = NDArray[np.float64]
 
 KINDS: dict[str, int]
+LEAST_SHARE: float
 
 def aligned(*shape: int, dtype: DTypeLike = ...) -> NDArray[Any]: ...
 def digamma_gap(a: float) -> float: ...

@@ -30,6 +30,7 @@ KINDS = {
     "vonmises": VONMISES, "student": STUDENT, "uniform": UNIFORM, "geometric": GEOMETRIC,
     "inverse_gaussian": INVERSE_GAUSSIAN, "multinomial": MULTINOMIAL,
 }
+LEAST_SHARE = PIVOT_FLOOR  # of a prior's scale, that a Gaussian's variance is where nothing else is known
 cdef long ROWS_OF_A_CHUNK = CHUNK
 cdef long GROUP_SIZE = GROUP
 

@@ -25,8 +25,8 @@ static inline vd normal_step(vd x, vd anchor, vd rho, double *offset, double *va
     return after;
 }
 
-static inline vd normal_variance(vd statistic, vd scale, vd kappa) {
-    return vmax(shrink(statistic, scale, kappa), scale * PIVOT_FLOOR);
+static inline vd normal_variance(vd statistic, vd scale, vd kappa, double least) {
+    return vmax(shrink(statistic, scale, kappa), scale * least);
 }
 
 static inline void normal_maximize(vd variance, double *theta, int kpad) {

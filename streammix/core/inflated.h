@@ -72,12 +72,12 @@ static inline void inflated_step(const block *b, const double *columns, vd rho, 
     }
 }
 
-static inline void inflated_maximize(const block *b, const double *stat, const double *prior, vd kappa, double *theta,
-                                     int kpad) {
+static inline void inflated_maximize(const block *b, int u, const double *stat, const double *prior, vd kappa,
+                                     double *theta, int kpad) {
     vd at_zero = all(0.0), p = CONST_AT(prior);
     switch (b->inner) {
     case NORMAL:
-    case LOGNORMAL: normal_maximize(normal_variance(CONST_AT(stat + 2 * kpad), p, kappa), theta, kpad); break;
+    case LOGNORMAL: normal_maximize(normal_variance(CONST_AT(stat + 2 * kpad), p, kappa, b->least[u]), theta, kpad); break;
     case EXPONENTIAL: exponential_maximize(CONST_AT(stat), p, kappa, theta); break;
     case POISSON:
         poisson_maximize(CONST_AT(stat), p, kappa, theta, kpad);

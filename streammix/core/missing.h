@@ -167,7 +167,7 @@ static __attribute__((noinline)) void mvn_partial_step(const engine *e, const bl
     mvn_rank_one(D, 0, rho, v, d, L, kpad);
     for (int i = 0; i < D; i++) {
         double *pivot = d + (long)i * kpad;
-        AT(pivot) = vmax((1.0 - rho) * AT(pivot), CONST_AT(prior + (long)i * kpad) * PIVOT_FLOOR);
+        AT(pivot) = vmax((1.0 - rho) * AT(pivot), CONST_AT(prior + (long)i * kpad) * b->least[i]);
     }
     for (int q = n; q < D; q++) {
         const int i = order[q];

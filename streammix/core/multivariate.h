@@ -74,7 +74,8 @@ typedef struct {
 
 /* the step of n means and pivots from the i-th, and what their columns of L step by, into h */
 ALWAYS_INLINE void some_pivots(const int n, pivots *p, long D, long i, const double *x, double *stat,
-                               const double *theta, const double *prior, const long kpad, const double *y, double *h) {
+                               const double *theta, const double *prior, const double *least, const long kpad,
+                               const double *y, double *h) {
     double *anchor = stat + i * kpad, *offset = anchor + D * kpad, *d = offset + D * kpad;
     const double *inverse = theta + (2 * D + i) * kpad;
     vd ratio[4], t[4], of[4];
@@ -89,7 +90,7 @@ ALWAYS_INLINE void some_pivots(const int n, pivots *p, long D, long i, const dou
     for (int g = 0; g < n; g++) {
         vd a = CONST_AT(y + g * kpad), before = AT(offset + g * kpad), scale = CONST_AT(prior + g * kpad);
         AT(offset + g * kpad) = before + p->rho * normal_deviation(all(x[i + g]), CONST_AT(anchor + g * kpad), before);
-        AT(d + g * kpad) = vmax(p->kept * (AT(d + g * kpad) + p->sigma * (a * a)), scale * PIVOT_FLOOR);
+        AT(d + g * kpad) = vmax(p->kept * (AT(d + g * kpad) + p->sigma * (a * a)), scale * least[i + g]);
         p->sigma = p->rho * of[g];
         AT(h + g * kpad) = p->sigma * ratio[g];
     }
@@ -118,21 +119,21 @@ ALWAYS_INLINE void rows_step(long D, double *L, const long kpad, const double *y
 }
 
 ALWAYS_INLINE void mvn_step_by(long D, vd rho, const double *x, double *stat, const double *theta, const double *prior,
-                               const long kpad, const double *y, double *h) {
+                               const double *least, const long kpad, const double *y, double *h) {
     pivots p = {rho, 1.0 - rho, all(1.0), rho};
     long i = 0;
-    for (; i + 4 <= D; i += 4) some_pivots(4, &p, D, i, x, stat, theta, prior, kpad, y, h);
-    for (; i + 2 <= D; i += 2) some_pivots(2, &p, D, i, x, stat, theta, prior, kpad, y, h);
-    for (; i < D; i++) some_pivots(1, &p, D, i, x, stat, theta, prior, kpad, y, h);
+    for (; i + 4 <= D; i += 4) some_pivots(4, &p, D, i, x, stat, theta, prior, least, kpad, y, h);
+    for (; i + 2 <= D; i += 2) some_pivots(2, &p, D, i, x, stat, theta, prior, least, kpad, y, h);
+    for (; i < D; i++) some_pivots(1, &p, D, i, x, stat, theta, prior, least, kpad, y, h);
     rows_step(D, stat + 3 * D * kpad, kpad, y, h);
 }
 
 /* covariance' = (1 - rho) (covariance + rho deviation deviation^T): a rank-one update of the factor in O(D^2), where
  * t_i = 1 + rho (y_1^2 / d_1 + ... + y_i^2 / d_i) and the divisions don't wait for one another */
 static inline void mvn_step(long D, vd rho, const double *x, double *stat, const double *theta, const double *prior,
-                            long kpad, const double *y, double *h) {
-    if (kpad == LANES) mvn_step_by(D, rho, x, stat, theta, prior, LANES, y, h);
-    else mvn_step_by(D, rho, x, stat, theta, prior, kpad, y, h);
+                            const double *least, long kpad, const double *y, double *h) {
+    if (kpad == LANES) mvn_step_by(D, rho, x, stat, theta, prior, least, LANES, y, h);
+    else mvn_step_by(D, rho, x, stat, theta, prior, least, kpad, y, h);
 }
 
 /* the pivot, 1 over it, and 1 over the statistic */
@@ -142,12 +143,12 @@ static inline void mvn_parameters(vd statistic, vd pivot, vd inverse, double *th
     AT(theta + 2 * stride) = inverse * pivot;
 }
 
-ALWAYS_INLINE void some_pivots_maximize(const int n, long D, const double *d, const double *prior, vd kappa,
-                                        double *theta, const long kpad, density *root) {
+ALWAYS_INLINE void some_pivots_maximize(const int n, long D, const double *d, const double *prior, const double *least,
+                                        vd kappa, double *theta, const long kpad, density *root) {
     vd pivot[4], product[4], of[4];
     for (int h = 0; h < n; h++) {
         vd a = CONST_AT(d + h * kpad), scale = CONST_AT(prior + h * kpad);
-        pivot[h] = vmax(shrink(a, scale, kappa), scale * PIVOT_FLOOR);
+        pivot[h] = vmax(shrink(a, scale, kappa), scale * least[h]);
         product[h] = pivot[h] * a;
     }
     some_inverses(n, product, of);
@@ -158,26 +159,27 @@ ALWAYS_INLINE void some_pivots_maximize(const int n, long D, const double *d, co
     }
 }
 
-ALWAYS_INLINE void mvn_maximize_by(long D, const double *stat, const double *prior, vd kappa, double *theta,
-                                   const long kpad) {
+ALWAYS_INLINE void mvn_maximize_by(long D, const double *stat, const double *prior, const double *least, vd kappa,
+                                   double *theta, const long kpad) {
     const double *d = stat + 2 * D * kpad;
     density root = density_one();
     long i = 0;
     for (; i + 4 <= D; i += 4) {
-        some_pivots_maximize(4, D, d + i * kpad, prior + i * kpad, kappa, theta + i * kpad, kpad, &root);
+        some_pivots_maximize(4, D, d + i * kpad, prior + i * kpad, least + i, kappa, theta + i * kpad, kpad, &root);
         if ((i & 124) == 124) renormalise(&root);
     }
     for (; i + 2 <= D; i += 2)
-        some_pivots_maximize(2, D, d + i * kpad, prior + i * kpad, kappa, theta + i * kpad, kpad, &root);
-    for (; i < D; i++) some_pivots_maximize(1, D, d + i * kpad, prior + i * kpad, kappa, theta + i * kpad, kpad, &root);
+        some_pivots_maximize(2, D, d + i * kpad, prior + i * kpad, least + i, kappa, theta + i * kpad, kpad, &root);
+    for (; i < D; i++) some_pivots_maximize(1, D, d + i * kpad, prior + i * kpad, least + i, kappa, theta + i * kpad, kpad, &root);
     renormalise(&root);
     AT(theta + 3 * D * kpad) = root.product;
     AT(theta + (3 * D + 1) * kpad) = from_int(root.exponent);
 }
 
-static inline void mvn_maximize(long D, const double *stat, const double *prior, vd kappa, double *theta, long kpad) {
-    if (kpad == LANES) mvn_maximize_by(D, stat, prior, kappa, theta, LANES);
-    else mvn_maximize_by(D, stat, prior, kappa, theta, kpad);
+static inline void mvn_maximize(long D, const double *stat, const double *prior, const double *least, vd kappa,
+                                double *theta, long kpad) {
+    if (kpad == LANES) mvn_maximize_by(D, stat, prior, least, kappa, theta, LANES);
+    else mvn_maximize_by(D, stat, prior, least, kappa, theta, kpad);
 }
 
 /* the lower triangle, row by row, of the covariance behind a factor */
@@ -195,7 +197,8 @@ static inline void mvn_covariance(int D, const double *d, const double *L, int k
 }
 
 /* the factor of a covariance given as its lower triangle, row by row */
-static inline void mvn_factor(int D, const double *C, const double *prior, int kpad, double *d, double *L) {
+static inline void mvn_factor(int D, const double *C, const double *prior, const double *least, int kpad, double *d,
+                              double *L) {
     for (int i = 0; i < D; i++) {
         double *row = L + triangle(i) * kpad;
         vd pivot = CONST_AT(C + (triangle(i + 1) + i) * kpad);
@@ -208,6 +211,6 @@ static inline void mvn_factor(int D, const double *C, const double *prior, int k
             AT(row + j * kpad) = l;
             pivot -= l * s;
         }
-        AT(d + i * kpad) = vmax(pivot, CONST_AT(prior + i * kpad) * PIVOT_FLOOR);
+        AT(d + i * kpad) = vmax(pivot, CONST_AT(prior + i * kpad) * least[i]);
     }
 }

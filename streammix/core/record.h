@@ -5,6 +5,7 @@
 typedef struct {
     const double *row, *rho, *kappa; /* row: NULL where nothing steps */
     const int *column, *mass;
+    const double *least;
     int last;
     vd weight, share;
     vi lanes;
@@ -20,7 +21,7 @@ static inline __attribute__((always_inline)) vd normal_learn(moves *m, int u, co
     }
     double x = m->row ? m->row[m->column[u]] : INFINITY;
     vd v = x < INFINITY ? normal_step(all(x), CONST_AT(stat), m->weight, offset, variance) : CONST_AT(variance);
-    return normal_variance(v, CONST_AT(prior), m->share);
+    return normal_variance(v, CONST_AT(prior), m->share, m->least[u]);
 }
 
 static inline __attribute__((always_inline)) void some_normals_learn(const int n, moves *m, int u, const double *prior,
@@ -33,7 +34,7 @@ static inline __attribute__((always_inline)) void some_normals_learn(const int n
 /* The step (where there is a record) and the M-step of Normals, by fours, which share a division. */
 static inline __attribute__((always_inline)) void normals_learn(const engine *e, const block *b, int k, const double *row,
                                                                 const int kpad) {
-    moves m = {row, e->rho + k, e->kappa + k, b->column, b->fixed ? 0 : b->mass, -1, all(0.0), all(0.0), (vi)all(0.0) - 1};
+    moves m = {row, e->rho + k, e->kappa + k, b->column, b->fixed ? 0 : b->mass, b->least, -1, all(0.0), all(0.0), (vi)all(0.0) - 1};
     if (b->lanes) m.lanes = *(const vi *)(b->lanes + k);
     const double *p = b->prior + k;
     double *s = b->stat + k, *t = b->theta + k;
@@ -81,7 +82,7 @@ static inline void categorical_learn(const block *b, double x, vd rho, double *s
 static inline void mvn_learn(const engine *e, const block *b, int k, const double *row, const unit *v) {
     const int pattern = e->pattern[b - e->blocks], kpad = e->kpad;
     double *y = e->y + b->y * kpad + k;
-    if (pattern == FULL) mvn_step(b->size, v->rho, v->x, v->stat, v->theta, v->prior, kpad, y, y + b->size * kpad);
+    if (pattern == FULL) mvn_step(b->size, v->rho, v->x, v->stat, v->theta, v->prior, b->least, kpad, y, y + b->size * kpad);
     if (pattern == PARTIAL) mvn_partial_step(e, b, k, v->rho, row);
 }
 
@@ -101,7 +102,7 @@ static __attribute__((noinline)) void other_learn(const engine *e, const block *
     case MVN:
         UNITS {
             if (row) mvn_learn(e, b, k, row, &v);
-            mvn_maximize(b->size, v.stat, v.prior, v.kappa, v.theta, kpad);
+            mvn_maximize(b->size, v.stat, v.prior, b->least, v.kappa, v.theta, kpad);
         }
         break;
     case GAMMA:
@@ -193,7 +194,7 @@ static __attribute__((noinline)) void other_learn(const engine *e, const block *
     case INFLATED:
         UNITS {
             if (v.is_there) inflated_step(b, v.x, v.rho, v.stat, v.theta, kpad);
-            inflated_maximize(b, v.stat, v.prior, v.kappa, v.theta, kpad);
+            inflated_maximize(b, u, v.stat, v.prior, v.kappa, v.theta, kpad);
         }
         break;
     }

@@ -20,6 +20,9 @@ class LogNormal(Family):
 
     It is ``scipy.stats.lognorm(s=sqrt(variance), scale=exp(mean))``. Both parameters are of log x.
 
+    Where values repeat, a component may narrow onto one of them without end; `AutoMixture` stops it at half a step from
+    one value to the next, about.
+
     Parameters
     ----------
     mean

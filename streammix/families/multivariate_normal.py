@@ -22,6 +22,9 @@ class MultivariateNormal(Family):
     It is ``scipy.stats.multivariate_normal(mean, covariance)``. The parameters may be given as arrays and are
     kept as tuples.
 
+    Where values repeat, a component may narrow onto one of them without end; `AutoMixture` stops it at half a step from
+    one value to the next, about.
+
     Parameters
     ----------
     mean

@@ -21,6 +21,9 @@ class Normal(Family):
     It is ``scipy.stats.norm(loc=mean, scale=sqrt(variance))``. Several fields with a Normal each are a normal
     distribution with a diagonal covariance.
 
+    Where values repeat, a component may narrow onto one of them without end; `AutoMixture` stops it at half a step from
+    one value to the next, about.
+
     Parameters
     ----------
     mean

@@ -146,7 +146,7 @@ class _Attempts:
             if self._watch is not None:
                 self._watch.is_ready = False
             try:
-                with contextlib.nullcontext() if self._tally is None else _no_news():
+                with contextlib.nullcontext() if is_first else _no_news():
                     self.pipeline = self._assemble(opened)
             except (StreammixError, OSError) as error:
                 if is_first or isinstance(error, UnavailableError | SupersededError):

@@ -75,10 +75,13 @@ def _supervision(model: AutoMixture) -> dict[str, Any]:
         + ", ".join(f"{name} {value}" for name, value in event.items() if name not in ("n_seen", "kind"))
         for event in model.events[-EVENTS_SHOWN:]
     ]
+    doubts: dict[str, str] = {}
+    for doubt in model.warnings:
+        doubts[doubt["sign"]] = "; ".join([*filter(None, [doubts.get(doubt["sign"])]), doubt["text"]])
     return {
         "labels": model.labels,
         "background weight": f"{model.background_weight:.4f}",
-        "warnings": {doubt["sign"]: doubt["text"] for doubt in model.warnings} or "none",
+        "warnings": doubts or "none",
         "events": model.event_counts or "none",
         **({"last events": dict(enumerate(told, 1))} if told else {}),
     }

@@ -20,9 +20,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -30,13 +29,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streammix.answers import Ingested
-from streammix.errors import CheckpointError, SupersededError, UnavailableError
+from streammix.errors import CheckpointError, RecordError, SupersededError, UnavailableError
 from streammix.intake import read_ahead
 from streammix.mixture import Mixture
 from streammix.pipeline.crew import Crew
 from streammix.pipeline.dead_letter import DeadLetters
-from streammix.pipeline.decode import Decoder, JsonDecoder
+from streammix.pipeline.decode import Decoder, JsonDecoder, UndecodableError
 from streammix.pipeline.flow import Batch, Besides, Leaves, Outbox, Refusal, Scored, Sink, Source, Steady, TellsLag
+from streammix.pipeline.pace import Pace
 from streammix.pipeline.progress import Progress, Tally, Watch
 from streammix.pipeline.stopping import StopRequest
 from streammix.store import CheckpointStore
@@ -120,6 +120,7 @@ class Pipeline:
     _tell: Callable[[], None] = field(default=lambda: None, init=False)  # how the run is going
     _thread: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "checkpoints"), init=False)
     _learner: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "learning"), init=False)
+    _pace: Pace = field(default_factory=lambda: Pace(RECORDS_AT_ONCE), init=False)
 
     def __post_init__(self) -> None:
         self._position = self.source.position()
@@ -144,7 +145,7 @@ class Pipeline:
             read = self.tally.records + (len(self._learning.batch) if self._learning is not None else 0)
             room = self.every_records - read % self.every_records
             left = self.crew.left(self.model) if self.crew is not None else 0
-            if not self._read(left or min(room, RECORDS_AT_ONCE), left > 0):
+            if not self._read(left or min(room, self._pace.records), left > 0):
                 break
             self._learn()
             if time.monotonic() >= self._due:
@@ -160,8 +161,8 @@ class Pipeline:
 
     def _tell_on(self, progress: Progress) -> None:
         """Tell the tally after a batch."""
-        if isinstance(self.source, TellsLag):
-            self.tally.lag = self.source.lag()
+        if self._lag is not None:
+            self.tally.lag = self._lag()
         if self.watch is not None:
             self.watch.took(self.tally, self.model)
         progress.show(self.tally, self._weights)
@@ -192,7 +193,7 @@ class Pipeline:
             "scored": self.tally.scored,
             "log_density": self.tally.log_density,
         }
-        data, tally = self.store.pack(self.model, positions, outputs), deepcopy(self.tally)
+        data, tally = self.store.pack(self.model, positions, outputs), self.tally.copy()
         commit = partial(_commit, self.store, works, data)
         if is_beside:
             end = self._thread.submit(commit)
@@ -221,7 +222,11 @@ class Pipeline:
             self.dead_letters.publish()
         self.on_checkpoint(going.tally)
 
-    @property
+    @cached_property
+    def _lag(self) -> Callable[[], int] | None:
+        return self.source.lag if isinstance(self.source, TellsLag) else None
+
+    @cached_property  # which takes Python long to find out
     def _may_be_beside(self) -> bool:
         """Whether nobody has to hear of a checkpoint before anything else happens."""
         is_steady = isinstance(self.source, Steady) and self.source.is_steady
@@ -273,14 +278,14 @@ class Pipeline:
             for part in parts:
                 batch = self.decode(part)
                 assert batch.records is not None  # for the type checker: it is decoded
-                self._give(batch, self.model.ingest(batch.records))
+                self._give(batch, self._pace.timed(partial(self.model.ingest, batch.records), len(batch)))
         self._arrive(stands)
 
     def _learn_beside(self, batch: Batch, stands: dict[str, Any]) -> None:
         """Begin to learn a batch, or learn it where the reading of the next one may depend on it."""
         read = read_ahead(self.model._learner, batch.records)
         self._finish_learning()
-        learn = partial(self.model._ingest, batch.records, read)
+        learn = partial(self._pace.timed, partial(self.model._ingest, batch.records, read), len(batch))
         if read is not None and read.is_plain:
             self._learning = _Learning(batch, stands, self._learner.submit(learn))
             if self._may_be_beside:
@@ -339,7 +344,7 @@ class Pipeline:
                 int(batch.offsets[row]),
                 str(error),
                 batch.raw(row),
-                "record" if error.field is None else "value",
+                _kind(error),
             )
             for row, error in done.rejected
         ]
@@ -362,6 +367,10 @@ class Pipeline:
             for sink in self.sinks:
                 with _naming(f"sink {sink.name}"):
                     sink.write(rows)
+
+
+def _kind(error: RecordError) -> str:
+    return "undecodable" if isinstance(error, UndecodableError) else "record" if error.field is None else "value"
 
 
 def _commit(store: CheckpointStore, works: list[tuple[str, Callable[[], object]]], data: bytes) -> float:

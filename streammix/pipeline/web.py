@@ -5,6 +5,7 @@ client can make it hold: the size of a request's head and body, how many connect
 worked on, and how long a connection may stay at one point.
 """
 
+import asyncio
 import hmac
 import logging
 import os
@@ -13,6 +14,7 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +24,7 @@ import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -116,7 +118,7 @@ async def body_of(request: Request) -> bytes:
     Raises
     ------
     HTTPException
-        If it is too large, or packed.
+        If it is too large, or packed, or does not come whole.
     """
     if request.headers.get("content-encoding", "identity") != "identity":
         raise HTTPException(415, "the body must not be compressed")
@@ -125,11 +127,14 @@ async def body_of(request: Request) -> bytes:
     if declared.isdecimal() and int(declared) > BODY_BYTES:
         raise too_large
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > BODY_BYTES:
-            raise too_large
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > BODY_BYTES:
+                raise too_large
+            parts.append(part)
+    except ClientDisconnect:
+        raise HTTPException(400, "the body did not come whole") from None
     return b"".join(parts)
 
 
@@ -165,6 +170,7 @@ class WebServer:
         self.url = f"{'https' if has_tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
         config = uvicorn.Config(
             app,
+            loop="asyncio",
             http=_Bounded,
             ws="none",
             lifespan="off",
@@ -182,7 +188,7 @@ class WebServer:
         except (OSError, ssl.SSLError) as error:
             self._socket.close()
             raise ConfigError(f"the TLS certificate {listen.tls_certificate} can't be used: {error}") from None
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name=name, daemon=True)
         log.info("%s at %s", name, self.url)
         if not ip_address(host).is_loopback and not (has_tls and listen.token):
@@ -225,6 +231,16 @@ def _lacking(listen: Listen) -> str:
     return " and ".join([*lacking, *([] if listen.token else ["a token"])])
 
 
+class _Server(uvicorn.Server):
+    """A server that bounds the time of a TLS handshake, too."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.config.is_ssl:
+            loop: Any = asyncio.get_running_loop()
+            loop.create_server = partial(loop.create_server, ssl_handshake_timeout=SECONDS_AT_ONE_POINT)
+        await super().startup(sockets)
+
+
 class _Bounded(H11Protocol):
     """A connection that is closed when there are too many, and when it stays at one point for too long.
 
@@ -239,6 +255,12 @@ class _Bounded(H11Protocol):
             transport.abort()
             return
         self._watch()
+
+    def shutdown(self) -> None:
+        if not self.transport.is_closing():
+            super().shutdown()
+        if self.transport.is_closing():
+            self.loop.call_later(SECONDS_TO_END / 4, self.transport.abort)  # TLS would wait for the client's goodbye
 
     def _watch(self) -> None:
         if self.transport.is_closing():

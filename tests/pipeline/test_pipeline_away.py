@@ -52,6 +52,19 @@ def test_a_server_that_is_away_for_a_while(kind, source, request, tmp_path, monk
     assert ours == theirs
 
 
+def test_a_server_that_is_away_when_a_run_goes_on_is_told_of_once(redis_server, tmp_path, monkeypatch):
+    monkeypatch.setattr(faults, "FIRST_WAIT", 0.02)
+    name = f"events-{uuid.uuid4().hex[:12]}"
+    redis_server.fill(name, texts(20))
+    config = write_config(tmp_path, redis_server.source(name, "stop_at_end = true"))
+    assert run(tmp_path)[0] == 0
+    away = config.read_text().replace(str(redis_server.server.port), str(free_port()))
+    config.write_text(f"{away}[faults]\npatience_seconds = 0.5\n")
+    status, _, said = run(tmp_path)
+    assert status == 1
+    assert (said.count("resuming after 20 records"), said.count("trying again until it is back")) == (1, 1)
+
+
 def test_redis_refuses(redis_server, tmp_path, monkeypatch):
     monkeypatch.setenv("REDIS_WORD", "wrong-and-secret")
     source = redis_server.source("events", 'password = { env = "REDIS_WORD" }')

@@ -16,11 +16,12 @@ from pipeline_tools import events, lines_of, write_config
 from rich.console import Console
 
 from streammix.errors import ConfigError, RecordError, StreammixError, UnavailableError
-from streammix.pipeline import commands, stopping
+from streammix.pipeline import commands, pace, stopping
 from streammix.pipeline.config import load_config
 from streammix.pipeline.dead_letter import DeadLetters
 from streammix.pipeline.flow import Batch, Refusal, Scored
 from streammix.pipeline.model import build_model
+from streammix.pipeline.pace import Pace
 from streammix.pipeline.progress import LogProgress, Tally
 from streammix.pipeline.runner import Pipeline
 from streammix.pipeline.sinks import outbox
@@ -214,6 +215,20 @@ def test_what_is_waited_for_after_a_request_to_stop(monkeypatch):
         assert stopping.is_over(begin - 5, 60)
         assert not stopping.is_over(time.monotonic(), 60)  # but what begins late has its chance
         assert stopping.is_over(begin - 0.3, 60)
+
+
+def test_as_many_records_are_taken_at_once_as_are_learnt_in_a_moment(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: clock[0])
+
+    def learning(seconds):
+        clock[0] += seconds
+        return "done"
+
+    paced = Pace(10_000)
+    for records, seconds, then in [(1000, 0.01, 10_000), (10_000, 2.0, 1000), (1000, 1.0, 200), (200, 1e6, 1)]:
+        assert paced.timed(lambda seconds=seconds: learning(seconds), records) == "done"
+        assert paced.records == then
 
 
 def test_reading_beside_learning_changes_nothing(tmp_path, monkeypatch):

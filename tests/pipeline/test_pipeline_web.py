@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import socket
+import ssl
 import time
 
 import httpx
@@ -103,6 +104,32 @@ def test_a_connection_that_stays_at_one_point_is_closed(sent, monkeypatch):
     with serving() as url, socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=10) as slow:
         slow.sendall(sent)
         assert closed_after(slow) < 5  # and not at the socket's own limit
+
+
+def test_a_tls_handshake_that_never_comes_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(web, "SECONDS_AT_ONE_POINT", 0.1)
+    certificate, key = make_certificate(tmp_path)
+    listening = serving(tls_certificate=certificate, tls_key=key)
+    with listening as url, socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=10) as silent:
+        assert closed_after(silent) < 5
+
+
+def test_clients_that_hang_up_leave_no_line_in_the_log(tmp_path, caplog):
+    certificate, key = make_certificate(tmp_path)
+    with serving() as url:
+        with socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=10) as hasty:
+            hasty.sendall(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc")
+        with client(url) as asking:
+            assert asking.post("/echo", content=b"x").content == b"x"
+    tls = ssl.create_default_context(cafile=str(certificate))
+    listening = serving(tls_certificate=certificate, tls_key=key)
+    with client("", certificate=certificate) as idle, contextlib.ExitStack() as stack, listening as url:
+        idle.get(f"{url}/livez")
+        plain = socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=10)
+        mute = stack.enter_context(tls.wrap_socket(plain, server_hostname="127.0.0.1"))
+        mute.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert mute.recv(1000).startswith(b"HTTP/1.1 200")  # it never answers the server's goodbye
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
 
 
 def trickle(connection):
