@@ -213,3 +213,16 @@ def test_what_stands_in_takes_new_levels_and_is_resumed(tmp_path: Path) -> None:
             assert again.score_one(record) == model.score_one(record)
             assert again.predict_proba_one(record) == model.predict_proba_one(record)
     assert again._snapshot().state.equals(model._snapshot().state)
+
+
+def test_levels_that_came_in_the_youth_change_nothing_of_a_resume() -> None:
+    rng = np.random.default_rng(1)
+    records = [{"x": float(rng.normal(4 * (i % 2))), "w": f"l{int(rng.exponential(20))}"} for i in range(1_700)]
+    model = sm.AutoMixture(2, fields={"x": sm.Normal(), "w": sm.Categorical()}, seed=1)
+    for record in records[:1_100]:
+        model.learn_one(record)
+    again = reloaded(model)
+    for record in records[1_100:]:
+        model.learn_one(record)
+        again.learn_one(record)
+    assert state_of(model) == state_of(again)

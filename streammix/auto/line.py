@@ -60,8 +60,8 @@ class Line:
         self.champion = Member(schema, champion, settings.step, settings.spread)
         self.average = Member(schema, champion.copy(), settings.step, settings.spread)
         self.times = 0
-        steps = [min(e / n_parameters, FASTEST) for e in EXPERTS] if settings.experts else []
-        self.experts = [Member(schema, champion.copy(), (1, step), settings.spread) for step in steps]
+        steps = self._steps() if settings.experts else []
+        self.experts = [Member(schema, champion.copy(), step, settings.spread) for step in steps]
         self.dwell = Dwell()
         self.fading = Fading()
         self.crowns = False  # whether what comes out of the next challenge is champion at once
@@ -118,9 +118,16 @@ class Line:
         self.shaken = n_seen
         self.next_challenge = min(self.next_challenge, n_seen + SOON)
 
+    def _steps(self) -> list[tuple[int, float]]:
+        """The experts' steps."""
+        return [(1, min(e / self.n_parameters, FASTEST)) for e in EXPERTS]
+
     def come_of_age(self, n_parameters: int, first: int, n_seen: int) -> None:
         """Hold a challenge now, which makes the champion; from now on they become rare, and have to win."""
         self.n_parameters, self.first, self.is_young = n_parameters, first, False
+        for expert, step in zip(self.experts, self._steps(), strict=False):
+            expert.step = step
+            expert.bind()
         self.challenge, self.next_challenge, self.crowns = None, n_seen, self.has_started
 
     def set_pace(self) -> None:
