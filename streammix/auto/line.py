@@ -42,6 +42,7 @@ SPARED = 4  # times `first`: a champion of the past has been challenged before
 LONG_GROWTH = 1.25  # from a challenge to the next, of a stream that dwells
 SOON = 500  # records after an alarm until the challenge
 TELLING = 5  # parameters of a component and its weight: with fewer, laws that differ can hardly be told from one
+THINNER = 0.005  # nats a record that matter, where outliers have made the background thinner
 PACE = 750_000  # (rows x parameters) that a challenger learns at once of what came meanwhile
 SPARE = 2.0  # alarms that have to be left where a challenge's records change
 CHALLENGERS = 2
@@ -117,6 +118,11 @@ class Line:
         """Take down that the champion was wrong, and hold a challenge soon."""
         self.shaken = n_seen
         self.next_challenge = min(self.next_challenge, n_seen + SOON)
+
+    def look_at_background(self, wider: float, n_seen: int) -> None:
+        """Take in that the background's density fell by so many nats; what it made the components should have now."""
+        if not self.is_young and wider * self.published.engine.background > THINNER:
+            self._shake(n_seen)
 
     def come_of_age(self, n_parameters: int, first: int, n_seen: int) -> None:
         """Hold a challenge now, which makes the champion; from now on they become rare, and have to win."""
@@ -314,6 +320,8 @@ class Line:
         self.fading.settle(n_seen)  # a challenge has put them there
         if gain > SUDDEN:  # else what is usual is nearly the same
             self.alarm.forget()
+        if is_certain(gain, z) and not self.is_young and not self.is_long:
+            self._shake(n_seen)
 
     def arrange(self, order: list[int]) -> None:
         """Put the components of the champion, and of those that come from it, in another order."""
