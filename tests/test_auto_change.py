@@ -402,3 +402,19 @@ def test_a_challenge_says_nothing_of_a_better_champion_that_came_after_it_began(
         model.learn_many(table(rng.integers(3, size=4_000), rng))
         assert line.challenge is None
         assert (line.doubted is None) == is_new
+
+
+def test_an_outlier_that_makes_the_background_thinner_brings_a_challenge():
+    """It matters where the background has made some of the records."""
+    for share, matters in ((0.0, False), (0.05, True)):
+        rng = np.random.default_rng(11)
+        x = np.where(rng.random(12_000) < share, rng.uniform(-20, 30, 12_000), MEANS[rng.integers(3, size=12_000)])
+        x = np.where(x == np.round(x), x + rng.normal(size=12_000), x)
+        model = sm.AutoMixture(3, fields=FIELDS, seed=1)
+        model.learn_many(pa.table({"x": x}))
+        due = model._learner.running.line.next_challenge
+        x[5] = 200.0
+        model.learn_many(pa.table({"x": x[:100]}))
+        line = model._learner.running.line
+        assert (line.next_challenge < min(due, 13_000)) == matters
+        assert ("unproven" in signs(model)) == matters
