@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from streammix.core.engine import Engine, aligned
 from streammix.core.table import table_of
-from streammix.state import State
+from streammix.state import State, padded
 
-__all__ = ["arranged", "matched", "matched_by", "shared"]
+__all__ = ["arranged", "matched", "matched_by", "shared", "widened"]
 
 FloatArray = NDArray[np.float64]
 
@@ -96,3 +96,21 @@ def shared(part: State, whole: State) -> State:
         [spread(array) for array in part.priors],
         part.prior_weight,
     )
+
+
+def widened(state: State, n_components: int) -> State:
+    """Return a copy of a state with more components: like the first, as of one record, and of next to no weight."""
+    made, k, lanes = state.copy(), state.n_components, padded(n_components)
+
+    def widen(array: FloatArray) -> FloatArray:
+        result: FloatArray = aligned(*array.shape[:-1], lanes)
+        result[..., :k], result[..., k:] = array[..., :k], array[..., :1]
+        return result
+
+    made.n_components = n_components
+    made.masses, made.counts = widen(made.masses), widen(made.counts)
+    made.statistics = [widen(array) for array in made.statistics]
+    made.priors = [widen(array) for array in made.priors]
+    made.masses[:, k:] = 0.0
+    made.counts[:, k:] = np.minimum(made.counts[:, k:], 1.0)
+    return made

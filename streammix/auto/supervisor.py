@@ -17,7 +17,8 @@ from streammix.auto.choice import FEWEST, Choice
 from streammix.auto.doubts import doubts, left_out
 from streammix.auto.events import Events
 from streammix.auto.line import BEAT, MATCHED, Line
-from streammix.auto.matching import matched_by
+from streammix.auto.matching import matched_by, widened
+from streammix.auto.member import Member
 from streammix.auto.reservoir import Kept, Reservoir
 from streammix.auto.resolution import LOOKED_AT, Resolution
 from streammix.auto.settings import Settings
@@ -102,6 +103,7 @@ class Supervisor(Running):
         self.is_young = False  # whether it is so early that the lines are judged at each beat
         self.is_given = False  # whether the last of them is wanted, and the others stand in
         self.beat = Beat(0, 0, 0, len(lines), [])
+        self.share = declaration.batch_size
         self._is_made = False
         super().__init__(declaration, schema, lines[0].champion.state)
         self._is_made = True
@@ -127,12 +129,24 @@ class Supervisor(Running):
     @property
     def published(self) -> Engine:
         """The engine whose parameters are shown."""
-        return self.line.published.engine
+        return self.shown.engine
 
     @property
     def published_state(self) -> State:
         """The state whose parameters are shown."""
-        return self.line.published.state
+        return self.shown.state
+
+    @property
+    def n_wanted(self) -> int:
+        """How many components there are to be; of a range, how many predict."""
+        most = [*(line.n_components for line in self.lines), *self.unborn][-1]
+        return most if self.is_given else self.line.n_components
+
+    @property
+    def labels(self) -> list[int]:
+        """For each component its own number; -1 of one that no record has made yet."""
+        own = self.line.labels.own
+        return [*own, *[-1] * (self.n_wanted - len(own))]
 
     def states(self) -> list[State]:
         """Return all statistics that are kept."""
@@ -186,6 +200,7 @@ class Supervisor(Running):
             for line in self.lines:
                 if line.challenge is not None:
                     line.challenge.forget()
+            self.point()
         return found
 
     def _fold(self, column: int, block: int) -> NDArray[np.intp]:
@@ -205,7 +220,11 @@ class Supervisor(Running):
         return places
 
     def point(self) -> None:
-        """Let what a plain mixture has be what is published."""
+        """Let what a plain mixture has be what is published; those for which others stand in weigh next to nothing."""
+        self.shown = self.line.published
+        if self.shown.state.n_components < self.n_wanted:
+            state = widened(self.shown.state, self.n_wanted)
+            self.shown = Member(self.schema, state, self.shown.step, self.settings.spread)
         self.engine, self.state = self.published, self.published_state
         self.average_engine = None
 
@@ -226,6 +245,7 @@ class Supervisor(Running):
             bear(self, self.unborn.pop(0))
         if self.gathered == BEAT:
             self.gathered = 0
+            self.set_share()
             self.beat = Beat(BEAT, self.reservoir.n, self.n_seen, 0, [])
             if n == BEAT:
                 self.rows[:], self.row_weights[:] = waiting.rows, waiting.weights
@@ -240,6 +260,16 @@ class Supervisor(Running):
             self._look_again(now)
         events = self.events if line is self.line else SILENT
         line.prepare(now, self.kept, self.rng, events, self.resolution.atoms)
+
+    def set_share(self) -> None:
+        """Let as many rows wait as come from one line's turn to the next: all of a beat where there is but one."""
+        waiting = self.waiting
+        assert waiting is not None
+        size = BEAT - self.gathered if len(self.lines) == 1 and not self.unborn else self.share
+        if waiting.size != size:
+            self.waiting = Waiting(size, self.schema.reader.n_columns)
+            self.waiting.add(waiting.rows[: waiting.n], waiting.weights[: waiting.n])
+            self._full = table_of(self.waiting.rows)
 
     def look_at_beat(self) -> None:
         """Find the rows of the beat in the reservoir."""
@@ -348,10 +378,9 @@ class Supervisor(Running):
         if self.box is not None:
             group = self.strays.group(line.published.engine, self.box, self.schema.layout(), line.epoch, self.n_seen)
             found += left_out(*group)
-        wanted = [*(line.n_components for line in self.lines), *self.unborn][-1]
-        if self.is_given and self.line.n_components < wanted:
-            text = f"{self.line.n_components} of {wanted} components stand in until there are more records"
-            found.append({"sign": "standing in", "text": text, "components": self.line.n_components})
+        if line.n_components < self.n_wanted:
+            text = f"{line.n_components} of {self.n_wanted} components stand in until there are more records"
+            found.append({"sign": "standing in", "text": text, "components": line.n_components})
         return found + self.resolution.doubts(self.schema, self.line.published)
 
     def evaluate(self, table: Table) -> tuple[FloatArray, FloatArray]:

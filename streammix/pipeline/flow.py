@@ -33,7 +33,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from streammix.core.structs import Structs
+from streammix.core.json_lines import JsonLines
+from streammix.core.table import most_responsible
 
 __all__ = [
     "Batch",
@@ -127,7 +128,7 @@ class Batch:
 
     source: str
     offsets: Integers
-    records: list[dict[str, Any]] | Structs | pa.RecordBatch | None = None
+    records: list[dict[str, Any]] | JsonLines | pa.RecordBatch | None = None
     texts: Sequence[bytes] | None = None
     refused: list[Refusal] = field(default_factory=list)
 
@@ -140,7 +141,7 @@ class Batch:
             return self.texts[row]
         assert self.records is not None  # for the type checker: a batch has records, texts or both
         table = self.records
-        record = table[row] if isinstance(table, list | Structs) else table.slice(row, 1).to_pylist()[0]
+        record = table[row] if isinstance(table, list | JsonLines) else table.slice(row, 1).to_pylist()[0]
         return json.dumps(record, default=str, ensure_ascii=False).encode(errors="backslashreplace")
 
 
@@ -172,8 +173,7 @@ class Scored:
     @property
     def components(self) -> NDArray[np.int32]:
         """The most responsible component of each record, the first among equals."""
-        components: NDArray[np.int32] = self.responsibilities.argmax(axis=1).astype(np.int32)
-        return components
+        return most_responsible(self.responsibilities)
 
     @property
     def scores(self) -> NDArray[np.float64]:
