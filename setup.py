@@ -33,7 +33,7 @@ setup(
     ext_modules=[
         extension("engine", ["engine.pyx", *KERNELS]),
         extension("rules", ["rules.pyx"]),
-        extension("structs", ["structs.pyx"]),
+        extension("json_lines", ["json_lines.pyx"]),
         extension("shared", ["shared.c"], "-O1"),
         extension("records", ["records.pyx"]),
         extension("reader", ["reader.pyx"]),

@@ -17,8 +17,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks import data, pipeline
 
-RECORDS = 200_000
-ROUNDS = 5
+RECORDS = 400_000
+ROUNDS = 3
 SOURCE = """
 kind = "kafka"
 brokers = "{brokers}"

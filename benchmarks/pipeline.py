@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import msgspec
 
 from benchmarks import data
-from benchmarks.harness import Budget, Row, Side, compare, repeat
+from benchmarks.harness import Budget, Row, Side, compare, measure, repeat
 
 __all__ = ["BENCHMARKS", "CONFIG", "fields_of", "normals", "run"]
 
@@ -57,7 +58,7 @@ def fields_of(families: dict[str, str]) -> str:
 
 
 def _pipeline(kind: str, batch_size: int, clock: Callable[[], float], budget: Budget) -> list[Row]:
-    n = 20_000 if budget.is_quick else 300_000
+    n, first = (20_000, 2_000) if budget.is_quick else (600_000, 2_000)
     if kind == "mixed":
         drawn = data.mixed_records(5, 10_000)
         families = {name: type(family).__name__ for name, family in data.MIXED.items()}
@@ -65,16 +66,19 @@ def _pipeline(kind: str, batch_size: int, clock: Callable[[], float], budget: Bu
         drawn = normals()
         families = dict.fromkeys(drawn[0], "Normal")
     with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        _write(directory / "events.ndjson", drawn, n)
-        config = CONFIG.format(source=_FILE, batch_size=batch_size, fields=fields_of(families))
-        (directory / "pipeline.toml").write_text(config)
+        whole, start = Path(name) / "whole", Path(name) / "start"
+        for directory, some in ((whole, n), (start, first)):
+            directory.mkdir()
+            _write(directory / "events.ndjson", drawn[:some], some)
+            config = CONFIG.format(source=_FILE, batch_size=batch_size, fields=fields_of(families))
+            (directory / "pipeline.toml").write_text(config)
         what = "ten mixed fields" if kind == "mixed" else "10 Normal fields"
-        events = directory / "events.ndjson"
-        return compare(
-            Budget(1 if budget.is_quick else 5, 0.0),
+        events = whole / "events.ndjson"
+        rounds = Budget(1 if budget.is_quick else 5, 0.0)
+        rows = compare(
+            rounds,
             f"NDJSON to scored Parquet with checkpoints, {what}, K=5, batch_size={batch_size}",
-            Side("streammix run", repeat(partial(run, directory)), n),
+            Side("streammix run", repeat(partial(run, whole)), n),
             [
                 Side("msgspec, a line at a time", repeat(partial(_decode_each, events)), n),
                 Side("msgspec, a block of lines at a time", repeat(partial(_decode_blocks, events)), n),
@@ -84,6 +88,18 @@ def _pipeline(kind: str, batch_size: int, clock: Callable[[], float], budget: Bu
             clock,
             note="throughput as a share of decoding's",
         )
+        (costs,) = measure(rounds, [Side("start", repeat(partial(run, start)))], clock)
+        begun = statistics.median(costs)
+    return [each for row in rows for each in (row, _past_the_start(row, begun, n, first))]
+
+
+def _past_the_start(row: Row, begun: float, n: int, first: int) -> Row:
+    """What the row is without the first records, the warm-up among them, and what a run costs at all."""
+    assert row.cost is not None  # for the type checker: both sides ran
+    assert row.peer_cost is not None
+    cost = (row.cost * n - begun) / (n - first)
+    note = f"without the {begun / 1e6:.0f} ms of a run of its first {first:,} records"
+    return replace(row, job=f"{row.job}: past the start", cost=cost, ratio=row.peer_cost / cost, spread=None, note=note)
 
 
 def _write(path: Path, records: Sequence[data.Record], n: int) -> None:
@@ -173,9 +189,10 @@ def _pour(file: Any, block: bytes) -> None:
 
 BENCHMARKS: dict[str, Benchmark] = {
     "pipeline.normal": partial(_pipeline, "normal", 256, time.process_time),
+    "pipeline.normal.wall": partial(_pipeline, "normal", 256, time.perf_counter),
     "pipeline.mixed": partial(_pipeline, "mixed", 256, time.process_time),
+    "pipeline.mixed.wall": partial(_pipeline, "mixed", 256, time.perf_counter),
     "pipeline.single": partial(_pipeline, "mixed", 1, time.process_time),
-    "pipeline.wall": partial(_pipeline, "mixed", 256, time.perf_counter),
     "pipeline.sigterm": partial(_stop, signal.SIGTERM, "SIGTERM"),
     "pipeline.interrupt": partial(_stop, signal.SIGINT, "Ctrl-C"),
 }

@@ -20,6 +20,7 @@ import secrets
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ from numpy.typing import ArrayLike
 import streammix
 from streammix.errors import CheckpointError
 from streammix.packing import STATE_FIELDS, BlockLabel, pack_state, unpack_state
-from streammix.state import Snapshot
+from streammix.state import Snapshot, State
 from streammix.supervised import SUPERVISION, pack_supervision, unpack_supervision
 
 __all__ = ["FORMAT", "MAGIC", "SCHEMA", "NewerFormatError", "Unpacked", "from_bytes", "table_from_bytes", "to_bytes"]
@@ -59,6 +60,7 @@ SCHEMA = pa.schema(
 _FIRST_SCHEMA = SCHEMA.remove(SCHEMA.get_field_index("supervision"))
 _FORMAT_KEY, _DIGEST_KEY = b"streammix.format", b"streammix.sha256"
 _ZEROS = "0" * 64
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _HALVES = re.compile("[\ud800-\udfff]")
 _SPLIT_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
@@ -106,7 +108,6 @@ def to_bytes(
         If `positions` or `outputs` would not come back from JSON as they are.
     """
     state = pack_state(snapshot.state, blocks)
-    average = pack_state(snapshot.average, blocks)
     columns: dict[str, Any] = {
         "written_at": [written_at or datetime.now(UTC)],
         "n_seen": [snapshot.n_seen],
@@ -123,9 +124,7 @@ def to_bytes(
     }
     arrays = {name: pa.array(values, SCHEMA.field(name).type) for name, values in columns.items()}
     arrays |= {field.name: column for field, column in zip(STATE_FIELDS, state, strict=True)}
-    arrays["average"] = pa.StructArray.from_arrays(
-        average, fields=STATE_FIELDS, mask=pa.array([snapshot.average is None])
-    )
+    arrays["average"] = _average(snapshot.average, blocks) if snapshot.average is not None else _no_average()
     arrays["supervision"] = pack_supervision(snapshot.supervision)
     batch = pa.record_batch([arrays[name] for name in SCHEMA.names], schema=SCHEMA)
     about = {
@@ -164,6 +163,17 @@ def table_from_bytes(data: bytes) -> pa.Table:
         As `from_bytes`.
     """
     return pa.Table.from_batches([_checked(data)[1]])
+
+
+def _average(average: State | None, blocks: Sequence[BlockLabel]) -> pa.Array:
+    return pa.StructArray.from_arrays(
+        pack_state(average, blocks), fields=STATE_FIELDS, mask=pa.array([average is None])
+    )
+
+
+@cache
+def _no_average() -> pa.Array:
+    return _average(None, ())
 
 
 def _write(batch: pa.RecordBatch, metadata: Mapping[Any, str]) -> bytes:
@@ -317,7 +327,7 @@ def _document(batch: pa.RecordBatch, name: str) -> dict[str, Any]:
 
 def _json(value: Any) -> str:
     """A value as JSON that people can read; halves of surrogate pairs, which Arrow can't hold, are escaped."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = _ENCODER.encode(value)
     if _SPLIT_PAIR.search(text):  # escaped, they would come back as one character
         raise CheckpointError("a text with both halves of a surrogate pair apart can't be kept in a checkpoint")
     return _HALVES.sub(lambda half: f"\\u{ord(half[0]):04x}", text)

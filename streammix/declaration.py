@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from streammix import families
@@ -31,6 +32,23 @@ class Declaration:
     averaging: bool
     infer: bool = False
     ignored: tuple[str, ...] = ()
+
+    @cached_property  # each checkpoint has it
+    def as_json(self) -> dict[str, Any]:
+        """The arguments as JSON can hold them, but for the seed."""
+        components = self.components
+        return {
+            "n_components": self.n_components,
+            "fields": None if self.fields is None else _declared_to_json(self),
+            "components": None if components is None else [_fields_to_json(component) for component in components],
+            "weights": self.weights,
+            "step_size": step_size_to_json(self.step_size),
+            "batch_size": self.batch_size,
+            "warm_up": self.warm_up,
+            "averaging": self.averaging,
+            "seed": None,
+            "infer": self.infer,
+        }
 
     @property
     def infers(self) -> bool:
@@ -114,19 +132,7 @@ def checked(
 
 def to_json(declaration: Declaration, seed: int | None) -> dict[str, Any]:
     """Return the arguments as JSON can hold them."""
-    components = declaration.components
-    return {
-        "n_components": declaration.n_components,
-        "fields": None if declaration.fields is None else _declared_to_json(declaration),
-        "components": None if components is None else [_fields_to_json(component) for component in components],
-        "weights": declaration.weights,
-        "step_size": step_size_to_json(declaration.step_size),
-        "batch_size": declaration.batch_size,
-        "warm_up": declaration.warm_up,
-        "averaging": declaration.averaging,
-        "seed": seed,
-        "infer": declaration.infer,
-    }
+    return declaration.as_json | {"seed": seed}
 
 
 def from_json(values: Mapping[str, Any], fixed: Mapping[Any, Any] | None = None) -> dict[str, Any]:

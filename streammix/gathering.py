@@ -1,7 +1,7 @@
 """The records of a warm-up, as they wait: checked, and plain values of the fields that are or may be in use."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streammix.core.times import is_time
@@ -59,10 +59,16 @@ class Gathering:
         }
         if self.schema is not None and not declared.isdisjoint(record):
             kept |= self.declared({name: record[name] for name in record if name in declared})
-        there = present(kept)
-        if all(isinstance(value, str) and is_time(value) for value in there.values()):
-            raise RecordError(f"the record {short(record)} has no value to learn, and its fields aren't known yet")
-        return there
+        if not _may_tell(kept):
+            raise RecordError(f"the record {short(record)} has times and nothing else")
+        return present(kept)
+
+    def check_last(self, record: Mapping[str, Any], before: Sequence[Mapping[str, Any]], n: int) -> None:
+        """Refuse a record, as it waits, if it would end a warm-up of n that has no value of a field to learn."""
+        if len(before) != n - 1 or self.declaration.fields:
+            return
+        if not any(_may_tell(one) for one in (record, *before) if one):
+            raise RecordError(f"none of the first {n} records has a value, and their fields aren't known yet")
 
     def declared(self, record: dict[Any, Any]) -> dict[str, Any]:
         """Return the values of declared fields as they wait, checked."""
@@ -106,3 +112,8 @@ class Gathering:
                 raise RecordError(text, field=name)
         self.types |= kinds
         return [name for name, kind in kinds.items() if kind == "time"]
+
+
+def _may_tell(record: Mapping[str, Any]) -> bool:
+    """Whether a record has a field that is not a time, be it missing."""
+    return not all(isinstance(value, str) and is_time(value) for value in record.values())

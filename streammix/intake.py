@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streammix import frames
 from streammix.columns import Encoded
-from streammix.core.structs import Structs
+from streammix.core.json_lines import JsonLines
 from streammix.core.values import as_record
 from streammix.errors import RecordError
 from streammix.frames import Frame, first_seen
@@ -46,7 +46,7 @@ class Read:
 
 def read_ahead(learner: Learner, records: Any) -> Read | None:
     """Read records into rows, for `ingest`, beside the learning of plain ones; None where `ingest` has to read them."""
-    if learner.is_gathering or learner.clock is not None or not isinstance(records, list | Structs):
+    if learner.is_gathering or learner.clock is not None or not isinstance(records, list | JsonLines):
         return None
     encoded, kept, refused = learner.encode(records)
     return Read(encoded, kept, refused, not encoded.unknown and len(kept) + len(refused) == len(records))
@@ -76,7 +76,7 @@ def weights_of(w: ArrayLike | None, n: int) -> FloatArray | None:
 
 
 def ingest(
-    learner: Learner, records: list[Any] | Structs | Frame, read: Read | None = None
+    learner: Learner, records: list[Any] | JsonLines | Frame, read: Read | None = None
 ) -> tuple[FloatArray, FloatArray, NDArray[np.int64], list[tuple[int, RecordError]]]:
     """Score each record as the model stands before it, then learn it; a refused one is left out."""
     if learner.clock is not None:
@@ -87,7 +87,7 @@ def ingest(
     responsibilities, log_density = np.full((n, k), 1 / k), np.zeros(n)
     at = 0
     while learner.is_gathering and at < n:
-        is_frame = not isinstance(records, list | Structs)
+        is_frame = not isinstance(records, list | JsonLines)
         some: Any = learner.first(records, learner.missing_records(), at) if is_frame else records
         for i in range(0 if is_frame else at, len(some)):
             try:
@@ -117,7 +117,7 @@ def ingest(
         if at == n:
             break
         try:  # a record with a new field
-            record = records[at] if isinstance(records, list | Structs) else learner.first(records, 1, at)[0]
+            record = records[at] if isinstance(records, list | JsonLines) else learner.first(records, 1, at)[0]
             learner.learn_record(record, 1.0, responsibilities[at : at + 1], log_density[at : at + 1])
             good.append(at)
         except RecordError as error:
@@ -128,20 +128,20 @@ def ingest(
     return responsibilities[rows], log_density[rows], rows, refused
 
 
-def _rest(learner: Learner, records: list[Any] | Structs | Frame, at: int) -> Any:
+def _rest(learner: Learner, records: list[Any] | JsonLines | Frame, at: int) -> Any:
     """The records from one on; of a frame as far as no field is new."""
-    if isinstance(records, list | Structs):
+    if isinstance(records, list | JsonLines):
         return records[at:]
     return records.slice(at, first_seen(records, learner.unknown(records), learner.newcomers.constant, at) - at)
 
 
 def _ingest_timed(
-    learner: Learner, records: list[Any] | Structs | Frame
+    learner: Learner, records: list[Any] | JsonLines | Frame
 ) -> tuple[FloatArray, FloatArray, NDArray[np.int64], list[tuple[int, RecordError]]]:
     """Ingest record by record: when the next one's time is known, the statistics may move."""
     n, k = len(records), learner.declaration.n_components
     responsibilities, log_density = np.full((n, k), 1 / k), np.zeros(n)
-    rows: Any = records if isinstance(records, list | Structs) else learner.records_of(records)
+    rows: Any = records if isinstance(records, list | JsonLines) else learner.records_of(records)
     good, refused = [], []
     for i in range(n):
         try:

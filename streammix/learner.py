@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from streammix import families
 from streammix.clock import Look, clock_of, times_of
 from streammix.columns import Encoded
-from streammix.core.structs import Structs
+from streammix.core.json_lines import JsonLines
 from streammix.core.values import as_record, short
 from streammix.declaration import Declaration, to_json
 from streammix.errors import RecordError
@@ -278,11 +278,11 @@ class Learner:
             raise RecordError(f"row {bad[0] + first}: {IMPOSSIBLE}", row=bad[0] + first)
 
     def encode(
-        self, records: list[Any] | Structs | Frame
+        self, records: list[Any] | JsonLines | Frame
     ) -> tuple[Encoded, Sequence[int], list[tuple[int, RecordError]]]:
         """Encode records one by one or, where no row is refused, as a frame: (rows, their indices, refusals)."""
         assert self.schema is not None
-        if not isinstance(records, list | Structs):
+        if not isinstance(records, list | JsonLines):
             try:
                 return self.schema.encode(records), range(len(records)), []
             except RecordError:
@@ -425,6 +425,7 @@ class Learner:
         """Put a record into the warm-up's buffer, and start where it is full; nothing is said of it before."""
         given = record if isinstance(record, dict) else as_record(record)
         kept = self.plain(given)
+        self.gathering.check_last(kept, self.buffer, self._needed or FIRST_LOOK)
         self._note_types(given)
         self.buffer.append(kept)
         self.buffer_weights.append(weight)

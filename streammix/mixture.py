@@ -10,8 +10,8 @@ from river import base
 from streammix import conditional, frames
 from streammix.answers import Ingested
 from streammix.average import EVERY
+from streammix.core.json_lines import JsonLines
 from streammix.core.records import Records
-from streammix.core.structs import Structs
 from streammix.declaration import checked, from_json, shown
 from streammix.errors import RecordError
 from streammix.families import Family
@@ -220,7 +220,9 @@ class Mixture(Records, base.Clusterer):
     def _ingest(self, X: Any, read: Read | None) -> Ingested:
         self._hand_back()
         try:
-            return Ingested(*ingest(self._learner, X if isinstance(X, list | Structs) else self._frame(X, True), read))
+            return Ingested(
+                *ingest(self._learner, X if isinstance(X, list | JsonLines) else self._frame(X, True), read)
+            )
         finally:
             self._sync()
 

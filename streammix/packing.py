@@ -6,6 +6,7 @@ are the same for every model and at every moment: while warming up, with new lev
 
 import math
 from collections.abc import Collection, Iterable, Sequence
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -58,23 +59,22 @@ STATE_FIELDS = [
 def pack_state(state: State | None, blocks: Sequence[BlockLabel]) -> list[pa.Array]:
     """Return a state as one row of each of `STATE_FIELDS`; without components where there is none."""
     if state is None:
-        nothing: list[Any] = [[], [], [], None]
-        return [pa.array([value], field.type) for field, value in zip(STATE_FIELDS, nothing, strict=True)]
+        return _nothing()
     k = state.n_components
     components = pa.StructArray.from_arrays(
         [
             pa.array(state.masses[0, :k]),
             pa.array(state.counts[0, :k]),
-            _lists(state.masses[1:, :k].T.ravel(), [len(state.masses) - 1] * k),
-            _lists(state.counts[1:, :k].T.ravel(), [len(state.counts) - 1] * k),
+            _lists(state.masses[1:, :k].T.ravel(), (len(state.masses) - 1,) * k),
+            _lists(state.counts[1:, :k].T.ravel(), (len(state.counts) - 1,) * k),
             _pack_fields(state, blocks),
         ],
         fields=list(_COMPONENT),
     )
     return [
         pa.ListArray.from_arrays([0, k], components),
-        _lists(state.clocks, [len(state.clocks)]),
-        _lists(state.starts, [len(state.starts)]),
+        _lists(state.clocks, (len(state.clocks),)),
+        _lists(state.starts, (len(state.starts),)),
         pa.array([state.prior_weight], pa.float64()),
     ]
 
@@ -212,41 +212,64 @@ def _check_pairs(kind: str, size: int, cells: FloatArray) -> None:
         raise CheckpointError(f"a row that waits in the checkpoint holds a value that no {kind} field can have")
 
 
+@cache
+def _nothing() -> list[pa.Array]:
+    nothing: list[Any] = [[], [], [], None]
+    return [pa.array([value], field.type) for field, value in zip(STATE_FIELDS, nothing, strict=True)]
+
+
 def _pack_fields(state: State, blocks: Sequence[BlockLabel]) -> pa.ListArray:
     """Return each component's list of fields: every list has the same shape, so one pattern is repeated."""
     k = state.n_components
-    labels: list[tuple[str, str, int]] = []
+    shape = tuple(
+        (kind, tuple(units), None if lanes is None else tuple(lanes), own.shape[1], prior.shape[1], tuple(masses))
+        for (kind, units, lanes), own, prior, masses in zip(
+            blocks, state.statistics, state.priors, state.mass_units, strict=True
+        )
+    )
+    offsets, labels, (starts, names, lengths), prior_lengths = _labels(k, shape)
+    statistics = _lists(_by_component(state.statistics, k), lengths)
+    columns = [
+        *labels,
+        pa.MapArray.from_arrays(starts, names, statistics),
+        _lists(_by_component(state.priors, k), prior_lengths),
+    ]
+    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(columns, fields=list(_FIELD)))
+
+
+@lru_cache(2)
+def _labels(k: int, shape: tuple[Any, ...]) -> tuple[Any, list[pa.Array], tuple[Any, Any, Any], tuple[int, ...]]:
+    """What the fields of checkpoint after checkpoint have in common."""
+    labels: list[tuple[str, str, int, int]] = []
     in_use: list[NDArray[np.bool_]] = []
     statistics: list[tuple[str, int]] = []
     n_statistics: list[int] = []
     prior_lengths: list[int] = []
-    for i, (kind, units, lanes) in enumerate(blocks):
-        rows, prior_rows = state.statistics[i].shape[1], state.priors[i].shape[1]
-        for names in units:
-            labels.append((readable(", ".join(names)), kind, i))
+    for i, (kind, units, lanes, rows, prior_rows, masses) in enumerate(shape):
+        for names, mass in zip(units, masses, strict=True):
+            labels.append((readable(", ".join(names)), kind, i, mass))
             in_use.append(np.ones(k, dtype=bool) if lanes is None else np.asarray(lanes, dtype=bool)[:k])
             own = _named(kind, rows, len(names))
             statistics += own
             n_statistics.append(len(own))
             prior_lengths.append(prior_rows)
-    field, family, block = zip(*labels, strict=True) if labels else ((), (), ())
-    fields = pa.StructArray.from_arrays(
+    field, family, block, mass_index = zip(*labels, strict=True) if labels else ((), (), (), ())
+    return (
+        _offsets((len(labels),) * k),
         [
             pa.array(field * k, pa.string()),
             pa.array(family * k, pa.string()),
             pa.array(block * k, pa.int32()),
             pa.array(np.array(in_use, dtype=bool).reshape(-1, k).T.ravel()),
-            pa.array([mass for units in state.mass_units for mass in units] * k, pa.int32()),
-            pa.MapArray.from_arrays(
-                _offsets(n_statistics * k),
-                pa.array([name for name, _ in statistics] * k, pa.string()),
-                _lists(_by_component(state.statistics, k), [length for _, length in statistics] * k),
-            ),
-            _lists(_by_component(state.priors, k), prior_lengths * k),
+            pa.array(mass_index * k, pa.int32()),
         ],
-        fields=list(_FIELD),
+        (
+            _offsets(tuple(n_statistics) * k),
+            pa.array([name for name, _ in statistics] * k, pa.string()),
+            tuple(length for _, length in statistics) * k,
+        ),
+        tuple(prior_lengths) * k,
     )
-    return pa.ListArray.from_arrays(_offsets([len(labels)] * k), fields)
 
 
 def _named(kind: str, rows: int, width: int) -> list[tuple[str, int]]:
@@ -313,11 +336,12 @@ def _vector(lists: pa.ListArray, length: int) -> FloatArray:
     return result
 
 
-def _offsets(lengths: Sequence[int]) -> pa.Array:
+@lru_cache(16)
+def _offsets(lengths: tuple[int, ...]) -> pa.Array:
     return pa.array(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int32))
 
 
-def _lists(values: FloatArray, lengths: Sequence[int]) -> pa.ListArray:
+def _lists(values: FloatArray, lengths: tuple[int, ...]) -> pa.ListArray:
     return pa.ListArray.from_arrays(_offsets(lengths), pa.array(np.ascontiguousarray(values)))
 
 

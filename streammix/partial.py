@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from streammix.columns import Encoded
 from streammix.core.engine import Engine, rows_of, width_of
-from streammix.core.structs import Structs
+from streammix.core.json_lines import JsonLines
 from streammix.errors import ConfigError, RecordError, StreammixError
 from streammix.frames import Frame
 from streammix.mixture import Mixture
@@ -103,7 +103,7 @@ def expect_scored(model: Mixture, X: Any, place: int, out: tuple[FloatArray, Flo
 def _expect(
     model: Mixture, X: Any, place: int, first_row: int, closed: bool, out: tuple[FloatArray, FloatArray] | None
 ) -> Partial:
-    running, records = _running(model), X if isinstance(X, list | Structs) else model._frame(X)
+    running, records = _running(model), X if isinstance(X, list | JsonLines) else model._frame(X)
     learner = model._learner
     if out is None:
         learner.look_away()
@@ -307,9 +307,9 @@ def _without_impossible(
     return Encoded.of_rows(rows, unknown), [kept[row] for row in places.tolist()], bad
 
 
-def _refused(place: int, first_row: int, records: list[Any] | Structs | Frame, row: int, reason: str) -> Refused:
+def _refused(place: int, first_row: int, records: list[Any] | JsonLines | Frame, row: int, reason: str) -> Refused:
     record = None
     with suppress(RecordError):  # text that is no record
-        record = records[row] if isinstance(records, list | Structs) else records.slice(row, 1).to_pylist()[0]
+        record = records[row] if isinstance(records, list | JsonLines) else records.slice(row, 1).to_pylist()[0]
     text = json.dumps(record, default=str)
     return Refused(place, first_row + row, reason, text[:LONGEST_RECORD])

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ SUPERVISION = pa.struct(
 def pack_supervision(kept: Supervision | None) -> pa.Array:
     """Return a supervision as one row of `SUPERVISION`; null where there is none."""
     if kept is None:
-        return pa.array([None], SUPERVISION)
+        return _nothing()
     arrays = dict(kept.arrays)
     states = {}
     for name, state in kept.states.items():
@@ -48,6 +49,11 @@ def pack_supervision(kept: Supervision | None) -> pa.Array:
     )
     lists = pa.ListArray.from_arrays(pa.array([0, len(arrays)], pa.int32()), members)
     return pa.StructArray.from_arrays([pa.array([document]), lists], fields=list(SUPERVISION))
+
+
+@cache
+def _nothing() -> pa.Array:
+    return pa.array([None], SUPERVISION)
 
 
 def unpack_supervision(column: pa.StructArray) -> Supervision | None:

@@ -7,7 +7,10 @@ import pytest
 import streammix as sm
 from streammix.auto.alarm import Alarm
 from streammix.auto.dwell import TICKS, Dwell
+from streammix.auto.events import Events
 from streammix.auto.evidence import Paired
+from streammix.auto.labels import Labels
+from streammix.auto.matching import matched_by
 from streammix.auto.reservoir import Reservoir
 
 MEANS = np.array([0.0, 5.0, 10.0])
@@ -240,3 +243,162 @@ def test_records_with_gaps_are_fewer_records():
     assert "too few records" not in {doubt["sign"] for doubt in whole.warnings}
     found = {doubt["sign"]: doubt["text"] for doubt in gappy.warnings}
     assert found["too few records"] == "3500 records, 75% of their cells missing, are few for 29 parameters"
+
+
+def behind(model, rows, means=MEANS, weights=None):
+    """By how many nats a record a model lies behind the law of some rows."""
+    truth = sm.Mixture(components=[{"x": sm.Normal(mean, 1.0)} for mean in means], weights=weights)
+    return np.mean(np.asarray(truth.log_density_many(rows)) - np.asarray(model.log_density_many(rows)))
+
+
+def signs(model):
+    return {doubt["sign"] for doubt in model.warnings}
+
+
+def test_a_law_that_comes_back_is_known_as_it_was():
+    """Not as the records had made it that came before the change was seen; a take-over before it is no hindrance."""
+    rng = np.random.default_rng(1)
+    model = sm.AutoMixture(3, fields=FIELDS, seed=1)
+    for n, means in ((8_000, MEANS), (5_800, 0.6 * MEANS + 3.0), (1_000, MEANS)):
+        model.learn_many(table(rng.integers(3, size=n), rng, means))
+    assert "recurrence" in model.event_counts
+    assert behind(model, table(rng.integers(3, size=20_000), rng)) < 0.005
+
+
+def test_a_challenge_whose_records_change_proves_nothing():
+    """After a sorted start it is unproven until there was one whose records follow one law."""
+    rng = np.random.default_rng(2)
+    model = sm.AutoMixture(3, fields=FIELDS, seed=1)
+    model.learn_many(table(np.sort(rng.integers(3, size=5_000)), rng))
+    rows = table(rng.integers(3, size=5_000), rng)
+    for _ in range(10):
+        model.learn_many(table(rng.integers(3, size=500), rng))
+        assert behind(model, rows) < 0.01 or "unproven" in signs(model)
+    model.learn_many(table(rng.integers(3, size=6_000), rng))
+    assert model.event_counts["change"] > 0
+    assert behind(model, rows) < 0.005
+    assert "unproven" not in signs(model)
+
+
+def test_a_challenger_learns_what_came_while_it_was_made():
+    rng = np.random.default_rng(1)
+    names, z = ("a", "b", "c", "d"), rng.integers(3, size=12_000)
+    rows = rng.normal(size=(12_000, 4)) + 6 * np.eye(3, 4)[z]
+    model = sm.AutoMixture(3, fields={names: sm.MultivariateNormal()}, seed=1)
+    model.learn_many(pa.table(dict(zip(names, rows.T, strict=True))))
+    state = model._learner.running.line.champion.state
+    assert "take-over" in model.event_counts
+    assert state.starts[0] + state.clocks[0] == 12_000
+
+
+def test_records_that_the_champion_does_not_rest_on_are_not_counted():
+    rng = np.random.default_rng(3)
+    model = sm.AutoMixture(3, fields=FIELDS, seed=1)
+    model.learn_many(table(rng.integers(3, size=6_000), rng))
+    line = model._learner.running.line
+    assert "too few records" not in signs(model)
+    line.champion.state.starts[:], line.champion.state.clocks[:] = 200.0, 60.0
+    found = {doubt["sign"]: doubt["text"] for doubt in model.warnings}
+    assert found["too few records"] == "260 records are few for 8 parameters"
+
+
+def test_a_background_that_takes_much_is_said_with_its_weight():
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(6_000, 2)) + np.array([[0, 0], [5, 0], [0, 6]])[rng.integers(3, size=6_000)]
+    for share, said in ((0.1, False), (0.6, True)):
+        noisy = np.where(rng.random((6_000, 1)) < share, rng.uniform(-60, 60, size=rows.shape), rows)
+        model = sm.AutoMixture(3, fields={("a", "b"): sm.MultivariateNormal()}, seed=1)
+        model.learn_many(pa.table({"a": noisy[:, 0], "b": noisy[:, 1]}))
+        found = {doubt["sign"]: doubt for doubt in model.warnings}
+        assert ("background" in found) == said
+        if said:
+            assert found["background"]["weight"] == pytest.approx(share, abs=0.05)
+
+
+def test_two_components_for_one_law_are_said(tmp_path):
+    for n_laws, said in ((3, False), (2, True)):
+        rng = np.random.default_rng([1, 5])
+        rows = rng.normal(size=(12_000, 2)) + np.array([[0, 0], [5, 0], [0, 6]])[rng.integers(n_laws, size=12_000)]
+        model = sm.AutoMixture(3, fields={("a", "b"): sm.MultivariateNormal()}, seed=1)
+        model.learn_many(pa.table({"a": rows[:, 0], "b": rows[:, 1]}))
+        assert signs(model) == ({"alike"} if said else set())
+    sm.save(model, tmp_path / "state.arrow")
+    assert sm.load(tmp_path / "state.arrow").warnings == model.warnings
+
+
+def test_a_stream_that_is_sorted_all_along_is_learnt_as_a_whole():
+    """Its components don't come back, which is said; those of one that dwells do."""
+    rng, weights = np.random.default_rng([4, 77]), [0.4, 0.35, 0.25]
+    model = sm.AutoMixture(3, fields=FIELDS, drift="none", seed=1)
+    model.learn_many(table(np.sort(rng.choice(3, size=18_000, p=weights)), rng))
+    assert behind(model, table(rng.choice(3, size=20_000, p=weights), rng), weights=weights) < 0.01
+    assert "passing" in signs(model)
+    model = sm.AutoMixture(3, fields=FIELDS, drift="none", seed=1)
+    model.learn_many(table(dwelling(18_000, rng), rng))
+    assert model.warnings == []
+
+
+def test_labels_follow_across_numbers_of_components():
+    """What goes on keeps its number, what was shown before has its own again, what is new gets a new one."""
+    small, large, events = Labels(2), Labels(3, is_shown=False), Events()
+    large.take_over([0, -1, 2], 500, Events(is_silent=True))
+    assert large.own == [-3, -4, -1]
+    large.lead_after(small, [0, 1, -1], 1_000, events)
+    assert (large.own, large.free) == ([0, 1, 2], 3)
+    small.lead_after(large, [0, 1], 2_000, events)
+    assert (small.own, small.free) == ([0, 1], 3)
+    large.lead_after(small, [-1, 1, -1], 3_000, events)
+    assert large.own == [0, 1, 2]
+    large.take_over([0, -1, 2], 4_000, events)
+    assert (large.own, large.free) == ([0, 3, 2], 4)
+    told = [(event["kind"], event["label"]) for event in events.kept]
+    assert told == [("birth", 2), ("death", 2), ("death", 0), ("return", 0), ("return", 2), ("death", 1), ("birth", 3)]
+
+
+def test_components_are_matched_by_the_whole_stream():
+    """Where the last records are all one component's, the others are known by those before."""
+    rng = np.random.default_rng(8)
+    model = sm.AutoMixture((2, 3), fields=FIELDS, seed=1)
+    model.learn_many(table(rng.integers(3, size=5_000), rng))
+    running, before = model._learner.running, sorted(model.labels)
+    assert len(before) == 3
+    model.learn_many(table(np.zeros(700, dtype=int), rng))
+    rows = running.kept.typical(1_000)
+    assert len(rows) == pytest.approx(1_000, rel=0.1)
+    _, old = matched_by(rows, running.line.champion.engine, running.line.average.engine)
+    assert old == [0, 1, 2]
+
+
+def test_a_group_that_no_component_has_is_said(tmp_path):
+    """One in five hundred lie together; as many that lie anywhere are no group."""
+    rng = np.random.default_rng(9)
+    rows = rng.normal(size=(16_000, 2)) + np.array([[0, 0], [5, 0], [0, 6]])[rng.integers(3, size=16_000)]
+    rare = rng.random((16_000, 1)) < 0.002
+    for others, said in (
+        (rng.uniform(-40, 40, size=rows.shape), False),
+        (rng.normal(30.0, 1.0, size=rows.shape), True),
+    ):
+        mixed = np.where(rare, others, rows)
+        model = sm.AutoMixture(3, fields={("a", "b"): sm.MultivariateNormal()}, seed=1)
+        for begin in range(0, 16_000, 3_333):
+            model.learn_many(pa.table({"a": mixed[begin:, 0][:3_333], "b": mixed[begin:, 1][:3_333]}))
+            sm.save(model, tmp_path / "state.arrow")
+            model = sm.load(tmp_path / "state.arrow")
+        found = {doubt["sign"]: doubt for doubt in model.warnings}
+        assert ("left out" in found) == said
+        if said:
+            assert found["left out"]["share"] == pytest.approx(0.002, rel=0.5)
+
+
+def test_a_challenge_says_nothing_of_a_better_champion_that_came_after_it_began():
+    rng = np.random.default_rng(10)
+    for is_new in (False, True):
+        model = sm.AutoMixture(3, fields=FIELDS, seed=1)
+        model.learn_many(table(rng.integers(3, size=8_500), rng))
+        line = model._learner.running.line
+        assert line.challenge is not None
+        line.doubted = None
+        line.renewed = 8_500 if is_new else line.renewed
+        model.learn_many(table(rng.integers(3, size=4_000), rng))
+        assert line.challenge is None
+        assert (line.doubted is None) == is_new

@@ -1,5 +1,6 @@
 """AutoMixture's first records: it predicts soon, by as many components as there are records for, and keeps the laws."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,10 +112,16 @@ def test_fewer_components_stand_in_for_many_parameters() -> None:
     values = rows(4_000, means=means)
     model = sm.AutoMixture(6, seed=1)
     model.learn_many(table(values[:150]))
-    assert 1 <= len(model.weights) < 6
     assert "standing in" in {doubt["sign"] for doubt in model.warnings}
     assert model.weights.sum() == pytest.approx(1.0)
-    assert list(model.predict_proba_one(table(values[:1]).to_pylist()[0])) == list(range(len(model.weights)))
+    absent = [k for k, label in enumerate(model.labels) if label < 0]
+    assert absent == list(range(absent[0], 6))
+    assert model.weights[absent].max() < 1e-4
+    assert len(model.parameters) == 6
+    responsibilities = model.predict_proba_one(table(values[:1]).to_pylist()[0])
+    assert list(responsibilities) == list(range(6))
+    assert max(responsibilities[k] for k in absent) < 1e-4
+    assert max(model.predict_proba_one({f"x{j}": 500.0 for j in range(10)})[k] for k in absent) < 1e-4
     model.learn_many(table(values[150:]))
     assert len(model.weights) == len(set(model.labels)) == 6
     assert "standing in" not in {doubt["sign"] for doubt in model.warnings}
@@ -180,3 +187,26 @@ def test_a_warm_up_that_was_saved_when_it_was_longer_goes_on() -> None:
     assert model.is_warm
     assert model.n_seen == 900
     assert np.isfinite(model.score_one(records[0]))
+
+
+def test_what_stands_in_takes_new_levels_and_is_resumed(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    means = 8 * rng.normal(size=(6, 10))
+    records = [
+        dict(zip("abcdefghij", row.tolist(), strict=True)) | {"kind": "even" if i % 2 else "odd"}
+        for i, row in enumerate(rows(400, means=means))
+    ]
+    for i in (130, 131, 170):
+        records[i]["kind"] = f"new {i}"
+    fields = {tuple("abcdefghij"): sm.MultivariateNormal(), "kind": sm.Categorical()}
+    model, again = (sm.AutoMixture(6, fields=fields, seed=1) for _ in range(2))
+    for i, record in enumerate(records):
+        model.learn_one(record)
+        again.learn_one(record)
+        if i in (129, 130, 150, 170):
+            assert -1 in again.labels
+            sm.save(again, tmp_path / "model.arrow")
+            again = sm.load(tmp_path / "model.arrow")
+            assert again.score_one(record) == model.score_one(record)
+            assert again.predict_proba_one(record) == model.predict_proba_one(record)
+    assert again._snapshot().state.equals(model._snapshot().state)

@@ -184,3 +184,43 @@ def test_nan_strings_are_levels_and_numbers_as_levels_are_not_confused() -> None
     model = sm.Mixture(components=[{"country": sm.Categorical({"nan": 0.5, "de": 0.5})}])
     model.learn_one({"country": "nan"})
     assert model.parameters[0]["country"].probabilities["nan"] > 0.5
+
+
+@pytest.mark.parametrize("make", [sm.Mixture, sm.AutoMixture])
+def test_records_without_values_wait_with_others_where_no_field_was_declared(make: Any) -> None:
+    """Nineteen cells in twenty are missing, in the warm-up too."""
+    rng = np.random.default_rng(4)
+    rows = rng.normal(size=(1_200, 2)) + 5 * rng.integers(2, size=(1_200, 1))
+    rows[rng.random(rows.shape) < 0.95] = np.nan
+    rows[:3] = np.nan
+    table = pa.table({name: pa.array(column, from_pandas=True) for name, column in zip("ab", rows.T, strict=True)})
+    one, many, third = (make(n_components=2, warm_up=400, seed=1) for _ in range(3))
+    for x in table.to_pylist():
+        one.learn_one(x)
+    many.learn_many(table)
+    assert third.ingest(table.to_pylist()).rejected == []
+    assert one.n_seen == 1_200
+    assert state_of(one) == state_of(many) == state_of(third)
+    assert np.isfinite([c["a"].mean for c in one.parameters]).all()
+    before = repr(one.parameters)
+    for _ in range(3):
+        one.learn_one({"a": None, "b": None})
+    assert one.n_seen == 1_203
+    assert repr(one.parameters) == before
+
+
+@pytest.mark.parametrize("make", [sm.Mixture, sm.AutoMixture])
+def test_a_warm_up_does_not_end_without_a_value(make: Any) -> None:
+    model = make(n_components=1, warm_up=10, seed=1)
+    for _ in range(9):
+        model.learn_one({"a": None, "at": "2026-01-02T03:04:05"})
+    before = state_of(model)
+    with pytest.raises(sm.RecordError, match="none of the first 10 records has a value"):
+        model.learn_one({"a": None})
+    assert state_of(model) == before
+    with pytest.raises(sm.RecordError, match="times and nothing else"):
+        model.learn_one({"at": "2026-01-02T03:04:05"})
+    for value in range(30):
+        model.learn_one({"a": float(value)})
+    assert model.is_warm
+    assert model.n_seen == 39

@@ -39,22 +39,28 @@ class Alarm:
         self._open = n + len(values), total + float(values.sum()), squares + float(values @ values)
         self._beats = [*self._beats, (len(values), float(values.sum()))][-BEATS:]
 
-    def close(self, now: int, records: int) -> float:
-        """End a tick of so many records; return z where there is an alarm, else 0."""
+    def close(self, now: int, records: int, dwells: bool = False) -> float:
+        """End a tick of so many records, of a stream that may dwell; return z where there is an alarm, else 0."""
         self.tokens = min(self.tokens + records / REFILL, BUCKET)
         self._ticks.append(self._open)
         self._open = (0, 0.0, 0.0)
-        z = self._z()
+        z = self._z(dwells)
         if z > Z:
             self.forget()
-        if z < -Z and self.tokens >= 1.0 and now - self.last >= APART:
-            self.tokens -= 1.0
-            self.last = now
-            self.forget()
+        if z < -Z and self.sound(now):
             return z
         if len(self._ticks) == 2:
             self._take(self._ticks.pop(0))
         return 0.0
+
+    def sound(self, now: int) -> float:
+        """Let there be an alarm, if there may be one by now; return its z where that is all that is known."""
+        if self.tokens < 1.0 or now - self.last < APART:
+            return 0.0
+        self.tokens -= 1.0
+        self.last = now
+        self.forget()
+        return -Z
 
     def forget(self) -> None:
         """Learn anew what is usual."""
@@ -78,13 +84,13 @@ class Alarm:
         jump = fell / before - (total.sum() - fell) / after
         return int(after[np.argmax(jump * np.abs(jump) * before * after)])
 
-    def _z(self) -> float:
+    def _z(self, dwells: bool) -> float:
         ticks, mean, variance, between = self._slow
         if len(self._ticks) < 2 or ticks < FEWEST:
             return 0.0
         n = sum(tick[0] for tick in self._ticks)
         recent = sum(tick[1] for tick in self._ticks) / n
-        kept = min(ticks, SLOW)
+        kept = 1 if dwells else min(ticks, SLOW)  # ticks of a stream that dwells differ among themselves
         spread = variance / n + max(between, variance / (n / 2)) / kept
         return (recent - mean) / math.sqrt(max(spread, 1e-12))
 

@@ -54,7 +54,7 @@ class AutoMixture(Mixture):
         `MultivariateNormal` fields.
     warm_up
         How many records the warm-up takes, as in `Mixture`. Where it is left out the model predicts after some sixty
-        records; until there are enough for K components, fewer stand in for them, and `weights` is shorter.
+        records; until there are enough for K components, fewer stand in for them, and the others weigh next to nothing.
     seed
         Makes the starts, the challenges and `sample` reproducible.
 
@@ -164,8 +164,11 @@ class AutoMixture(Mixture):
 
     @property
     def labels(self) -> list[int]:
-        """For each component, a number that is its own for ever: it follows it through take-overs and changes of K."""
-        return list(range(len(self.weights))) if self._supervisor is None else list(self._supervisor.line.labels)
+        """For each component, a number that is its own for ever: it follows it through take-overs and changes of K.
+
+        It is -1 where fewer components than were asked for stand in, of those that no record has made yet.
+        """
+        return list(range(len(self.weights))) if self._supervisor is None else self._supervisor.labels
 
     @property
     def background_weight(self) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammix.auto.background import engine_of, give_background
+from streammix.auto.change import last_change
 from streammix.auto.climb import CALL, ROW, Climb
 from streammix.auto.evidence import z_of
 from streammix.auto.member import densities
@@ -34,6 +35,7 @@ FloatArray = NDArray[np.float64]
 POLISH, SHORT, LONG, WHOLE = 30, 5, 30, 20  # iterations of EM
 FINALISTS = 3
 LLOYD = 3  # steps of every other fresh start
+BEFORE = 0.4  # of the records that may lie before a change: where more do, all of them have their say
 GAIN = 1e-4  # nats a record that a proposal has to be better than the polished champion
 
 SLICE = 3_000_000  # (rows x parameters): somewhat more than half a millisecond's
@@ -83,15 +85,19 @@ class Challenge:
         self.spread = None if spread is None else spread.copy()
         self.lag = (0.0, 0.0)  # gain of polishing, and its z
         self.seed = seed
+        self.labels = list(range(champion.n_components))  # of the components that are challenged
         self.atoms = list(atoms)
         self.born = 0  # how many records there were
         self.halvings = 0  # of all weights, since it began
+        self.learnt = 0  # how many records there were when the last one came that it has learnt
+        self.changed = 0  # the training row from which on the shares of components stay the same
         self.stage = "polish"
         self.plan: list[Move] = []
         self.at = 0  # of the plan, or of the finalists
         self.kept: list[tuple[State, float, float, Move | None]] = []
         self.done: list[tuple[State, float, float, Move | None]] = []
         self.start = self.polished = champion.copy()
+        self.merger: tuple[float, float, Move | None] = (0.0, 0.0, None)  # gain, z and move of two made one
         self.chosen: tuple[float, float, Move | None] = (0.0, 0.0, None)  # gain, z and move of what came out
         self.away = 0.0  # the share of the validating rows that it left to the background
         self._look()
@@ -113,6 +119,11 @@ class Challenge:
     def n_training(self) -> int:
         """How many of them train: the first ones."""
         return self.n // 2
+
+    @property
+    def since(self) -> int:
+        """How many records there were when the shares of components changed; 0 where they have not."""
+        return self.born - self.n + 2 * self.changed if self.changed else 0
 
     @property
     def state(self) -> State:
@@ -185,7 +196,9 @@ class Challenge:
             self._standardised()
             self.stage = "plan"
         elif self.stage == "plan":
-            self.plan, self.stage, self.at = moves(self._training()[0], len(self.atoms)), "propose", 0
+            responsibilities = self._training()[0]
+            self.changed = last_change(responsibilities)
+            self.plan, self.stage, self.at = moves(responsibilities, len(self.atoms)), "propose", 0
         elif self.stage == "propose" and self.at < len(self.plan):
             self._made = self._make()
             self.stage = "scaled" if self.plan[self.at][0] == "fresh" else "made"
@@ -203,7 +216,10 @@ class Challenge:
             self._begin(self._proposed(), SHORT, self.n_training)
             self._made, self.stage = None, "tried"
         elif self.stage == "tried":
-            self._keep(self.kept, self.plan[self.at])
+            if self.plan[self.at][0] == "merge":
+                self.merger = (*self._gain(self.state), self.plan[self.at])
+            else:
+                self._keep(self.kept, self.plan[self.at])
             self.kept = sorted(self.kept, key=lambda one: -one[1])[:FINALISTS]
             self.stage, self.at = "propose", self.at + 1
         elif self.stage == "whole":
@@ -229,7 +245,23 @@ class Challenge:
         self.away = self._share_of_background(best[0])
         self.kept, self.done = [], []
         self.stage = "whole"
+        if 0 < self.changed <= BEFORE * self.n_training:
+            self._pass_over(self.changed)
         self._begin(best[0].copy(), WHOLE, self.n)
+
+    def _pass_over(self, first: int) -> None:
+        """Put away the rows before a change."""
+        training = np.arange(first, self.n_training)
+        rows = np.concatenate([training, training + self.n_training])
+        self.rows, self.weights = np.ascontiguousarray(self.rows[:, rows]), self.weights[rows]
+        self.changed = 0
+        self._look()
+
+    def settle(self) -> None:
+        """Let what came out weigh as records do by now."""
+        for _ in range(self.halvings):
+            self.state.halve()
+        self.halvings = 0
 
     def _keep(self, into: list[tuple[State, float, float, Move | None]], move: Move | None) -> None:
         """Take down a state with its gain over the polished champion."""
@@ -332,11 +364,15 @@ class Challenge:
             "atoms": [list(atom) for atom in self.atoms],
             "stage": self.stage,
             "halvings": self.halvings,
+            "labels": list(self.labels),
             "born": self.born,
+            "learnt": self.learnt,
+            "changed": self.changed,
             "plan": [list(move) for move in self.plan],
             "at": self.at,
             "kept": [[gain, z, move] for _, gain, z, move in self.kept],
             "done": [[gain, z, move] for _, gain, z, move in self.done],
+            "merger": list(self.merger),
             "chosen": list(self.chosen),
             "away": self.away,
             "climb": self.climb.to_json(),
@@ -365,10 +401,13 @@ class Challenge:
             raise CheckpointError("the checkpoint's background contradicts itself")
         made.seed, made.stage, made.at = int(document["seed"]), str(document["stage"]), int(document["at"])
         made.halvings, made.born = int(document.get("halvings", 0)), int(document.get("born", 0))
+        made.labels = [int(label) for label in document.get("labels", range(states["work"].n_components))]
+        made.learnt, made.changed = int(document.get("learnt", made.born)), int(document.get("changed", 0))
         made.atoms = atoms_from(document.get("atoms", ()))
         made.plan = [_move(move) for move in document["plan"]]
         made.kept = [(states[f"kept{i}"], *_outcome(one)) for i, one in enumerate(document["kept"])]
         made.done = [(states[f"done{i}"], *_outcome(one)) for i, one in enumerate(document["done"])]
+        made.merger = _outcome(document.get("merger", (0.0, 0.0, None)))
         made.chosen, made.away = _outcome(document["chosen"]), float(document.get("away", 0.0))
         made.polished = states["polished"]
         made.start = states.get("start", made.polished)

@@ -8,17 +8,18 @@ from streammix.auto.events import Events
 from streammix.auto.fading import STARVED
 from streammix.auto.line import Line
 
-__all__ = ["doubts"]
+__all__ = ["doubts", "left_out"]
 
 AUDIT = ((0.003, 2.0), (0.01, 1.0))  # (nats a record, z) by which another model predicts better
 FALL = (0.1, 6.0)  # (nats a record, z) by which the last records were less likely than those before
 TOO_FEW = 0.015  # nats a record that so many parameters cost
 LAG = (0.005, 2.0)  # (nats a record, z) that polishing gains
-RESTLESS = 5  # restarts and alarms in the second half
+RESTLESS = 5  # times in the second half at which there were restarts or alarms
+LEFT = 0.3  # of the records, that no component explains
 
 
-def doubts(line: Line, events: Events, n_seen: int) -> list[dict[str, Any]]:
-    """Return the signs that there are: each with its name, a sentence, and its evidence."""
+def doubts(line: Line, events: Events, n_seen: int, is_given: bool) -> list[dict[str, Any]]:
+    """Return the signs that there are, each with its name, a sentence, and its evidence; K may be given, or chosen."""
     found: list[dict[str, Any]] = []
     if not line.is_proven:
         found.append(
@@ -43,17 +44,38 @@ def doubts(line: Line, events: Events, n_seen: int) -> list[dict[str, Any]]:
         gaps = f", {1 - line.present:.0%} of their cells missing," if line.present < 1.0 else ""
         text = f"{n:.0f} records{gaps} are few for {line.n_parameters} parameters"
         found.append(_sign("too few records", text, cost=cost))
-    changes = sum(event["kind"] in ("restart", "alarm") and event["n_seen"] > n_seen / 2 for event in events.kept)
+    changes = len({e["n_seen"] for e in events.kept if e["kind"] in ("restart", "alarm") and e["n_seen"] > n_seen / 2})
     if changes >= RESTLESS:
-        found.append(_sign("restless", f"{changes} restarts and alarms in the second half", changes=changes))
+        found.append(_sign("restless", f"restarts or alarms at {changes} times in the second half", changes=changes))
+    share = line.published.engine.background
+    if share > LEFT:
+        text = f"{share:.0%} of the records are the background's: the components explain the others alone"
+        found.append(_sign("background", text, weight=share))
+    alike = [k for k, label in enumerate(line.labels.own) if label in line.alike]
+    if len(alike) == 2 and is_given:
+        one, other = alike
+        text = f"components {one} and {other} may be one: a single one in their place predicts as well"
+        found.append(_sign("alike", text, component=one, other=other))
+    if not line.settings.alarms and line.dwell.passes():
+        found.append(
+            _sign("passing", "components come one after another and don't come back: their shares are a guess")
+        )
     state = line.published.state
     count = state.counts[0, : state.n_components]
     for k in np.flatnonzero(count < STARVED).tolist():
-        if line.fading.is_settled(line.labels[k]):
+        if line.fading.is_settled(line.labels.own[k]):
             continue
         text = f"component {k} rests on {count[k]:.1f} records"
         found.append(_sign("starved", text, component=k, records=float(count[k])))
     return found
+
+
+def left_out(n: int, share: float) -> list[dict[str, Any]]:
+    """Return the sign that so many of the background's last records lie together, if there are any."""
+    if not n:
+        return []
+    text = f"{n} of the background's last records lie together: a group, {share:.2%} of all, that no component has"
+    return [_sign("left out", text, records=n, share=share)]
 
 
 def _sign(sign: str, text: str, **evidence: float) -> dict[str, Any]:

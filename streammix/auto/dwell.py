@@ -18,6 +18,8 @@ TICKS = 20  # that are looked at
 LAG = 4  # ticks after which the shares of components have forgotten what they were
 PERSISTS, ENDS = 0.6, 0.3  # of a component from a record to the next, beyond chance
 RETURNS = 0.7  # of the shares' variance that lies between ticks so far apart; less is a change for good
+CHANGING = 0.05  # variance of the shares between ticks, that is no chance
+MOST = 0.6  # share of a tick that is one component's
 SEPARATE = 0.08  # by how much a record is more like itself than by chance: with less, nobody knows
 
 
@@ -56,6 +58,21 @@ class Dwell:
         does = persistence > ENDS if self.is_on else persistence > PERSISTS and returns > RETURNS
         self.is_on = does and may_be
 
+    @property
+    def is_left(self) -> bool:
+        """Whether the background has most of the last two ticks."""
+        return len(self.ticks) > 1 and all(sum(tick[2:]) < 1.0 - MOST for tick in self.ticks[-2:])
+
+    def passes(self) -> bool:
+        """Tell whether components come for longer than a tick, and don't come back."""
+        if len(self.ticks) < TICKS or len({len(tick) for tick in self.ticks}) > 1:
+            return False
+        shares = np.array(self.ticks)[:, 2:]
+        variance, returns = _between(shares)
+        leads = shares.argmax(axis=1)[shares.max(axis=1) > MOST]
+        runs = leads[np.flatnonzero(np.diff(leads, prepend=-1))].tolist()
+        return variance > CHANGING and (returns <= RETURNS or len(runs) == len(set(runs)) > 1)
+
     def look(self) -> tuple[float, float]:
         """Return (persistence of components beyond chance, how far shares return); zeros where that can't be told."""
         if len(self.ticks) < TICKS or len({len(tick) for tick in self.ticks}) > 1:
@@ -67,9 +84,7 @@ class Dwell:
         if beyond < SEPARATE * TICKS:
             return 0.0, 0.0
         persistence = float((like - by_chance).sum()) / beyond
-        variance = float(shares.var(axis=0).sum())
-        apart = float(((shares[LAG:] - shares[:-LAG]) ** 2).sum(axis=1).mean())
-        return persistence, apart / (2 * max(variance, 1e-12))
+        return persistence, _between(shares)[1]
 
     def to_json(self) -> list[Any]:
         """Return everything as JSON can hold it."""
@@ -83,3 +98,10 @@ class Dwell:
         made.is_on, made._open = bool(is_on), [float(value) for value in now]
         made.ticks = [[float(value) for value in tick] for tick in ticks]
         return made
+
+
+def _between(shares: FloatArray) -> tuple[float, float]:
+    """Return (the variance of shares between ticks, the part of it that lies between ticks far enough apart)."""
+    variance = float(shares.var(axis=0).sum())
+    apart = float(((shares[LAG:] - shares[:-LAG]) ** 2).sum(axis=1).mean())
+    return variance, apart / (2 * max(variance, 1e-12))

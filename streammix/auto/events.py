@@ -20,9 +20,9 @@ class Events:
 
     def note(self, n_seen: int, kind: str, **evidence: Any) -> None:
         """Take down an event, and say it in the log."""
+        if self.is_silent:
+            return
         told = {name: round(value, 6) if isinstance(value, float) else value for name, value in evidence.items()}
         self.kept = [*self.kept, {"n_seen": n_seen, "kind": kind, **told}][-KEPT:]
         self.counts[kind] = self.counts.get(kind, 0) + 1
-        if self.is_silent:
-            return
         log.info("after %d records: %s %s", n_seen, kind, ", ".join(f"{name} {value}" for name, value in told.items()))

@@ -14,6 +14,7 @@ from streammix.auto.choice import Choice
 from streammix.auto.dwell import Dwell
 from streammix.auto.evidence import Paired
 from streammix.auto.fading import Fading
+from streammix.auto.labels import Labels
 from streammix.auto.line import Line
 from streammix.auto.reservoir import LARGEST, Reservoir
 from streammix.auto.resolution import Resolution
@@ -36,6 +37,7 @@ def supervision(running: Supervisor) -> Supervision:
     states: dict[str, State] = {}
     arrays = {"reservoir": rows, "reservoir weights": weights}
     arrays |= dict(zip(("sample", "sample weights"), running.sample.all(), strict=True))
+    arrays |= dict(zip(("strays", "strays numbers"), running.strays.kept.last(running.strays.kept.n), strict=True))
     for i, line in enumerate(running.lines):
         states |= {f"line{i} {name}": state.copy() for name, state in _line_states(line).items()}
         if line.challenge is not None:
@@ -97,13 +99,16 @@ def resumed(declaration: Declaration, schema: Schema, settings: Settings, kept: 
         prefix = f"line{i} "
         states = {name.removeprefix(prefix): s.copy() for name, s in kept.states.items() if name.startswith(prefix)}
         arrays = {name.removeprefix(prefix): a.copy() for name, a in kept.arrays.items() if name.startswith(prefix)}
-        lines.append(_line_resumed(schema, settings, own, states, arrays))
+        lines.append(_line_resumed(schema, settings, own, states, arrays, i == int(document["leader"])))
     rng = np.random.default_rng()
     rng.bit_generator.state = document["random_state"]
     made = Supervisor(declaration, schema, lines, settings, reservoir, rng)
     made.sample = Reservoir(size, n_columns)
     made.sample.add(*kept_rows[1])
     made.sample.n = int(document["sample"])
+    if "strays" in kept.arrays:
+        check_rows(kept.arrays["strays"], schema.layout())
+        made.strays.kept.add(kept.arrays["strays"], kept.arrays["strays numbers"])
     made.box, made.resolution = box, resolution
     made.leader = int(document["leader"])
     made.is_given = bool(document.get("is_given", False))
@@ -147,15 +152,17 @@ def _line_to_json(line: Line) -> dict[str, Any]:
         "audit": list(line.audit),
         "lag": list(line.lag),
         "doubted": line.doubted,
-        "crowned": line.crowned,
+        "alike": list(line.alike),
+        "renewed": line.renewed,
         "sleepers": [sleeper.born for sleeper in line.sleepers],
         "proven": [sleeper.about["proven"] for sleeper in line.sleepers],
-        "labels": list(line.labels),
-        "next_label": line.next_label,
+        "labels": list(line.labels.own),
+        "next_label": line.labels.free,
+        "hidden_label": line.labels.hidden,
         "alarm": line.alarm.to_json(),
         "dwell": line.dwell.to_json(),
         "crowns": line.crowns,
-        "fading": line.fading.to_json(),
+        "starving": line.fading.to_json(),
         "scores": [member.scores.to_json() for member in line.members],
         "challengers": [[member.born, member.about] for member in line.challengers],
         "challenge": None if line.challenge is None else line.challenge.to_json(),
@@ -165,6 +172,7 @@ def _line_to_json(line: Line) -> dict[str, Any]:
 def _line_states(line: Line) -> dict[str, State]:
     """All statistics of a line by name."""
     found = {f"member{i}": member.state for i, member in enumerate(line.members)}
+    found |= {f"past{i}": state for i, state in enumerate(line.past.copies)}
     if line.challenge is not None:
         found |= {f"challenge {name}": state for name, state in line.challenge.states().items()}
     return found
@@ -176,11 +184,13 @@ def _line_resumed(
     document: dict[str, Any],
     states: dict[str, State],
     arrays: dict[str, FloatArray],
+    is_leader: bool,
 ) -> Line:
     made = Line(schema, states["member0"], int(document["n_parameters"]), int(document["first"]), settings, 0)
+    made.labels = Labels(made.n_components, is_leader)
     made.dwell, made.crowns = Dwell.from_json(document["dwell"]), bool(document["crowns"])
-    if "fading" in document:
-        made.fading = Fading.from_json(document["fading"])
+    if "starving" in document:
+        made.fading = Fading.from_json(document["starving"])
     made.set_pace()
     made.average.become(states["member1"])
     for i, expert in enumerate(made.experts, 2):
@@ -190,18 +200,23 @@ def _line_resumed(
     proven = document.get("proven", [True] * len(document["sleepers"]))
     for i, (born, is_proven) in enumerate(zip(document["sleepers"], proven, strict=True), len(made.members)):
         made.sleepers.append(made.member(states[f"member{i}"], int(born), {"proven": bool(is_proven)}))
+    made.past.copies = [states[name] for name in ("past0", "past1") if name in states]
     for member, scores in zip(made.members, document["scores"], strict=True):
         member.scores = Paired.from_json(scores)
     (gain, z), (lag, lag_z) = document["audit"], document["lag"]
     made.audit, made.lag = (float(gain), float(z)), (float(lag), float(lag_z))
     made.doubted = None if document["doubted"] is None else int(document["doubted"])
-    made.has_started, made.crowned = bool(document["has_started"]), int(document["crowned"])
+    made.alike = [int(label) for label in document.get("alike", ())]
+    made.has_started, made.renewed = bool(document["has_started"]), int(document.get("renewed", 0))
     made.is_young, made.surplus = bool(document.get("is_young", False)), float(document.get("surplus", 0.0))
     made.shaken, made.tried = int(document.get("shaken", 0)), int(document.get("tried", 0))
     made.unit, made.present = float(document.get("unit", 1.0)), float(document.get("present", 1.0))
     made.times, made.epoch = int(document["times"]), int(document["epoch"])
     made.next_challenge, made.shown = int(document["next_challenge"]), int(document["shown"])
-    made.labels, made.next_label = [int(label) for label in document["labels"]], int(document["next_label"])
+    if is_leader or "hidden_label" in document:
+        made.labels.own = [int(label) for label in document["labels"]]
+        made.labels.free = int(document["next_label"])
+        made.labels.hidden = int(document.get("hidden_label", made.labels.hidden))
     made.alarm = Alarm.from_json(document["alarm"])
     if document["challenge"] is not None:
         work = {name.removeprefix("challenge "): s for name, s in states.items() if name.startswith("challenge ")}

@@ -11,6 +11,7 @@ from streammix.auto import youth
 from streammix.auto.background import Box, takes_background
 from streammix.auto.crossing import held_out
 from streammix.auto.keeping import resumed, supervision
+from streammix.auto.labels import Labels
 from streammix.auto.line import Line
 from streammix.auto.moves import quick_start
 from streammix.auto.reservoir import Reservoir, reservoir_size
@@ -57,6 +58,7 @@ class AutoLearner(Learner):
         self.has_background = has_background
         self._making: Iterator[Made | None] | None = None  # what makes the first state; never saved, but made anew
         self._made = 0  # steps
+        self._enough: int | None = None  # records by which the first state is made, as soon as that is known
         super().__init__(declaration, rng)
         self.n_witnesses = 1  # there are several mixtures, whose components differ
         self.inferred_for = sizes[0]  # a joint family must not hang on the largest K: fewer components may stand in
@@ -76,7 +78,9 @@ class AutoLearner(Learner):
         """By how many records the first state is made; None before that can be told."""
         if self.declaration.warm_up is not None:
             return self.declaration.warm_up
-        return FIRST if len(self.buffer) >= FIRST else None
+        if self._enough is None:
+            self._enough = _enough(self.buffer)
+        return self._enough
 
     @property
     def _looks_at(self) -> int | None:
@@ -98,6 +102,7 @@ class AutoLearner(Learner):
         """Keep a record; learn it, where there is a state; make one, or look at the fields, when it is time for it."""
         given = record if isinstance(record, dict) else as_record(record)
         kept = self.plain(given)
+        self.gathering.check_last(kept, self.buffer, self._needed or FIRST_LOOK)
         self._note_types(given)
         if isinstance(self.running, Supervisor) and self._looks_at is not None and len(self.buffer) >= self._looks_at:
             self._score_kept(self.running, kept, out_r, out_lp)
@@ -236,6 +241,8 @@ class AutoLearner(Learner):
         made.box, made.resolution = box, resolution
         if is_young:
             youth.begin(made, self.sizes[len(born) :], self._is_given, n, list(tried.values()))
+        for line in made.lines:
+            line.labels = Labels(line.n_components, is_shown=line is made.line)
         self.rng.bit_generator.state = rng.bit_generator.state
         yield chosen, made
 
@@ -259,6 +266,17 @@ class AutoLearner(Learner):
             snapshot.pending = snapshot.pending[surplus:]
             snapshot.pending_weights = snapshot.pending_weights[surplus:]
         return made
+
+
+def _enough(records: Sequence[Mapping[str, Any]]) -> int | None:
+    """Return how many of the first records are enough to start from: fifty, or more where most cells are missing."""
+    values, names = 0, set[str]()
+    for n, record in enumerate(records, 1):
+        values += len(record)
+        names.update(record)
+        if n == FIRST_LOOK or (n >= FIRST and values >= FIRST / 2 * max(len(names), 1)):
+            return n
+    return None
 
 
 def _in_json(fields: Mapping[Names, Family]) -> list[Any]:

@@ -9,35 +9,41 @@ from numpy.typing import NDArray
 from streammix import average
 from streammix.auto.alarm import Alarm
 from streammix.auto.challenge import Challenge
+from streammix.auto.climb import ROW
 from streammix.auto.dwell import Dwell
 from streammix.auto.events import Events
 from streammix.auto.evidence import Paired, add_paired
 from streammix.auto.fading import Fading
-from streammix.auto.matching import arranged, matched, shared
+from streammix.auto.labels import Labels
+from streammix.auto.matching import arranged, matched_by, shared
 from streammix.auto.member import Member
-from streammix.auto.reservoir import Reservoir
+from streammix.auto.past import Past
+from streammix.auto.reservoir import Kept
 from streammix.auto.resolution import Atom
 from streammix.auto.settings import Settings
-from streammix.auto.verdicts import SUDDEN, is_certain, is_over, leads, shown, trails, wakes, wins
-from streammix.core.engine import Engine
-from streammix.core.table import Table, table_of
+from streammix.auto.verdicts import SUDDEN, is_certain, is_one, is_over, leads, shown, trails, wakes, wins
+from streammix.core.table import Table
 from streammix.running import joined
 from streammix.schema import Schema
 from streammix.state import State
 from streammix.stepsize import RunningMean
 
-__all__ = ["Line"]
+__all__ = ["BEAT", "MATCHED", "Line"]
 
 FloatArray = NDArray[np.float64]
 
+BEAT = 50  # records of a mini-batch
 EXPERTS = (0.02, 0.1)  # steps of the experts, times the number of parameters
 FASTEST = 0.01  # step of an expert
 STALE = 5_000  # records after which a challenge's doubts are settled: who was better has won by then
 SLEEPERS = 3
 ENOUGH = 4_000  # records of the stream's beginning that a challenge has to be held on
 SPARED = 4  # times `first`: a champion of the past has been challenged before
-SETTLED = 2_000  # records after which a champion is worth keeping
+LONG_GROWTH = 1.25  # from a challenge to the next, of a stream that dwells
 SOON = 500  # records after an alarm until the challenge
+TELLING = 5  # parameters of a component and its weight: with fewer, laws that differ can hardly be told from one
+PACE = 750_000  # (rows x parameters) that a challenger learns at once of what came meanwhile
+SPARE = 2.0  # alarms that have to be left where a challenge's records change
 CHALLENGERS = 2
 MATCHED = 1_000  # records by which components are matched
 
@@ -60,6 +66,7 @@ class Line:
         self.fading = Fading()
         self.crowns = False  # whether what comes out of the next challenge is champion at once
         self.challengers: list[Member] = []
+        self.past = Past()
         self.sleepers: list[Member] = []  # champions of the past: they learn nothing, in case it comes back
         self.challenge: Challenge | None = None
         self.alarm = Alarm()
@@ -67,7 +74,7 @@ class Line:
         self.epoch = 0
         self.next_challenge = n_seen
         self.shown = 0  # 0: the champion, 1: the average, 2 and 3: experts
-        self.crowned = n_seen  # when the champion came by its place
+        self.renewed = n_seen  # when the champion came that is much better than the one before
         self.unit = 1.0  # what a record weighs, by now
         self.surplus = 0.0  # nats a record by which narrow components overstated values, at the end of the last tick
         self.is_young = False  # whether it is so early that each challenge makes the champion, and comes soon
@@ -77,9 +84,9 @@ class Line:
         self.audit = (0.0, 0.0)  # gain and z of the best proposal of the last challenge
         self.lag = (0.0, 0.0)  # of polishing what is published
         self.doubted: int | None = None  # when that was
+        self.alike: list[int] = []  # labels of two components that one would do for, by the last challenge
         self.present = 1.0  # the share of cells that are not missing, among the records of the last challenge
-        self.labels = list(range(champion.n_components))
-        self.next_label = champion.n_components
+        self.labels = Labels(champion.n_components)
 
     @property
     def n_components(self) -> int:
@@ -137,7 +144,7 @@ class Line:
     def states(self) -> list[State]:
         """Return all statistics."""
         prepared = [] if self.challenge is None else list(self.challenge.states().values())
-        return [member.state for member in self.members] + prepared
+        return [member.state for member in self.members] + self.past.copies + prepared
 
     def bind(self) -> None:
         """Bind all engines anew, after arrays were replaced."""
@@ -151,6 +158,7 @@ class Line:
         self.unit *= 0.5
         for member in self.members:
             member.state.halve()
+        self.past.halve()
         if self.challenge is not None:
             self.challenge.halvings += 1
 
@@ -162,14 +170,15 @@ class Line:
             member.schema, member.spread = schema, settings.spread
             member.state = joined(member.state, old, schema, shared(part, member.state))
             member.bind()
+        self.past.join(old, schema, part)
 
     def drop_challenge(self, n_seen: int) -> None:
         """Drop the challenge that is being prepared, if there is one, and hold another soon."""
         if self.challenge is not None:
             self.challenge, self.next_challenge = None, n_seen + SOON
 
-    def step(self, table: Table, n: int, weights: FloatArray, averages: bool) -> FloatArray:
-        """Learn the first n rows; return the log densities that the published member gave them."""
+    def step(self, table: Table, n: int, weights: FloatArray, averages: bool) -> tuple[FloatArray, FloatArray]:
+        """Learn the first n rows; return log densities by the published member, and the champion's responsibilities."""
         members = self.members
         scores, scratch = np.empty((len(members), n)), np.empty((n, self.n_components))
         champion, responsibilities = scores[0], np.empty_like(scratch)
@@ -185,7 +194,7 @@ class Line:
         add_paired([member.scores for member in members[1:]], scores[1:] - champion)
         if averages:
             self._average()
-        return np.asarray(scores[self.shown])
+        return scores[self.shown], responsibilities
 
     def _average(self) -> None:
         self.times += 1
@@ -196,35 +205,42 @@ class Line:
         else:
             average.take_in(own.engine, own.state, self.champion.state, self.times)
 
-    def judge(self, n_seen: int, tick: int, events: Events, reservoir: Reservoir, dwells: bool | None) -> None:
+    def judge(self, n_seen: int, tick: int, events: Events, kept: Kept, dwells: bool | None) -> None:
         """End a tick: experts, alarm, challengers, who is published, and whether it dwells, where nobody has said."""
         for member in self.members[1:]:
             member.scores.close()
-        z = self.alarm.close(n_seen, tick)
+        z = self.alarm.close(n_seen, tick, self.is_long)
         self._look_for_dwelling(n_seen, events, dwells)
+        if self.is_long and not z and self.challenge is None and self.dwell.is_left:
+            z = self.alarm.sound(n_seen)
         if self.doubted is not None and n_seen - self.doubted > STALE:
             self.audit, self.lag, self.doubted = (0.0, 0.0), (0.0, 0.0), None
         if not self.is_long:
             z = 0.0 if self._wake(n_seen, events) else z
             self._judge_experts(n_seen, events)
-        if z and not self.is_long:
-            self._lay_down(n_seen)
-            self._begin_epoch(n_seen, n_seen - self.alarm.since())
+        if z:
+            if not self.is_long:
+                self._lay_down(n_seen)
+                self._begin_epoch(n_seen, n_seen - self.alarm.since())
             self._shake(n_seen)
             events.note(n_seen, "alarm", z=z, since=self.epoch)
-        self._judge_challengers(n_seen, events, reservoir)
+        self._judge_challengers(n_seen, events, kept)
+        self.past.take(n_seen, tick, self.average.state)
         self._publish()
-        counts = self.champion.state.counts[0, : self.n_components]
-        if self.fading.look(self.labels, counts.tolist()) and self.challenge is None:
+        if self._look_who_starves(n_seen) and self.challenge is None:
             self.next_challenge = min(self.next_challenge, n_seen + SOON)
 
+    def _look_who_starves(self, n_seen: int) -> bool:
+        """Take in how many records each component rests on; tell whether one starves and nobody has looked why."""
+        counts = self.champion.state.counts[0, : self.n_components]
+        return self.fading.look(self.labels.own, counts.tolist(), n_seen)
+
     def effective_records(self, n_seen: int) -> float:
-        """How many records the champion rests on: those of the epoch, or what its step remembers of them."""
+        """How many records of the epoch the champion rests on: those its statistics hold, or its step remembers."""
         kind, step = self.settings.step
-        n, state = float(n_seen - self.epoch), self.champion.state
-        if self.settings.by_time:
-            return min(n, float(state.starts[0] + state.clocks[0]) / self.unit)
-        return min(n, 2 / step - 1) if kind == 1 else n
+        state = self.champion.state
+        n = min(float(n_seen - self.epoch), float(state.starts[0] + state.clocks[0]) / self.unit)
+        return min(n, 2 / step - 1) if kind == 1 and not self.settings.by_time else n
 
     def _begin_epoch(self, n_seen: int, epoch: int) -> None:
         """Let what is known of the stream begin at a record, and challenge the champion soon."""
@@ -239,10 +255,10 @@ class Line:
             if found is not None:
                 mean, z = found
                 state = expert.state.copy()
+                state.starts[:] = np.minimum(1.0 / expert.step[1], state.starts + state.clocks)
                 state.clocks[:] = 0.0
-                state.starts[:] = 1.0 / expert.step[1]
                 self._lay_down(n_seen)
-                self._crown(state, expert.scores, n_seen)
+                self._crown(state, expert.scores, n_seen, mean)
                 if is_certain(mean, z):
                     self._shake(n_seen)
                 events.note(n_seen, "restart", expert=number, z=z, gain=mean)
@@ -251,9 +267,9 @@ class Line:
                 expert.become(self.champion.state)
 
     def _lay_down(self, n_seen: int) -> None:
-        """Keep what the champion was: its average, where it has had time to become one."""
-        if self.settings.averages and n_seen - self.crowned >= SETTLED:
-            sleeper = self.member(self.average.state.copy(), n_seen, {"proven": self.is_proven})
+        """Keep what the champion was: its average before it was wrong, where it has had time to become one."""
+        if self.settings.averages and self.past.before is not None:
+            sleeper = self.member(self.past.before, n_seen, {"proven": self.is_proven})
             self.sleepers = [*self.sleepers, sleeper][-SLEEPERS:]
 
     def _wake(self, n_seen: int, events: Events) -> bool:
@@ -264,7 +280,7 @@ class Line:
                 self.sleepers.remove(sleeper)
                 self._lay_down(n_seen)
                 self.challengers = []  # they are of what is over
-                self._crown(sleeper.state, sleeper.scores, n_seen)
+                self._crown(sleeper.state, sleeper.scores, n_seen, found[0])
                 self._begin_epoch(n_seen, n_seen - self.alarm.since())
                 if sleeper.about["proven"]:
                     self.next_challenge = n_seen + SPARED * self.first
@@ -277,61 +293,43 @@ class Line:
         """Return a member that steps as the champion does, born now."""
         return Member(self.schema, state, self.champion.step, self.settings.spread, n_seen, about)
 
-    def _judge_challengers(self, n_seen: int, events: Events, reservoir: Reservoir) -> None:
+    def _judge_challengers(self, n_seen: int, events: Events, kept: Kept) -> None:
         for challenger in list(self.challengers):
             age = n_seen - challenger.born
             found = wins(challenger.scores, age, self.is_long)
             if found is not None:
-                self._take_over(challenger, n_seen, found[1], found[0], events, reservoir)
+                self._take_over(challenger, n_seen, found[1], found[0], events, kept)
                 return
             if is_over(challenger.scores, age, self.is_long):
                 self.challengers.remove(challenger)
 
-    def _take_over(
-        self, challenger: Member, n_seen: int, z: float, gain: float, events: Events, reservoir: Reservoir
-    ) -> None:
+    def _take_over(self, challenger: Member, n_seen: int, z: float, gain: float, events: Events, kept: Kept) -> None:
         """Let a challenger be the champion, its components in the places of those that they go on from."""
-        order, old = self.match(self.champion.engine, challenger.engine, reservoir)
+        order, old = matched_by(kept.typical(MATCHED), self.champion.engine, challenger.engine)
         self.challengers.remove(challenger)
         events.note(n_seen, "take-over", by=challenger.about, z=z, gain=gain)
-        self.inherit(self.labels, self.next_label, old, n_seen, events)
-        self._crown(arranged(challenger.state, order), challenger.scores, n_seen)
+        self.labels.take_over(old, n_seen, events)
+        self._crown(arranged(challenger.state, order), challenger.scores, n_seen, gain)
+        self._look_who_starves(n_seen)
+        self.fading.settle(n_seen)  # a challenge has put them there
         if gain > SUDDEN:  # else what is usual is nearly the same
             self.alarm.forget()
-
-    def inherit(self, labels: list[int], free: int, old: list[int], n_seen: int, events: Events) -> None:
-        """Take over the labels of the components that go on; the others get new ones, from `free` on."""
-        for label in [label for k, label in enumerate(labels) if k not in old]:
-            events.note(n_seen, "death", label=label)
-        self.labels, self.next_label = [], free
-        for k in old:
-            self.labels.append(labels[k] if k >= 0 else self.next_label)
-            if k < 0:
-                events.note(n_seen, "birth", label=self.next_label)
-                self.next_label += 1
 
     def arrange(self, order: list[int]) -> None:
         """Put the components of the champion, and of those that come from it, in another order."""
         for member in [self.champion, self.average, *self.experts, *self.sleepers]:
             member.state = arranged(member.state, order)
             member.bind()
+        self.past.copies = [arranged(state, order) for state in self.past.copies]
+        self.labels.own = [self.labels.own[k] for k in order]
 
-    def match(self, old: Engine, new: Engine, reservoir: Reservoir) -> tuple[list[int], list[int]]:
-        """Match components by their responsibilities for the last records."""
-        rows, _ = reservoir.last(MATCHED)
-        table, found = table_of(np.ascontiguousarray(rows)), []
-        for engine in (old, new):
-            responsibilities = np.empty((len(rows), engine.n_components))
-            engine.accumulate(table, 0, len(rows), out_r=responsibilities, out_lp=np.empty(len(rows)))
-            found.append(responsibilities)
-        return matched(*found)
-
-    def _crown(self, state: State, scores: Paired, n_seen: int) -> None:
+    def _crown(self, state: State, scores: Paired, n_seen: int, gain: float) -> None:
         """Make a state, which had these scores against the champion, the champion's; experts begin anew from it."""
         self.champion.become(state)
         self.average.become(state)
         self.times = 0
-        self.crowned = n_seen
+        if gain > SUDDEN:
+            self.past, self.renewed = Past(), n_seen
         for expert in self.experts:
             expert.become(state)
         for other in [*self.challengers, *self.sleepers]:
@@ -347,64 +345,84 @@ class Line:
         return self.challenge is None and n_seen >= self.next_challenge
 
     def prepare(
-        self,
-        n_seen: int,
-        reservoir: Reservoir,
-        rng: np.random.Generator,
-        events: Events,
-        budget: int | None = None,
-        atoms: Sequence[Atom] = (),
+        self, n_seen: int, kept: Kept, rng: np.random.Generator, events: Events, atoms: Sequence[Atom] = ()
     ) -> None:
         """Do a slice of the work on a challenge, where there is one or it is time for one."""
-        if self.challenge is None:
-            if not self.is_due(n_seen):
-                return
-            self._schedule(n_seen)
-            rows, weights = reservoir.last(n_seen - self.epoch)
-            if len(rows) < 2 * self.n_components + 20:
-                return
-            self.present = float(1.0 - np.isnan(rows).mean())
-            self.challenge = Challenge(
-                self.schema,
-                self.published.state,
-                rows,
-                weights,
-                self.n_parameters,
-                self.settings.spread,
-                int(rng.integers(2**31)),
-                atoms,
-            )
-            self.challenge.born = n_seen
-            return
-        is_over = self.challenge.work() if budget is None else self.challenge.work(budget)
-        if is_over:
-            made = self.challenge
+        made = self.challenge
+        if made is None:
+            if self.is_due(n_seen):
+                self._set_out(n_seen, kept, rng, atoms)
+        elif made.stage != "over":
+            made.work()
+            if (
+                self.has_started
+                and not (self.is_young or self.is_long)
+                and made.since > self.epoch
+                and self.alarm.tokens >= SPARE
+            ):
+                self._begin_again(made.since, n_seen, events)
+        elif self.is_young or self._catch_up(made, n_seen, kept):
             self.challenge = None
-            for _ in range(made.halvings):
-                made.state.halve()
-            gain, z, move = made.chosen
-            if self.crowned <= made.born:  # else it was another champion that was challenged
-                self.audit, self.lag, self.doubted = (gain, z), made.lag, n_seen
-            self.fading.settle()
-            self.tried = made.born
-            about = {"move": "refresh" if move is None else move[0], "gain": round(gain, 6), "z": round(z, 3)}
-            if not self.has_started:
-                self.has_started = True
-                self._crown(made.state, Paired(), n_seen)
-                self.alarm.forget()
-                return
-            if len(self.challengers) == CHALLENGERS:
-                self.challengers.pop(0)
-            if self.is_long:
-                made.state.starts *= max(1.0, n_seen / made.n)
-            self.challengers.append(self.member(made.state, n_seen, about))
-            if self.crowns or self.is_young:
-                self.crowns = False
-                self._take_over(self.challengers[-1], n_seen, z, gain, events, reservoir)
+            self._let_run(made, n_seen, events, kept)
+
+    def _set_out(self, n_seen: int, kept: Kept, rng: np.random.Generator, atoms: Sequence[Atom]) -> None:
+        """Begin a challenge."""
+        self._schedule(n_seen)
+        rows, weights = (kept.sample if self.is_long else kept.last).last(n_seen - self.epoch)
+        if len(rows) < 2 * self.n_components + 20:
+            return
+        self.present = float(1.0 - np.isnan(rows).mean())
+        state, spread, seed = self.published.state, self.settings.spread, int(rng.integers(2**31))
+        self.challenge = Challenge(self.schema, state, rows, weights, self.n_parameters, spread, seed, atoms)
+        self.challenge.born = self.challenge.learnt = n_seen
+        self.challenge.labels = list(self.labels.own)
+
+    def _begin_again(self, since: int, n_seen: int, events: Events) -> None:
+        """Let an epoch begin where the records of a challenge change: it proves nothing, and another comes after it."""
+        self.alarm.tokens -= 1.0
+        self.epoch, self.shaken, self.next_challenge = since, n_seen, n_seen
+        events.note(n_seen, "change", since=since)
+
+    def _catch_up(self, made: Challenge, n_seen: int, kept: Kept) -> bool:
+        """Let what came out of a challenge learn records that came meanwhile; tell whether those were the last."""
+        made.settle()
+        if self.is_long and made.learnt == made.born:
+            made.state.starts *= max(1.0, made.born / made.n)
+        pace = max(PACE // (self.n_parameters + ROW) // BEAT, 1) * BEAT
+        end = min(made.learnt + pace, n_seen)
+        rows, weights = kept.last.between(made.learnt, end)
+        self.member(made.state, n_seen).catch_up(rows, weights, BEAT)
+        made.learnt = end
+        return end == n_seen
+
+    def _let_run(self, made: Challenge, n_seen: int, events: Events, kept: Kept) -> None:
+        """Let what came out of a challenge run beside the champion; of the first one, be the champion."""
+        made.settle()
+        gain, z, move = made.chosen
+        if made.born >= self.renewed:  # else it says nothing of the champion that there is
+            self.audit, self.lag, self.doubted = (gain, z), made.lag, n_seen
+        self.fading.settle(made.born)
+        self.tried = made.born
+        self.alike = []
+        merged, merged_z, merger = made.merger
+        if merger is not None and is_one(merged, merged_z) and self.n_parameters >= TELLING * self.n_components:
+            self.alike = [made.labels[k] for k in merger[1:]]
+        about = {"move": "refresh" if move is None else move[0], "gain": round(gain, 6), "z": round(z, 3)}
+        if not self.has_started:
+            self.has_started = True
+            self._crown(made.state, Paired(), n_seen, np.inf)
+            self.alarm.forget()
+            return
+        if len(self.challengers) == CHALLENGERS:
+            self.challengers.pop(0)
+        self.challengers.append(self.member(made.state, n_seen, about))
+        if self.crowns or self.is_young or (self.is_long and is_certain(gain + made.lag[0], max(z, made.lag[1]))):
+            self.crowns = False
+            self._take_over(self.challengers[-1], n_seen, z, gain, events, kept)
 
     def _schedule(self, n_seen: int) -> None:
         """Set the next challenge: an epoch's are at `first`, twice, four times, … as many records, not soon again."""
-        distance, n = self.first, n_seen - self.epoch
-        while distance <= n + n // 4:
-            distance *= 2
-        self.next_challenge = self.epoch + distance
+        distance, n = float(self.first), n_seen - self.epoch
+        while distance <= (n if self.is_long else n + n // 4):
+            distance *= LONG_GROWTH if self.is_long else 2.0
+        self.next_challenge = self.epoch + round(distance)

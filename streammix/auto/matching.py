@@ -6,10 +6,11 @@ import numpy as np
 import scipy  # its subpackages load when they are first asked for: scipy.optimize takes half a second
 from numpy.typing import NDArray
 
-from streammix.core.engine import aligned
-from streammix.state import State
+from streammix.core.engine import Engine, aligned
+from streammix.core.table import table_of
+from streammix.state import State, padded
 
-__all__ = ["arranged", "matched", "shared"]
+__all__ = ["arranged", "matched", "matched_by", "shared", "widened"]
 
 FloatArray = NDArray[np.float64]
 
@@ -52,6 +53,16 @@ def matched(old: FloatArray, new: FloatArray) -> tuple[list[int], list[int]]:
     return [place for place, _ in found], [old_one for _, old_one in found]
 
 
+def matched_by(rows: FloatArray, old: Engine, new: Engine) -> tuple[list[int], list[int]]:
+    """Match the components of a new model with those of an old one by their responsibilities for some rows."""
+    table, found = table_of(np.ascontiguousarray(rows)), []
+    for engine in (old, new):
+        responsibilities = np.empty((len(rows), engine.n_components))
+        engine.accumulate(table, 0, len(rows), out_r=responsibilities, out_lp=np.empty(len(rows)))
+        found.append(responsibilities)
+    return matched(*found)
+
+
 def arranged(state: State, order: Sequence[int]) -> State:
     """Return a copy of a state with its components in another order."""
     made, k = state.copy(), state.n_components
@@ -85,3 +96,21 @@ def shared(part: State, whole: State) -> State:
         [spread(array) for array in part.priors],
         part.prior_weight,
     )
+
+
+def widened(state: State, n_components: int) -> State:
+    """Return a copy of a state with more components: like the first, as of one record, and of next to no weight."""
+    made, k, lanes = state.copy(), state.n_components, padded(n_components)
+
+    def widen(array: FloatArray) -> FloatArray:
+        result: FloatArray = aligned(*array.shape[:-1], lanes)
+        result[..., :k], result[..., k:] = array[..., :k], array[..., :1]
+        return result
+
+    made.n_components = n_components
+    made.masses, made.counts = widen(made.masses), widen(made.counts)
+    made.statistics = [widen(array) for array in made.statistics]
+    made.priors = [widen(array) for array in made.priors]
+    made.masses[:, k:] = 0.0
+    made.counts[:, k:] = np.minimum(made.counts[:, k:], 1.0)
+    return made

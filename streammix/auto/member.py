@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from streammix.auto.background import engine_of
 from streammix.auto.evidence import Paired
 from streammix.core.engine import Engine
-from streammix.core.table import Table
+from streammix.core.table import Table, table_of
 from streammix.schema import Schema
 from streammix.state import State
 
@@ -55,6 +55,17 @@ class Member:
         """Learn the first n rows as one mini-batch; write down the responsibilities and log densities before it."""
         while not self.engine.learn_batches(table, 0, n, n, weights, responsibilities, log_density)[0]:
             for block, unit in self.engine.forks_needed(table, 0, n):
+                self.state.fork(block, unit)
+            self.bind()
+
+    def catch_up(self, rows: FloatArray, weights: FloatArray, size: int) -> None:
+        """Learn rows, in mini-batches of a size."""
+        table, done = table_of(rows), 0
+        while True:
+            done += self.engine.learn_batches(table, done, len(rows), size, weights)[0]
+            if len(rows) - done < size:
+                return
+            for block, unit in self.engine.forks_needed(table, done, done + size):
                 self.state.fork(block, unit)
             self.bind()
 

@@ -39,13 +39,15 @@ __all__ = [
 
 FloatArray = NDArray[np.float64]
 Labels = NDArray[np.intp]
-Move = tuple[str, int, int]  # what, the component that goes, the one that is split or the atom; or ("fresh", number, 0)
+Move = tuple[str, int, int]  # what, the component that goes, what is split or takes it; or ("fresh", number, 0)
 
 FRESH = 3
 HEAVIEST = 4  # that may be split
 WORST = 0.04  # of the records, which a component is put on
 ALL = 3  # components up to which each may go
 CHEAPEST = 2  # of more: those whose loss is the least
+LIKE = 0.2  # the cosine of two components' responsibilities, from which on it is tried whether they are one
+LEAST = 0.01  # of the records, that both have
 LLOYD = 3  # steps of the partition of a quick start
 START_ROWS = 300  # that a fresh start looks at
 
@@ -56,6 +58,7 @@ def moves(responsibilities: FloatArray, n_atoms: int = 0) -> list[Move]:
     found: list[Move] = [("fresh", number, 0) for number in range(FRESH)]
     if k == 1:
         return found[:1]
+    found += _merged(responsibilities)
     shares = responsibilities / np.maximum(responsibilities.sum(axis=1, keepdims=True), 1e-300)
     loss = -np.log(np.maximum(1.0 - shares, 1e-12)).sum(axis=0)
     heaviest = np.argsort(-shares.sum(axis=0), kind="stable").tolist()
@@ -65,6 +68,18 @@ def moves(responsibilities: FloatArray, n_atoms: int = 0) -> list[Move]:
         found.append(("seed", j, 0))
         found += [("atom", j, atom) for atom in range(n_atoms)]
     return found
+
+
+def _merged(responsibilities: FloatArray) -> list[Move]:
+    """Return the merger of the two components that are most alike, where there are two that might be one."""
+    n, k = responsibilities.shape
+    common = responsibilities.T @ responsibilities
+    size = np.sqrt(np.diag(common))
+    likeness = np.triu(common / np.maximum(np.outer(size, size), 1e-300), 1)
+    likeness[responsibilities.sum(axis=0) < LEAST * n] = 0.0
+    likeness[:, responsibilities.sum(axis=0) < LEAST * n] = 0.0
+    one, other = divmod(int(likeness.argmax()), k)
+    return [("merge", other, one)] if likeness[one, other] > LIKE else []
 
 
 def step_between(n: int) -> int:
@@ -127,6 +142,10 @@ def displaced(
     """Return what becomes of rows' responsibilities by a move; the rows as points are what a split goes by."""
     what, goes, split = move
     given = responsibilities.copy()
+    if what == "merge":
+        given[:, split] += given[:, goes]
+        given[:, goes] = 0.0
+        return given
     share = given[:, goes].copy()
     given[:, goes] = 0.0
     left = given.sum(axis=1, keepdims=True)

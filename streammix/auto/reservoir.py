@@ -1,9 +1,11 @@
 """Some records, as rows: the last in a ring, or a sample of all."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LARGEST", "Reservoir", "reservoir_size"]
+__all__ = ["LARGEST", "Kept", "Reservoir", "reservoir_size"]
 
 FloatArray = NDArray[np.float64]
 
@@ -43,6 +45,11 @@ class Reservoir:
         places = np.arange(self.n - n, self.n) % len(self.rows)
         return self.rows[places], self.weights[places]
 
+    def between(self, begin: int, end: int) -> tuple[FloatArray, FloatArray]:
+        """Return the rows from one number of all time to another, of those that are still there, and their weights."""
+        places = np.arange(max(begin, self.n - len(self.rows)), end) % len(self.rows)
+        return self.rows[places], self.weights[places]
+
     def some(self, last: int, n: int) -> FloatArray:
         """Return n of the last rows at the most, evenly spaced."""
         last = max(min(last, self.n, len(self.rows)), 1)
@@ -76,3 +83,23 @@ class Reservoir:
         """Make room for columns that no record so far has."""
         gaps = np.full((len(self.rows), more), np.nan)
         self.rows = np.hstack([self.rows[:, :at], gaps, self.rows[:, at:]])
+
+
+class Kept(NamedTuple):
+    """The records that are kept.
+
+    Parameters
+    ----------
+    last
+        The last ones.
+    sample
+        Of all.
+    """
+
+    last: Reservoir
+    sample: Reservoir
+
+    def typical(self, n: int) -> FloatArray:
+        """Return n rows, half of them the last ones, half from the whole stream: what components are compared by."""
+        there = min(self.sample.n, len(self.sample.rows))
+        return np.vstack([self.last.last(n // 2)[0], self.sample.rows[: there : max(2 * there // n, 1)]])

@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 
 from streammix.auto.background import Box
 from streammix.auto.choice import FEWEST, Choice
-from streammix.auto.doubts import doubts
+from streammix.auto.doubts import doubts, left_out
 from streammix.auto.events import Events
-from streammix.auto.line import Line
-from streammix.auto.reservoir import Reservoir
+from streammix.auto.line import BEAT, MATCHED, Line
+from streammix.auto.matching import matched_by, widened
+from streammix.auto.member import Member
+from streammix.auto.reservoir import Kept, Reservoir
 from streammix.auto.resolution import LOOKED_AT, Resolution
 from streammix.auto.settings import Settings
+from streammix.auto.strays import Strays
 from streammix.auto.youth import bear, needs
 from streammix.core.engine import Engine
 from streammix.core.records import Waiting
@@ -33,10 +36,10 @@ __all__ = ["BEAT", "TICK", "Supervisor"]
 
 FloatArray = NDArray[np.float64]
 
-BEAT = 50
 TICK = 500
 AVERAGING = 250
 LOWEST = -1e4  # of a record's log density, where lines are compared
+SILENT = Events(is_silent=True)  # of the lines that don't predict
 
 
 def share_of_beat(n_lines: int) -> int:
@@ -87,6 +90,7 @@ class Supervisor(Running):
         self.reservoir = reservoir
         self.sample = Reservoir(len(reservoir.rows), reservoir.rows.shape[1])
         self.sample.sample(*reservoir.last(reservoir.n), rng)
+        self.strays = Strays(reservoir.rows.shape[1])
         self.events = Events()
         self.rng = rng
         self.box: Box | None = None
@@ -117,14 +121,31 @@ class Supervisor(Running):
         return self.lines[self.leader]
 
     @property
+    def kept(self) -> Kept:
+        """The records that are kept."""
+        return Kept(self.reservoir, self.sample)
+
+    @property
     def published(self) -> Engine:
         """The engine whose parameters are shown."""
-        return self.line.published.engine
+        return self.shown.engine
 
     @property
     def published_state(self) -> State:
         """The state whose parameters are shown."""
-        return self.line.published.state
+        return self.shown.state
+
+    @property
+    def n_wanted(self) -> int:
+        """How many components there are to be; of a range, how many predict."""
+        most = [*(line.n_components for line in self.lines), *self.unborn][-1]
+        return most if self.is_given else self.line.n_components
+
+    @property
+    def labels(self) -> list[int]:
+        """For each component its own number; -1 of one that no record has made yet."""
+        own = self.line.labels.own
+        return [*own, *[-1] * (self.n_wanted - len(own))]
 
     def states(self) -> list[State]:
         """Return all statistics that are kept."""
@@ -157,6 +178,7 @@ class Supervisor(Running):
         more = schema.reader.n_columns - old.reader.n_columns
         self.reservoir.widen(at, more)
         self.sample.widen(at, more)
+        self.strays.kept.widen(at, more)
         if self.box is not None:
             self.box.widen(at, rows)
             self.box.refresh(schema.layout())
@@ -177,6 +199,7 @@ class Supervisor(Running):
             for line in self.lines:
                 if line.challenge is not None:
                     line.challenge.forget()
+            self.point()
         return found
 
     def _fold(self, column: int, block: int) -> NDArray[np.intp]:
@@ -187,6 +210,7 @@ class Supervisor(Running):
         for rows in (
             self.reservoir.rows[: self.reservoir.n],
             self.sample.rows[: self.sample.n],
+            self.strays.kept.rows[: self.strays.kept.n],
             self.rows[: self.beat.n],
         ):
             own = rows[:, column]
@@ -195,7 +219,11 @@ class Supervisor(Running):
         return places
 
     def point(self) -> None:
-        """Let what a plain mixture has be what is published."""
+        """Let what a plain mixture has be what is published; those for which others stand in weigh next to nothing."""
+        self.shown = self.line.published
+        if self.shown.state.n_components < self.n_wanted:
+            state = widened(self.shown.state, self.n_wanted)
+            self.shown = Member(self.schema, state, self.shown.step, self.settings.spread)
         self.engine, self.state = self.published, self.published_state
         self.average_engine = None
 
@@ -228,8 +256,8 @@ class Supervisor(Running):
         """Do a slice of the work on a line's challenge."""
         if line is self.line and line.is_due(now):
             self._look_again(now)
-        kept = self.sample if line.is_long else self.reservoir
-        line.prepare(now, kept, self.rng, self.events, atoms=self.resolution.atoms)
+        events = self.events if line is self.line else SILENT
+        line.prepare(now, self.kept, self.rng, events, self.resolution.atoms)
 
     def look_at_beat(self) -> None:
         """Find the rows of the beat in the reservoir."""
@@ -240,7 +268,9 @@ class Supervisor(Running):
         """Let the line whose turn it is take in the beat; after the last of them all are judged."""
         beat = self.beat
         line, ends_tick = self.lines[beat.turn], beat.at % TICK < BEAT
-        scores = line.step(self.table, beat.n, self.row_weights, averages=beat.at % AVERAGING < BEAT)
+        scores, shares = line.step(self.table, beat.n, self.row_weights, averages=beat.at % AVERAGING < BEAT)
+        if line is self.line and self.box is not None:
+            self.strays.add(self.rows[: beat.n], shares, beat.now)
         if len(self.lines) > 1:
             if ends_tick or self.is_young:
                 line.surplus = self.resolution.surplus(line.schema.layout(), line.published, self.rows[: beat.n])
@@ -288,9 +318,9 @@ class Supervisor(Running):
         """Judge a line; whether the stream dwells is for the one that predicts to say: the others could not compete."""
         dwelt = self.line.dwell.is_on
         if line is not self.line:
-            line.judge(now, TICK, Events(is_silent=True), self.reservoir, dwelt)
+            line.judge(now, TICK, SILENT, self.kept, dwelt)
             return
-        line.judge(now, TICK, self.events, self.reservoir, None)
+        line.judge(now, TICK, self.events, self.kept, None)
         if line.dwell.is_on != dwelt:
             self.choice.forget()
 
@@ -320,20 +350,22 @@ class Supervisor(Running):
     def lead(self, best: int, gain: float, now: int) -> None:
         """Let another number of components lead, its components in the places of those that they go on from."""
         old, new = self.line, self.lines[best]
-        order, before = new.match(old.champion.engine, new.champion.engine, self.reservoir)
+        order, before = matched_by(self.kept.typical(MATCHED), old.champion.engine, new.champion.engine)
         new.arrange(order)
         self.events.note(now, "components", was=old.n_components, now=new.n_components, gain=gain)
-        new.inherit(old.labels, old.next_label, before, now, self.events)
+        new.labels.lead_after(old.labels, before, now, self.events)
         self.leader = best
 
     @property
     def doubts(self) -> list[dict[str, Any]]:
         """The signs that the model may be wrong."""
-        found = doubts(self.line, self.events, self.n_seen)
-        wanted = [*(line.n_components for line in self.lines), *self.unborn][-1]
-        if self.is_given and self.line.n_components < wanted:
-            text = f"{self.line.n_components} of {wanted} components stand in until there are more records"
-            found.append({"sign": "standing in", "text": text, "components": self.line.n_components})
+        found, line = doubts(self.line, self.events, self.n_seen, is_given=len(self.lines) == 1), self.line
+        if self.box is not None:
+            group = self.strays.group(line.published.engine, self.box, self.schema.layout(), line.epoch, self.n_seen)
+            found += left_out(*group)
+        if line.n_components < self.n_wanted:
+            text = f"{line.n_components} of {self.n_wanted} components stand in until there are more records"
+            found.append({"sign": "standing in", "text": text, "components": line.n_components})
         return found + self.resolution.doubts(self.schema, self.line.published)
 
     def evaluate(self, table: Table) -> tuple[FloatArray, FloatArray]:

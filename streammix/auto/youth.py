@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammix.auto.choice import Choice
+from streammix.auto.labels import Labels
 from streammix.auto.line import Line
 from streammix.auto.moves import quick_start
 from streammix.auto.reservoir import LARGEST, reservoir_size
@@ -60,6 +61,7 @@ def bear(running: "Supervisor", n_components: int) -> None:
     line = Line(running.schema, state, p, first, running.settings, running.n_seen)
     line.epoch, line.is_young, line.dwell.is_on = running.line.epoch, running.is_young, running.line.dwell.is_on
     line.set_pace()
+    line.labels = Labels(n_components, is_shown=False)
     running.lines.append(line)
     running.choice.grow()
     running.beat.turn = len(running.lines)

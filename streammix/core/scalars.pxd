@@ -6,7 +6,7 @@ cdef extern from "scalars.h":
     void note_scalar(PyObject *, char) noexcept
     bint whole_number(PyObject *, double *) noexcept
     bint plain_number(PyObject *, double *) noexcept
-    bint is_integral(double) noexcept
+    bint is_integral(double) noexcept nogil
 
 
 cdef inline int find_scalars() except -1:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from streammix.core.structs import line_ends
+from streammix.core.json_lines import line_ends
 from streammix.errors import RecordError
 from streammix.mixture import Mixture
 from streammix.pipeline.decode import JsonDecoder

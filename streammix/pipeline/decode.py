@@ -32,29 +32,36 @@ decides for the column: if it reads as text, or is digits with a leading zero, t
 """
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
-from streammix.core.structs import Structs
+from streammix.core.json_lines import JsonLines, Names
 from streammix.errors import RecordError
 from streammix.pipeline.flow import Batch, Lines, Refusal
 from streammix.pipeline.no_json import what_is_wrong
 
-__all__ = ["BOM", "Decoder", "JsonDecoder", "cell_value", "cell_value_as", "decode_json", "is_unfinished", "without"]
+__all__ = [
+    "BOM",
+    "Decoder",
+    "JsonDecoder",
+    "UndecodableError",
+    "cell_value",
+    "cell_value_as",
+    "decode_json",
+    "is_unfinished",
+    "without",
+]
 
 Decoder = Callable[[Batch], Batch]
 
 BOM = b"\xef\xbb\xbf"
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
+_ANY = msgspec.json.Decoder()
 _OPEN, _CLOSE, _RETURN = b"{}\r"
-_QUOTED = set('"\\')
-MOST_NAMES = 1000  # of fields, beyond which no record is expected to be like another
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
 
@@ -73,12 +80,15 @@ def decode_json(batch: Batch) -> Batch:
     return replace(batch, records=records) if records is not None else _decode_each(batch, batch.texts)
 
 
+class UndecodableError(RecordError):
+    """A line is no JSON object."""
+
+
 class JsonDecoder:
     """Decodes as `decode_json` does, faster where records are alike.
 
-    The records of a block of lines are decoded when they are read, some at a time, into structs whose values the core
-    finds where they lie; a line that is no JSON is refused then. Lines with keys that never came before, and whatever
-    else is out of the ordinary, go the way of `decode_json`. What comes out is the same.
+    The core reads lines where they lie; what is out of the ordinary in them goes the way of `decode_json`,
+    and a line that is no JSON is refused then. What comes out is the same.
 
     Examples
     --------
@@ -89,52 +99,15 @@ class JsonDecoder:
     """
 
     def __init__(self) -> None:
-        self._names: dict[str, str] = {}  # the fields that came so far, and their attributes
-        self._kind: type[msgspec.Struct] | None = None
+        self._names = Names(_value)
 
     def __call__(self, batch: Batch) -> Batch:
         """Decode a batch."""
         lines = batch.texts
-        if batch.records is not None or not isinstance(lines, Lines) or not _are_objects(lines):
+        if batch.records is not None or not isinstance(lines, Lines):
             return decode_json(batch)
-        if self._kind is None:
-            self._look(lines[:1])
-        kind, again = self._kind, partial(_again, lines)
-        if kind is None:
-            return decode_json(batch)
-        decode = partial(self._decode, lines, msgspec.json.Decoder(kind))
-        records = Structs(len(lines), kind, list(self._names.items()), msgspec.UNSET, decode, again)
-        return replace(batch, records=records)
-
-    def _decode(self, lines: Lines, decoder: msgspec.json.Decoder[Any], begin: int, end: int) -> list[Any] | None:
-        """Return lines as structs; None where one of them is none, or has a field that is new."""
-        some = lines[begin:end]
-        try:
-            return _decoded(some, decoder)
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            if "unknown field" in str(error):
-                self._look(some)
-            return None
-
-    def _look(self, lines: Lines) -> None:
-        """Make the type of later records that have fields of these as well, if those are few and have plain names."""
-        if len(self._names) > MOST_NAMES:
-            return
-        for i in range(len(lines)):
-            with suppress(RecordError):
-                for name in _again(lines, i):
-                    self._names.setdefault(name, f"f{len(self._names)}")
-        is_plain = all(name.isprintable() and not _QUOTED & set(name) for name in self._names)
-        if len(self._names) > MOST_NAMES or not is_plain:
-            self._kind = None
-            return
-        self._kind = msgspec.defstruct(
-            "Record",
-            [(attribute, Any, msgspec.UNSET) for attribute in self._names.values()],
-            rename={attribute: name for name, attribute in self._names.items()},
-            forbid_unknown_fields=True,
-            gc=False,
-        )
+        records = JsonLines(lines.data, lines.starts, lines.ends, self._names, _record)
+        return replace(batch, records=records) if records.begin_as_objects() else decode_json(batch)
 
 
 def without(fields: Collection[str], decode: Decoder = decode_json) -> Decoder:
@@ -152,7 +125,7 @@ def without(fields: Collection[str], decode: Decoder = decode_json) -> Decoder:
         if isinstance(batch.records, pa.RecordBatch):
             names = [name for name in batch.records.schema.names if name not in fields]
             return replace(batch, records=batch.records.select(names))
-        if isinstance(batch.records, Structs):
+        if isinstance(batch.records, JsonLines):
             return replace(batch, records=batch.records.without(fields))
         records = [{name: value for name, value in x.items() if name not in fields} for x in batch.records or []]
         return replace(batch, records=records)
@@ -245,11 +218,18 @@ def _decoded(lines: Lines, decoder: msgspec.json.Decoder[Any]) -> list[Any] | No
     return records if len(records) == len(lines) else None
 
 
-def _again(lines: Lines, row: int) -> dict[str, Any]:
+def _value(text: bytes) -> Any:
     try:
-        return _OBJECT.decode(lines[row])
+        return _ANY.decode(text)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise RecordError(what_is_wrong(error, lines[row])) from None
+        raise RecordError(str(error)) from None
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    try:
+        return _OBJECT.decode(line)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise UndecodableError(what_is_wrong(error, line)) from None
 
 
 def _decode_each(batch: Batch, texts: Sequence[bytes]) -> Batch:

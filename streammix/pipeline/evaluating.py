@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from streammix.answers import Ingested
 from streammix.columns import Encoded
-from streammix.core.structs import Structs
+from streammix.core.json_lines import JsonLines
 from streammix.errors import RecordError
 from streammix.mixture import Mixture
 
@@ -22,7 +22,7 @@ def stand_still(model: Mixture) -> Mixture:
     return model
 
 
-def evaluate(model: Mixture, records: list[Any] | Structs | pa.RecordBatch) -> Ingested:
+def evaluate(model: Mixture, records: list[Any] | JsonLines | pa.RecordBatch) -> Ingested:
     """Score records as the model stands.
 
     Parameters
@@ -53,7 +53,7 @@ def evaluate(model: Mixture, records: list[Any] | Structs | pa.RecordBatch) -> I
     return Ingested(responsibilities, log_density, np.array(kept, dtype=np.int64), refused)
 
 
-def evaluate_each(model: Mixture, records: list[Any] | Structs | pa.RecordBatch) -> Ingested:
+def evaluate_each(model: Mixture, records: list[Any] | JsonLines | pa.RecordBatch) -> Ingested:
     """Score records as `evaluate` does, to the last bit as `predict_proba_one` and `log_density_one` would.
 
     Examples

@@ -33,7 +33,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from streammix.core.structs import Structs
+from streammix.core.json_lines import JsonLines
 
 __all__ = [
     "Batch",
@@ -127,7 +127,7 @@ class Batch:
 
     source: str
     offsets: Integers
-    records: list[dict[str, Any]] | Structs | pa.RecordBatch | None = None
+    records: list[dict[str, Any]] | JsonLines | pa.RecordBatch | None = None
     texts: Sequence[bytes] | None = None
     refused: list[Refusal] = field(default_factory=list)
 
@@ -140,7 +140,7 @@ class Batch:
             return self.texts[row]
         assert self.records is not None  # for the type checker: a batch has records, texts or both
         table = self.records
-        record = table[row] if isinstance(table, list | Structs) else table.slice(row, 1).to_pylist()[0]
+        record = table[row] if isinstance(table, list | JsonLines) else table.slice(row, 1).to_pylist()[0]
         return json.dumps(record, default=str, ensure_ascii=False).encode(errors="backslashreplace")
 
 

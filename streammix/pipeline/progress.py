@@ -3,6 +3,7 @@
 import logging
 import time
 from collections import Counter
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -65,6 +66,12 @@ class Tally:
         self.new_rejected += rejected - self.rejected
         self.records, self.rejected, self.scored, self.log_density = records, rejected, scored, log_density
 
+    def copy(self) -> "Tally":
+        """Return the tally as it stands."""
+        twin = copy(self)
+        twin.reasons = self.reasons.copy()
+        return twin
+
     def add(self, records: int, refused: list[Refusal], log_density: NDArray[np.float64]) -> None:
         """Count a batch."""
         self.records += records
@@ -75,7 +82,8 @@ class Tally:
         if refused and not self.first_refusal:
             self.first_refusal = f"{refused[0].source} at {refused[0].offset}: {refused[0].reason}"
         # exactly 0 stands for a record of the warm-up; a record outside every component has no finite density
-        self.scored += int(np.count_nonzero(known := log_density[np.isfinite(log_density)]))
+        known = log_density if (finite := np.isfinite(log_density)).all() else log_density[finite]
+        self.scored += int(np.count_nonzero(known))
         self.log_density += float(np.rint(known.clip(-LARGEST, LARGEST) * STEPS).sum()) / STEPS
 
     @property

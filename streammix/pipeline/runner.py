@@ -20,9 +20,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -30,12 +29,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streammix.answers import Ingested
-from streammix.errors import CheckpointError, SupersededError, UnavailableError
+from streammix.errors import CheckpointError, RecordError, SupersededError, UnavailableError
 from streammix.intake import read_ahead
 from streammix.mixture import Mixture
 from streammix.pipeline.crew import Crew
 from streammix.pipeline.dead_letter import DeadLetters
-from streammix.pipeline.decode import Decoder, JsonDecoder
+from streammix.pipeline.decode import Decoder, JsonDecoder, UndecodableError
 from streammix.pipeline.flow import Batch, Besides, Leaves, Outbox, Refusal, Scored, Sink, Source, Steady, TellsLag
 from streammix.pipeline.pace import Pace
 from streammix.pipeline.progress import Progress, Tally, Watch
@@ -162,8 +161,8 @@ class Pipeline:
 
     def _tell_on(self, progress: Progress) -> None:
         """Tell the tally after a batch."""
-        if isinstance(self.source, TellsLag):
-            self.tally.lag = self.source.lag()
+        if self._lag is not None:
+            self.tally.lag = self._lag()
         if self.watch is not None:
             self.watch.took(self.tally, self.model)
         progress.show(self.tally, self._weights)
@@ -194,7 +193,7 @@ class Pipeline:
             "scored": self.tally.scored,
             "log_density": self.tally.log_density,
         }
-        data, tally = self.store.pack(self.model, positions, outputs), deepcopy(self.tally)
+        data, tally = self.store.pack(self.model, positions, outputs), self.tally.copy()
         commit = partial(_commit, self.store, works, data)
         if is_beside:
             end = self._thread.submit(commit)
@@ -223,7 +222,11 @@ class Pipeline:
             self.dead_letters.publish()
         self.on_checkpoint(going.tally)
 
-    @property
+    @cached_property
+    def _lag(self) -> Callable[[], int] | None:
+        return self.source.lag if isinstance(self.source, TellsLag) else None
+
+    @cached_property  # which takes Python long to find out
     def _may_be_beside(self) -> bool:
         """Whether nobody has to hear of a checkpoint before anything else happens."""
         is_steady = isinstance(self.source, Steady) and self.source.is_steady
@@ -341,7 +344,7 @@ class Pipeline:
                 int(batch.offsets[row]),
                 str(error),
                 batch.raw(row),
-                "record" if error.field is None else "value",
+                _kind(error),
             )
             for row, error in done.rejected
         ]
@@ -364,6 +367,10 @@ class Pipeline:
             for sink in self.sinks:
                 with _naming(f"sink {sink.name}"):
                     sink.write(rows)
+
+
+def _kind(error: RecordError) -> str:
+    return "undecodable" if isinstance(error, UndecodableError) else "record" if error.field is None else "value"
 
 
 def _commit(store: CheckpointStore, works: list[tuple[str, Callable[[], object]]], data: bytes) -> float:

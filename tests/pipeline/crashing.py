@@ -96,7 +96,7 @@ def in_child(directory, kill_at, write):
         (runner.Pipeline, ("_read", "_learn", "checkpoint")),
         (outbox.Posted, ("flush", "publish")),
         (ndjson.GrowingFile, ("write", "flush_beside")),
-        (parquet, ("_finish",)),
+        (parquet, ("_publish",)),
         (parquet.ParquetSink, ("write", "flush_beside")),
         (file.FileSource, ("read",)),
         *brokers(),

@@ -71,6 +71,13 @@ def test_lines_do_not_depend_on_how_reading_is_cut(texts, is_ended, size, limit)
     whole = drain(LineReader("s", io.BytesIO(data).read, 0, 60), 10**6)
     assert (found, refused) == whole
 
+    stream = io.BytesIO(data)
+    in_place = LineReader(
+        "s", lambda most: stream.read(min(size, most)), 0, 60, unread=lambda n: stream.seek(-n, io.SEEK_CUR)
+    )
+    assert drain(in_place, limit) == whole
+    assert in_place.offset == len(data)
+
 
 @given(st.lists(SOMETIMES_ODD, min_size=1, max_size=8))
 def test_block_decoding_equals_decoding_each(texts):

@@ -66,6 +66,17 @@ def test_partitions_take_turns_in_one_order(topic, reading):
     assert found == whole
 
 
+def test_a_partition_that_is_alone_is_read_past_its_turns(kafka_server, reading):
+    topic = f"events-{uuid.uuid4().hex[:12]}"
+    kafka_server.fill(topic, [b'{"n": %d}' % n for n in range(2500)], partitions=1)
+    first = reading(topic, stop_at_end=True)
+    while len(first._partitions[f"{topic}/0"].offsets) < 1300:
+        first._fetch()
+    assert len(first.read(1300)) == 1300
+    rest = drain(reading(topic, first.position(), stop_at_end=True))
+    assert [n for _, n in rest] == list(range(1300, 2500))
+
+
 def test_the_checkpoint_is_the_truth_whatever_the_group_committed(topic, reading):
     from confluent_kafka import Consumer, TopicPartition
 

@@ -143,9 +143,9 @@ class ParquetSink:
         return stands
 
     def flush_beside(self, records: int) -> tuple[dict[str, Any], Callable[[], object]]:
-        """Begin a new file with the next rows; return what finishes the one before."""
-        finish = partial(_finish, self._writer, self._rows, self._temporary, self._file)
-        self._writer, self._rows, self._waiting, self._first = None, [], 0, records
+        """Finish the file; return what makes it durable."""
+        finish = self._finish()
+        self._first = records
         return {"next": records}, finish
 
     def close(self) -> None:
@@ -170,27 +170,28 @@ class ParquetSink:
         rows, self._rows, self._waiting = self._rows, [], 0
         _write_group(self._writer, rows)
 
+    def _finish(self) -> Callable[[], object]:
+        """Write the end of the file, if it has any rows; return what makes it durable and gives it its name."""
+        if self._rows:
+            self._write()
+        if (writer := self._writer) is None:
+            return _do_nothing
+        self._writer = None
+        writer.close()
+        return partial(_publish, self._temporary, self._file)
+
 
 def _write_group(writer: pq.ParquetWriter, rows: list[Scored]) -> None:
     tables = [to_table(joined(list(some))) for _, some in itertools.groupby(rows, lambda each: each.source)]
     writer.write_table(tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks())
 
 
-def _finish(writer: pq.ParquetWriter | None, rows: list[Scored], temporary: Path, file: Path) -> None:
-    """Write the last rows of a file, if it has any, and give it its name."""
-    if writer is None and not rows:
-        return
-    if writer is None:
-        writer = open_writer(temporary)
-    try:
-        if rows:
-            _write_group(writer, rows)
-        writer.close()
-    except BaseException:
-        with suppress(OSError, pa.ArrowException):
-            writer.close()
-        raise
+def _publish(temporary: Path, file: Path) -> None:
     with open(temporary, "rb") as written:
         os.fsync(written.fileno())
     temporary.rename(file)
     sync_directory(file.parent)
+
+
+def _do_nothing() -> None:
+    """Do nothing."""

@@ -128,7 +128,9 @@ class KafkaSource:
         while True:
             partition = self._whose_turn()
             if partition is not None and self._block is not None:
-                offsets, values = partition.take(limit, self._block)
+                is_alone = len(self._partitions) == 1  # one turn after the other
+                offsets, values = partition.take(limit, None if is_alone else self._block)
+                self._block = offsets[-1] // TURN
                 self._known[partition.name] = partition.next
                 if partition.is_paused and partition.bytes < ROOMY:
                     self._consumer.resume([place_of(partition.name)])

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from streammix.core.structs import line_ends
+from streammix.core.json_lines import line_ends
 from streammix.pipeline.flow import Batch, Integers, Lines, Refusal
 
 __all__ = ["LineReader", "Read"]
@@ -33,6 +33,9 @@ class LineReader:
         Tells of a last line without a line break whether it is left unread, since the rest of it may follow.
     is_torn
         Whether `offset` stands inside a line whose first part was read before: what is left of it is refused.
+    unread
+        Takes back so many of the bytes that `read` gave last: they come again. So the lines of a block lie as they were
+        read, where otherwise a line that goes on in the next block takes a copy of that.
 
     Examples
     --------
@@ -51,6 +54,7 @@ class LineReader:
         longest: int,
         holds: Callable[[bytes], bool] | None = None,
         is_torn: bool = False,
+        unread: Callable[[int], object] | None = None,
     ) -> None:
         self.name = name
         self._read = read
@@ -62,6 +66,8 @@ class LineReader:
         self._next = 0  # of these
         self._holds = holds
         self._is_torn = is_torn
+        self._unread = unread
+        self._n_unread = 0  # bytes at the buffer's end that come again
         self.has_held = False  # whether a last line without a line break was left unread
         self._dropped = 0  # bytes of the line at `_begin` that were too many to keep
 
@@ -95,13 +101,17 @@ class LineReader:
 
     def _fill(self) -> Batch | None:
         """Read one block; return a batch if that gives one without a line of it."""
-        self._data, self._base = self._data[self._begin :], self._base + self._begin
-        self._begin, self._next, self._ends = 0, 0, _NONE
+        rest = len(self._data) - self._n_unread
+        self._data, self._base = self._data[self._begin : rest], self._base + self._begin
+        self._begin, self._next, self._ends, self._n_unread = 0, 0, _NONE, 0
         block = self._read(BLOCK)
         if block:
             newlines = line_ends(block)
         if block and len(newlines):
             self._ends = newlines + len(self._data)
+            if self._unread is not None and (begun := len(block) - 1 - int(newlines[-1])):
+                self._unread(begun)
+                self._n_unread = begun
             self._data += block
             return self._refuse_next() if self._dropped else None
         if block == b"":

@@ -190,9 +190,9 @@ def _lines(path: Path, label: str, form: Format, offset: int, how: Reading) -> O
         stream.close()
         raise
     waiting = is_unfinished if kind == "ndjson" and how.holds == "unfinished" else _any_text
-    lines = LineReader(
-        label, stream.read, offset, how.longest, None if how.holds == "none" else waiting, before != b"\n"
-    )
+    holds = None if how.holds == "none" else waiting
+    unread = None if compression else lambda n: stream.seek(-n, os.SEEK_CUR)
+    lines = LineReader(label, stream.read, offset, how.longest, holds, before != b"\n", unread)
     return Opened(lines, lines, stream)
 
 

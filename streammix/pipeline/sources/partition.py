@@ -66,10 +66,10 @@ class Partition:
         self._ahead = offsets[-1] + 1
         self._said_end = False
 
-    def take(self, limit: int, turn: int) -> tuple[list[int], list[bytes | None]]:
-        """Take the messages of a turn, at most `limit`."""
+    def take(self, limit: int, turn: int | None) -> tuple[list[int], list[bytes | None]]:
+        """Take messages, those of one turn alone or (None) of any, at most `limit`."""
         n = min(limit, len(self.offsets))
-        while self.offsets[n - 1] // TURN != turn:
+        while turn is not None and self.offsets[n - 1] // TURN != turn:
             n -= 1
         offsets, values = self.offsets[:n], self.values[:n]
         del self.offsets[:n], self.values[:n]

@@ -7,25 +7,30 @@ from numpy.typing import NDArray
 from streammix.core.reader import Reader
 from streammix.errors import RecordError
 
-def line_ends(text: bytes) -> NDArray[np.int64]: ...
+_Integers = NDArray[np.int64]
 
-class Structs:
+def line_ends(text: bytes) -> _Integers: ...
+
+class Names:
+    def __init__(self, decode: Callable[[bytes], Any]) -> None: ...
+
+class JsonLines:
     def __init__(
         self,
-        n: int,
-        kind: type,
-        names: list[tuple[str, str]],
-        unset: object,
-        decode: Callable[[int, int], list[Any] | None],
-        again: Callable[[int], dict[str, Any]],
-        first: int = ...,
+        data: bytes,
+        starts: _Integers,
+        ends: _Integers,
+        names: Names,
+        decode: Callable[[bytes], dict[str, Any]],
+        left_out: frozenset[str] = ...,
     ) -> None: ...
     def __len__(self) -> int: ...
     @overload
     def __getitem__(self, index: int) -> dict[str, Any]: ...
     @overload
-    def __getitem__(self, index: slice) -> Structs: ...
-    def without(self, fields: Collection[str]) -> Structs: ...
+    def __getitem__(self, index: slice) -> JsonLines: ...
+    def begin_as_objects(self) -> bool: ...
+    def without(self, fields: Collection[str]) -> JsonLines: ...
     def rows(
         self, reader: Reader
     ) -> tuple[NDArray[np.float64], Sequence[int], list[tuple[int, int, Any]], list[tuple[int, RecordError]]]: ...

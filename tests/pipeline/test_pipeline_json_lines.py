@@ -1,4 +1,8 @@
-"""Records that are decoded when the core reads them: as if they had been dicts all along."""
+"""Lines of JSON that the core reads where they lie: as if they had been dicts all along."""
+
+import json
+import math
+import struct
 
 import msgspec
 import numpy as np
@@ -8,6 +12,7 @@ from hypothesis import strategies as st
 from laws import state_of
 
 import streammix as sm
+from streammix.core.reader import Reader
 from streammix.errors import RecordError
 from streammix.pipeline import decode as decode_module
 from streammix.pipeline.decode import JsonDecoder, decode_json, without
@@ -46,6 +51,29 @@ ODD = [
     b'{"x": 1',
     b"[1]}",
     b'{"x":}',
+    b'{"x": 01}',
+    b'{"x": 1.}',
+    b'{"x": .5}',
+    b'{"x": -}',
+    b'{"x": 1e}',
+    b'{"x": 12a}',
+    b'{"x": 1 2}',
+    b'{"x": 1,}',
+    b'{"x": nul}',
+    b'{"x" 1}',
+    b'{"x": "1}',
+    b'{"level": "a}',
+    b'{"level": "a\tb"}',
+    b'{"id": [1}, "x": 2, "more": ]}',
+    b'{ "x" :\t1 , "id" : {"a" : "}\\"" } , "level" : "a" } ',
+    b'{"x": 1, "\\u0078": 2}',
+    b'{"level": "\\u0061", "id": "\\ud83d\\ude00"}',
+    b'{"level": "a", "id": "\\ud83d"}',
+    b'{"x": 1, "id": "\x7f", "other": ["\xc3\xbc", null, true, -1.5e-3]}',
+    b'{"x": 0.1000000000000000055511151231257827, "count": 2.0}',
+    b'{"x": 12345678901234567890123, "size": 9007199254740993.0}',
+    b'{"x": 1e-400, "y": [], "level": true}',
+    b'{"lat": -0.0, "lon": -0}',
 ]
 LINES = st.lists(st.sampled_from([msgspec.json.encode(x) for x in PLAIN] * 4 + ODD), min_size=1, max_size=30)
 
@@ -81,11 +109,15 @@ def learn(model, batches, decoder):
 @pytest.mark.parametrize("fields", [FIELDS, None], ids=["declared", "inferred"])
 @settings(deadline=None, max_examples=20)
 @given(first=LINES, second=LINES, third=LINES)
-def test_structs_are_learnt_as_dicts_are(fields, ignored, first, second, third):
+def test_lines_are_learnt_as_dicts_are(fields, ignored, first, second, third):
     batches = [batch_of(texts) for texts in (first, second, third)]
     a, b = new_model(fields), new_model(fields)
     assert learn(a, batches, without(ignored, JsonDecoder())) == learn(b, batches, without(ignored, decode_json))
     assert state_of(a) == state_of(b)
+
+
+def no_dicts(monkeypatch):
+    monkeypatch.setattr(decode_module, "_record", lambda line: pytest.fail("decoded into a dict"))
 
 
 def test_alike_lines_are_not_decoded_into_dicts(monkeypatch):
@@ -93,26 +125,50 @@ def test_alike_lines_are_not_decoded_into_dicts(monkeypatch):
     texts = [msgspec.json.encode(x) for x in PLAIN[:2]] * 600
     model.ingest(decoder(batch_of(texts[:20])).records)
     assert model.is_warm
-    monkeypatch.setattr(decode_module, "_again", lambda lines, row: pytest.fail("decoded into a dict"))
+    no_dicts(monkeypatch)
     assert len(model.ingest(decoder(batch_of(texts)).records).rows) == len(texts)
 
 
-def test_new_fields_are_met_once(monkeypatch):
+def test_fields_that_are_passed_over_may_hold_anything(monkeypatch):
     model, decoder = new_model(), JsonDecoder()
-    texts = [msgspec.json.encode(x) for x in (PLAIN[0], PLAIN[0] | {"more": 1})] * 10
-    for _ in range(2):
-        model.ingest(decoder(batch_of(texts)).records)
-    monkeypatch.setattr(decode_module, "_again", lambda lines, row: pytest.fail("decoded into a dict"))
+    texts = [json.dumps(PLAIN[0] | {"more": more}).encode() for more in ([{"a": 'ü"}'}], "😀", 10**30, None, True)]
+    model.ingest([PLAIN[0]] * 10)
+    no_dicts(monkeypatch)
     assert len(model.ingest(decoder(batch_of(texts)).records).rows) == len(texts)
 
 
 def test_fields_without_end_are_decoded_into_dicts():
     decoder = JsonDecoder()
-    texts = [msgspec.json.encode({"x": 1.0, f"key {i}": i}) for i in range(decode_module.MOST_NAMES + 10)]
+    texts = [msgspec.json.encode({"x": 1.0, f"key {i}": i}) for i in range(1100)]
     model = new_model()
     for begin in range(0, len(texts), 100):
         assert len(model.ingest(decoder(batch_of(texts[begin : begin + 100])).records).rows) > 0
-    assert isinstance(decoder(batch_of(texts)).records, list)
+
+
+DIGITS = st.text("0123456789", min_size=1, max_size=25)
+NUMBERS = (
+    st.floats(allow_nan=False, allow_infinity=False).map(repr)
+    | st.floats(-1e6, 1e6).flatmap(lambda x: st.integers(0, 25).map(lambda n: f"{x:.{n}f}"))
+    | st.tuples(DIGITS, DIGITS, st.integers(-120, 120)).map(lambda parts: "{}.{}e{}".format(*parts))
+    | st.integers(-(10**25), 10**25).map(str)
+    | st.text("-0123456789.eE+", min_size=1, max_size=12)
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(NUMBERS, min_size=1, max_size=20))
+def test_numbers_are_those_of_the_decoder(numbers):
+    reader = Reader([("x", "real", -math.inf, math.inf, None, 0, 0)], [], lambda column, value: "refused")
+    batch = JsonDecoder()(batch_of([f'{{"x":{number}}}'.encode() for number in numbers]))
+    rows, good, _, refused = batch.records.rows(reader)
+    expected = {}
+    for i, number in enumerate(numbers):
+        try:
+            expected[i] = float(msgspec.json.decode(number.encode()))
+        except (msgspec.DecodeError, OverflowError):
+            assert i in dict(refused)
+    assert list(good) == list(expected)
+    assert rows.tobytes() == struct.pack(f"{len(expected)}d", *expected.values())
 
 
 @pytest.mark.parametrize("name", ["", 'a"b', "a\\b", "a\nb", "ü", "class", "__init__", "f0", "f1"])
