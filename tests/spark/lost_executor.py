@@ -43,7 +43,10 @@ def main():
     """Do as the module says."""
     warnings.simplefilter("ignore")
     directory = Path(sys.argv[1])
-    options = OPTIONS | {"spark_executor_extraJavaOptions": OPTIONS["spark_driver_extraJavaOptions"]}
+    options = OPTIONS | {
+        "spark_executor_extraJavaOptions": OPTIONS["spark_driver_extraJavaOptions"],
+        "spark_locality_wait": "0",  # for an executor that is gone
+    }
     spark = session(spark_master="local-cluster[2,1,1024]", **options)
     spark.sparkContext.setLogLevel("OFF")
     table = events(2_000, 2)
