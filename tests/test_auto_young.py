@@ -175,17 +175,20 @@ def test_the_background_has_a_share_of_what_is_new() -> None:
     assert model.background_weight > 1e-3
 
 
-def test_a_warm_up_that_was_saved_when_it_was_longer_goes_on() -> None:
+@pytest.mark.parametrize("n", [700, 1_003])
+@pytest.mark.parametrize("late", [20, 300])
+def test_a_warm_up_that_was_saved_when_it_was_longer_goes_on(n: int, late: int) -> None:
     """Such a checkpoint has more records than the first state is made of now, and nothing else."""
-    model, records = sm.AutoMixture(3, seed=1), stream(900)
-    model._learner.buffer = [dict(record) for record in records[:700]]
-    model._learner.buffer_weights = [1.0] * 700
+    model, records = sm.AutoMixture(3, seed=1), stream(n + 200, late)
+    model._learner.buffer = [dict(record) for record in records[:n]]
+    model._learner.buffer_weights = [1.0] * n
     model = reloaded(model)
     assert not model.is_warm
-    for record in records[700:]:
+    for record in records[n:]:
         model.learn_one(record)
     assert model.is_warm
-    assert model.n_seen == 900
+    assert model.n_seen == n + 200
+    assert n < 1_000 or any("c" in names for names in model.parameters[0])
     assert np.isfinite(model.score_one(records[0]))
 
 
