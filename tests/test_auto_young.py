@@ -226,3 +226,19 @@ def test_levels_that_came_in_the_youth_change_nothing_of_a_resume() -> None:
         model.learn_one(record)
         again.learn_one(record)
     assert state_of(model) == state_of(again)
+
+
+@pytest.mark.parametrize("n_components", [2, None])
+def test_a_field_that_is_nearly_always_missing(n_components: int | None) -> None:
+    rng = np.random.default_rng(1)
+    values = [{"a": None if i % 100 else float(rng.normal())} for i in range(1_300)]
+    model = sm.AutoMixture(n_components, fields={"a": sm.Normal()}, seed=1)
+    for i, record in enumerate(values):
+        model.learn_one(record)
+        if i in (999, 1_003, 1_010):
+            model = reloaded(model)
+    other = sm.AutoMixture(n_components, fields={"a": sm.Normal()}, seed=1)
+    other.learn_many(pa.Table.from_pylist(values))
+    assert model.n_seen == 1_300
+    assert state_of(model) == state_of(other)
+    assert np.isfinite(model.score_one({"a": 0.5}))
