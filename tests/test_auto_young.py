@@ -213,3 +213,32 @@ def test_what_stands_in_takes_new_levels_and_is_resumed(tmp_path: Path) -> None:
             assert again.score_one(record) == model.score_one(record)
             assert again.predict_proba_one(record) == model.predict_proba_one(record)
     assert again._snapshot().state.equals(model._snapshot().state)
+
+
+def test_levels_that_came_in_the_youth_change_nothing_of_a_resume() -> None:
+    rng = np.random.default_rng(1)
+    records = [{"x": float(rng.normal(4 * (i % 2))), "w": f"l{int(rng.exponential(20))}"} for i in range(1_700)]
+    model = sm.AutoMixture(2, fields={"x": sm.Normal(), "w": sm.Categorical()}, seed=1)
+    for record in records[:1_100]:
+        model.learn_one(record)
+    again = reloaded(model)
+    for record in records[1_100:]:
+        model.learn_one(record)
+        again.learn_one(record)
+    assert state_of(model) == state_of(again)
+
+
+@pytest.mark.parametrize("n_components", [2, None])
+def test_a_field_that_is_nearly_always_missing(n_components: int | None) -> None:
+    rng = np.random.default_rng(1)
+    values = [{"a": None if i % 100 else float(rng.normal())} for i in range(1_300)]
+    model = sm.AutoMixture(n_components, fields={"a": sm.Normal()}, seed=1)
+    for i, record in enumerate(values):
+        model.learn_one(record)
+        if i in (999, 1_003, 1_010):
+            model = reloaded(model)
+    other = sm.AutoMixture(n_components, fields={"a": sm.Normal()}, seed=1)
+    other.learn_many(pa.Table.from_pylist(values))
+    assert model.n_seen == 1_300
+    assert state_of(model) == state_of(other)
+    assert np.isfinite(model.score_one({"a": 0.5}))

@@ -198,6 +198,7 @@ class AutoLearner(Learner):
         if made.is_young:
             self.buffer, self.buffer_weights = kept[:n], weights[:n]
             self.look_out()
+            self._go_on()  # where nearly all cells are missing these are all that are kept
         for record, weight in zip(kept[n:], weights[n:], strict=True):
             if self.is_gathering:
                 self._take(record, weight)

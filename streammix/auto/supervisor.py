@@ -297,7 +297,10 @@ class Supervisor(Running):
         if len(self.lines) > 1:
             self.choice.add(beat.n, beat.scores)
         if self.box is not None:
+            before = self.box.volume
             self.box.add(self.rows, self.schema.layout())
+            for line in self.lines if self.box.volume > before else ():
+                line.look_at_background(self.box.volume - before, beat.now)
         if ends_tick:
             rows, weights = self.reservoir.last(self.reservoir.n - self.sample.n)
             news = beat.at - self.sample.n
