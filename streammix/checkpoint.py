@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike
 
 import streammix
 from streammix.errors import CheckpointError
-from streammix.packing import STATE_FIELDS, BlockLabel, pack_state, unpack_state
+from streammix.packing import STATE_FIELDS, BlockLabel, lists_of, pack_state, unpack_state
 from streammix.state import Snapshot, State
 from streammix.supervised import SUPERVISION, pack_supervision, unpack_supervision
 
@@ -111,10 +111,7 @@ def to_bytes(
     columns: dict[str, Any] = {
         "written_at": [written_at or datetime.now(UTC)],
         "n_seen": [snapshot.n_seen],
-        "weights": [np.asarray(weights, dtype=np.float64)],
         "levels": [_json(snapshot.levels)],
-        "pending": [list(np.ascontiguousarray(snapshot.pending.T))],
-        "pending_weights": [snapshot.pending_weights],
         "buffer": [[_json(record) for record in snapshot.buffer]],
         "buffer_weights": [snapshot.buffer_weights],
         "new_fields": [_json(snapshot.new_fields)],
@@ -123,6 +120,11 @@ def to_bytes(
         "outputs": [_faithful_json("outputs", outputs)],
     }
     arrays = {name: pa.array(values, SCHEMA.field(name).type) for name, values in columns.items()}
+    columns_of_rows = lists_of(snapshot.pending.T.ravel(), (len(snapshot.pending),) * snapshot.pending.shape[1])
+    shares = np.asarray(weights, dtype=np.float64)
+    arrays["weights"] = lists_of(shares, (len(shares),))
+    arrays["pending"] = pa.ListArray.from_arrays([0, len(columns_of_rows)], columns_of_rows)
+    arrays["pending_weights"] = lists_of(snapshot.pending_weights, (len(snapshot.pending_weights),))
     arrays |= {field.name: column for field, column in zip(STATE_FIELDS, state, strict=True)}
     arrays["average"] = _average(snapshot.average, blocks) if snapshot.average is not None else _no_average()
     arrays["supervision"] = pack_supervision(snapshot.supervision)

@@ -18,7 +18,16 @@ from streammix.core.engine import INFLATING, aligned, rows_of, width_of
 from streammix.errors import CheckpointError
 from streammix.state import Snapshot, State, padded
 
-__all__ = ["STATE_FIELDS", "BlockLabel", "check_fields", "check_layout", "check_rows", "pack_state", "unpack_state"]
+__all__ = [
+    "STATE_FIELDS",
+    "BlockLabel",
+    "check_fields",
+    "check_layout",
+    "check_rows",
+    "lists_of",
+    "pack_state",
+    "unpack_state",
+]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -65,16 +74,16 @@ def pack_state(state: State | None, blocks: Sequence[BlockLabel]) -> list[pa.Arr
         [
             pa.array(state.masses[0, :k]),
             pa.array(state.counts[0, :k]),
-            _lists(state.masses[1:, :k].T.ravel(), (len(state.masses) - 1,) * k),
-            _lists(state.counts[1:, :k].T.ravel(), (len(state.counts) - 1,) * k),
+            lists_of(state.masses[1:, :k].T.ravel(), (len(state.masses) - 1,) * k),
+            lists_of(state.counts[1:, :k].T.ravel(), (len(state.counts) - 1,) * k),
             _pack_fields(state, blocks),
         ],
         fields=list(_COMPONENT),
     )
     return [
         pa.ListArray.from_arrays([0, k], components),
-        _lists(state.clocks, (len(state.clocks),)),
-        _lists(state.starts, (len(state.starts),)),
+        lists_of(state.clocks, (len(state.clocks),)),
+        lists_of(state.starts, (len(state.starts),)),
         pa.array([state.prior_weight], pa.float64()),
     ]
 
@@ -228,11 +237,11 @@ def _pack_fields(state: State, blocks: Sequence[BlockLabel]) -> pa.ListArray:
         )
     )
     offsets, labels, (starts, names, lengths), prior_lengths = _labels(k, shape)
-    statistics = _lists(_by_component(state.statistics, k), lengths)
+    statistics = lists_of(_by_component(state.statistics, k), lengths)
     columns = [
         *labels,
         pa.MapArray.from_arrays(starts, names, statistics),
-        _lists(_by_component(state.priors, k), prior_lengths),
+        lists_of(_by_component(state.priors, k), prior_lengths),
     ]
     return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(columns, fields=list(_FIELD)))
 
@@ -341,7 +350,8 @@ def _offsets(lengths: tuple[int, ...]) -> pa.Array:
     return pa.array(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int32))
 
 
-def _lists(values: FloatArray, lengths: tuple[int, ...]) -> pa.ListArray:
+def lists_of(values: FloatArray, lengths: tuple[int, ...]) -> pa.ListArray:
+    """Return numbers as lists of so many each."""
     return pa.ListArray.from_arrays(_offsets(lengths), pa.array(np.ascontiguousarray(values)))
 
 

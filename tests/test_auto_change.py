@@ -402,3 +402,15 @@ def test_a_challenge_says_nothing_of_a_better_champion_that_came_after_it_began(
         model.learn_many(table(rng.integers(3, size=4_000), rng))
         assert line.challenge is None
         assert (line.doubted is None) == is_new
+
+
+def test_an_outlier_that_makes_the_background_thinner_brings_a_challenge():
+    rng = np.random.default_rng(11)
+    x = MEANS[rng.integers(3, size=12_000)] + rng.normal(size=12_000)
+    x = np.where(rng.random(12_000) < 0.05, rng.uniform(-20, 30, size=12_000), x)
+    for outlier, matters in ((31.0, False), (200.0, True)):
+        model = sm.AutoMixture(3, fields=FIELDS, seed=1)
+        model.learn_many(pa.table({"x": x}))
+        model.learn_many(pa.table({"x": [*x[:99].tolist(), outlier]}))
+        assert (model._learner.running.line.next_challenge < 13_000) == matters
+        assert ("unproven" in signs(model)) == matters

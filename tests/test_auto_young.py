@@ -175,17 +175,20 @@ def test_the_background_has_a_share_of_what_is_new() -> None:
     assert model.background_weight > 1e-3
 
 
-def test_a_warm_up_that_was_saved_when_it_was_longer_goes_on() -> None:
+@pytest.mark.parametrize("n", [700, 1_003])
+@pytest.mark.parametrize("late", [20, 300])
+def test_a_warm_up_that_was_saved_when_it_was_longer_goes_on(n: int, late: int) -> None:
     """Such a checkpoint has more records than the first state is made of now, and nothing else."""
-    model, records = sm.AutoMixture(3, seed=1), stream(900)
-    model._learner.buffer = [dict(record) for record in records[:700]]
-    model._learner.buffer_weights = [1.0] * 700
+    model, records = sm.AutoMixture(3, seed=1), stream(n + 200, late)
+    model._learner.buffer = [dict(record) for record in records[:n]]
+    model._learner.buffer_weights = [1.0] * n
     model = reloaded(model)
     assert not model.is_warm
-    for record in records[700:]:
+    for record in records[n:]:
         model.learn_one(record)
     assert model.is_warm
-    assert model.n_seen == 900
+    assert model.n_seen == n + 200
+    assert n < 1_000 or any("c" in names for names in model.parameters[0])
     assert np.isfinite(model.score_one(records[0]))
 
 
@@ -210,3 +213,32 @@ def test_what_stands_in_takes_new_levels_and_is_resumed(tmp_path: Path) -> None:
             assert again.score_one(record) == model.score_one(record)
             assert again.predict_proba_one(record) == model.predict_proba_one(record)
     assert again._snapshot().state.equals(model._snapshot().state)
+
+
+def test_levels_that_came_in_the_youth_change_nothing_of_a_resume() -> None:
+    rng = np.random.default_rng(1)
+    records = [{"x": float(rng.normal(4 * (i % 2))), "w": f"l{int(rng.exponential(20))}"} for i in range(1_700)]
+    model = sm.AutoMixture(2, fields={"x": sm.Normal(), "w": sm.Categorical()}, seed=1)
+    for record in records[:1_100]:
+        model.learn_one(record)
+    again = reloaded(model)
+    for record in records[1_100:]:
+        model.learn_one(record)
+        again.learn_one(record)
+    assert state_of(model) == state_of(again)
+
+
+@pytest.mark.parametrize("n_components", [2, None])
+def test_a_field_that_is_nearly_always_missing(n_components: int | None) -> None:
+    rng = np.random.default_rng(1)
+    values = [{"a": None if i % 100 else float(rng.normal())} for i in range(1_300)]
+    model = sm.AutoMixture(n_components, fields={"a": sm.Normal()}, seed=1)
+    for i, record in enumerate(values):
+        model.learn_one(record)
+        if i in (999, 1_003, 1_010):
+            model = reloaded(model)
+    other = sm.AutoMixture(n_components, fields={"a": sm.Normal()}, seed=1)
+    other.learn_many(pa.Table.from_pylist(values))
+    assert model.n_seen == 1_300
+    assert state_of(model) == state_of(other)
+    assert np.isfinite(model.score_one({"a": 0.5}))

@@ -76,6 +76,11 @@ class Box:
         self.spread = np.zeros((2, n_columns))  # in place: engines are bound to it
         self._sizes: list[Any] = []  # of the blocks, levels among them, when it was last written for a beat
 
+    @property
+    def volume(self) -> float:
+        """Its logarithm."""
+        return float(self.spread[0].sum())
+
     def add(self, rows: FloatArray, layout: Layout) -> None:
         """Take in rows."""
         sizes = [size for _, _, size, _, _ in layout]

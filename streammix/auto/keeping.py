@@ -117,6 +117,7 @@ def resumed(declaration: Declaration, schema: Schema, settings: Settings, kept: 
     if "beat" in document:  # what was kept before lines took turns has none
         made.beat, made.gathered = _beat(document["beat"], len(lines)), int(document["gathered"])
         made.look_at_beat()
+        made.set_share()
     made.epoch = int(document.get("epoch", made.line.epoch))
     made.choice = Choice.from_json(document["choice"])
     made.told = [str(sign) for sign in document["told"]]

@@ -17,7 +17,7 @@ from streammix.auto.moves import quick_start
 from streammix.auto.reservoir import Reservoir, reservoir_size
 from streammix.auto.resolution import LOOKED_AT, Resolution
 from streammix.auto.settings import Settings
-from streammix.auto.supervisor import Supervisor
+from streammix.auto.supervisor import BEAT, Supervisor
 from streammix.clock import Look
 from streammix.columns import Encoded
 from streammix.core.values import as_record, short
@@ -93,6 +93,11 @@ class AutoLearner(Learner):
         return self._needed
 
     @property
+    def _stands_still(self) -> bool:
+        """Whether all is being made anew from the records that were kept."""
+        return self._looks_at is not None and len(self.buffer) >= self._looks_at
+
+    @property
     def _is_given(self) -> bool:
         return isinstance(self.arguments["n_components"], int)
 
@@ -104,11 +109,17 @@ class AutoLearner(Learner):
         kept = self.plain(given)
         self.gathering.check_last(kept, self.buffer, self._needed or FIRST_LOOK)
         self._note_types(given)
-        if isinstance(self.running, Supervisor) and self._looks_at is not None and len(self.buffer) >= self._looks_at:
+        self._take(kept, weight, out_r, out_lp)
+        if isinstance(self.running, Supervisor) and self.running.is_young and not self._stands_still:
+            youth.hurry(self.running)
+
+    def _take(
+        self, kept: dict[str, Any], weight: float, out_r: FloatArray | None = None, out_lp: FloatArray | None = None
+    ) -> None:
+        if isinstance(self.running, Supervisor) and self._stands_still:
             self._score_kept(self.running, kept, out_r, out_lp)
         elif isinstance(self.running, Supervisor):
             self._learn_kept(self.running, kept, weight, out_r, out_lp)
-            youth.hurry(self.running)
         self.buffer.append(kept)
         self.buffer_weights.append(weight)
         self._go_on()
@@ -184,11 +195,15 @@ class AutoLearner(Learner):
         kept, weights = self.buffer, self.buffer_weights
         self._making = None
         self.set_out(chosen, made.schema, made, n)
-        for record, weight in zip(kept[n:], weights[n:], strict=True):
-            self._learn_kept(made, record, weight)
         if made.is_young:
-            self.buffer, self.buffer_weights = kept, weights
+            self.buffer, self.buffer_weights = kept[:n], weights[:n]
             self.look_out()
+            self._go_on()  # where nearly all cells are missing these are all that are kept
+        for record, weight in zip(kept[n:], weights[n:], strict=True):
+            if self.is_gathering:
+                self._take(record, weight)
+            else:
+                self.learn_record({made.schema.names[0]: None} | record, weight)
 
     def go_on(self, look: Look) -> bool:
         """Let the clock go on; where all weights were halved, those that the first state is made by, too."""
@@ -249,7 +264,7 @@ class AutoLearner(Learner):
     def snapshot(self, n_seen: int, seed: int | None) -> Snapshot:
         """Everything that the mixture is."""
         found = super().snapshot(n_seen, seed)
-        found.declaration = {**found.declaration, **self.arguments}
+        found.declaration = {**found.declaration, **self.arguments, "batch_size": BEAT}
         if isinstance(self.running, Supervisor):
             found.supervision = supervision(self.running)
         return found

@@ -42,6 +42,7 @@ SPARED = 4  # times `first`: a champion of the past has been challenged before
 LONG_GROWTH = 1.25  # from a challenge to the next, of a stream that dwells
 SOON = 500  # records after an alarm until the challenge
 TELLING = 5  # parameters of a component and its weight: with fewer, laws that differ can hardly be told from one
+THINNER, THIN = 0.005, 0.01  # nats a record that matter, or are too many, where an outlier made the background thinner
 PACE = 750_000  # (rows x parameters) that a challenger learns at once of what came meanwhile
 SPARE = 2.0  # alarms that have to be left where a challenge's records change
 CHALLENGERS = 2
@@ -60,8 +61,8 @@ class Line:
         self.champion = Member(schema, champion, settings.step, settings.spread)
         self.average = Member(schema, champion.copy(), settings.step, settings.spread)
         self.times = 0
-        steps = [min(e / n_parameters, FASTEST) for e in EXPERTS] if settings.experts else []
-        self.experts = [Member(schema, champion.copy(), (1, step), settings.spread) for step in steps]
+        steps = self._steps() if settings.experts else []
+        self.experts = [Member(schema, champion.copy(), step, settings.spread) for step in steps]
         self.dwell = Dwell()
         self.fading = Fading()
         self.crowns = False  # whether what comes out of the next challenge is champion at once
@@ -118,9 +119,23 @@ class Line:
         self.shaken = n_seen
         self.next_challenge = min(self.next_challenge, n_seen + SOON)
 
+    def _steps(self) -> list[tuple[int, float]]:
+        """The experts' steps."""
+        return [(1, min(e / self.n_parameters, FASTEST)) for e in EXPERTS]
+
+    def look_at_background(self, wider: float, n_seen: int) -> None:
+        """Take in that the background's density fell by so many nats; what it made the components should have now."""
+        cost = wider * self.published.engine.background
+        if not self.is_young and cost > THINNER:
+            self.next_challenge = min(self.next_challenge, n_seen + SOON)
+            self.shaken = n_seen if cost > THIN else self.shaken
+
     def come_of_age(self, n_parameters: int, first: int, n_seen: int) -> None:
         """Hold a challenge now, which makes the champion; from now on they become rare, and have to win."""
         self.n_parameters, self.first, self.is_young = n_parameters, first, False
+        for expert, step in zip(self.experts, self._steps(), strict=False):
+            expert.step = step
+            expert.bind()
         self.challenge, self.next_challenge, self.crowns = None, n_seen, self.has_started
 
     def set_pace(self) -> None:
@@ -314,6 +329,8 @@ class Line:
         self.fading.settle(n_seen)  # a challenge has put them there
         if gain > SUDDEN:  # else what is usual is nearly the same
             self.alarm.forget()
+        if is_certain(gain, z) and not self.is_young and not self.is_long:
+            self._shake(n_seen)
 
     def arrange(self, order: list[int]) -> None:
         """Put the components of the champion, and of those that come from it, in another order."""

@@ -43,6 +43,7 @@ TRIED, TWICE = 0.01, 2  # the share of rows, and times those beside it, from whi
 ATOMS = 3  # that are tried
 PEAK = 10.0  # how many times as common as those beside it a value is that doesn't belong to them
 NARROW = 1.05  # times the least variance, up to which a component is one value alone
+ALONE = 0.05  # the weight of one that is told of
 
 
 class Column(NamedTuple):
@@ -216,7 +217,7 @@ class Resolution:
         is_alone = variances <= NARROW * _least_variance(float(self.steps[column.number]))
         weights = np.where(is_alone, member.engine.weights * (1.0 - member.engine.background), 0.0)
         at = int(weights.argmax())
-        if weights[at] < ATOM:
+        if weights[at] < ALONE:
             return None
         value = float(values[row, at] + values[size + row, at])
         value = math.exp(min(value, MOST)) if column.is_logarithm else value

@@ -103,6 +103,7 @@ class Supervisor(Running):
         self.is_young = False  # whether it is so early that the lines are judged at each beat
         self.is_given = False  # whether the last of them is wanted, and the others stand in
         self.beat = Beat(0, 0, 0, len(lines), [])
+        self.share = declaration.batch_size
         self._is_made = False
         super().__init__(declaration, schema, lines[0].champion.state)
         self._is_made = True
@@ -244,6 +245,7 @@ class Supervisor(Running):
             bear(self, self.unborn.pop(0))
         if self.gathered == BEAT:
             self.gathered = 0
+            self.set_share()
             self.beat = Beat(BEAT, self.reservoir.n, self.n_seen, 0, [])
             if n == BEAT:
                 self.rows[:], self.row_weights[:] = waiting.rows, waiting.weights
@@ -258,6 +260,16 @@ class Supervisor(Running):
             self._look_again(now)
         events = self.events if line is self.line else SILENT
         line.prepare(now, self.kept, self.rng, events, self.resolution.atoms)
+
+    def set_share(self) -> None:
+        """Let as many rows wait as come from one line's turn to the next: all of a beat where there is but one."""
+        waiting = self.waiting
+        assert waiting is not None
+        size = BEAT - self.gathered if len(self.lines) == 1 and not self.unborn else self.share
+        if waiting.size != size:
+            self.waiting = Waiting(size, self.schema.reader.n_columns)
+            self.waiting.add(waiting.rows[: waiting.n], waiting.weights[: waiting.n])
+            self._full = table_of(self.waiting.rows)
 
     def look_at_beat(self) -> None:
         """Find the rows of the beat in the reservoir."""
@@ -285,7 +297,10 @@ class Supervisor(Running):
         if len(self.lines) > 1:
             self.choice.add(beat.n, beat.scores)
         if self.box is not None:
+            before = self.box.volume
             self.box.add(self.rows, self.schema.layout())
+            for line in self.lines if self.box.volume > before else ():
+                line.look_at_background(self.box.volume - before, beat.now)
         if ends_tick:
             rows, weights = self.reservoir.last(self.reservoir.n - self.sample.n)
             news = beat.at - self.sample.n

@@ -100,6 +100,7 @@ def come_of_age(running: "Supervisor", n_parameters: Sequence[int]) -> None:
         if running.leader < last:
             running.lead(last, 0.0, running.n_seen)
         running.lines, running.leader, running.choice = running.lines[last:], 0, Choice(1)
+        running.set_share()
         running.point()
     for kept in (running.reservoir, running.sample):
         kept.make_room(reservoir_size(n_parameters[-1]))

@@ -89,12 +89,10 @@ static inline int some_digits(const char *at, uint64_t *w) {
 
 /* Read digits, and return what comes after them. */
 static inline const char *skip_digits(const char *at, const char *end, uint64_t *w) {
-    if (IS_LITTLE && end - at >= 24) {
+    if (IS_LITTLE && end - at >= 16) {
         const int n = some_digits(at, w);
         if (n < 8) return at + n;
-        at += 8;
-        at += some_digits(at, w); /* doubles tend to have 15 to 17: which, no branch need guess */
-        at += some_digits(at, w);
+        at += 8 + some_digits(at + 8, w);
     }
     for (; is_digit(*at); at++) *w = *w * 10 + (uint64_t)(*at - '0');
     return at;

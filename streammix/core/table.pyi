@@ -8,6 +8,7 @@ _Floats = NDArray[np.float64]
 
 ARROW_KINDS: dict[str, int]
 
+def most_responsible(responsibilities: _Floats) -> NDArray[np.int32]: ...
 def table_of(rows: _Floats) -> Table: ...
 
 class Table:

@@ -206,3 +206,18 @@ cdef void bind_field(cells *c, ArrowArray *batch, int field, int kind) noexcept:
 def table_of(rows):
     """The table of a matrix."""
     return Table(list(rows.T), len(rows))
+
+
+def most_responsible(const double[:, :] responsibilities):
+    """The most responsible component of each row, the first among equals."""
+    cdef Py_ssize_t i, k
+    cdef int best
+    result = np.zeros(responsibilities.shape[0], dtype=np.int32)
+    cdef int[::1] out = result
+    for i in range(responsibilities.shape[0]):
+        best = 0
+        for k in range(1, responsibilities.shape[1]):
+            if responsibilities[i, k] > responsibilities[i, best]:
+                best = <int>k
+        out[i] = best
+    return result

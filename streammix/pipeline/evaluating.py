@@ -30,7 +30,7 @@ def evaluate(model: Mixture, records: list[Any] | JsonLines | pa.RecordBatch) ->
     model
         From `stand_still`.
     records
-        Dicts or structs, one a record, or a batch.
+        Dicts or lines of JSON, one a record, or a batch.
 
     Returns
     -------

@@ -34,6 +34,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streammix.core.json_lines import JsonLines
+from streammix.core.table import most_responsible
 
 __all__ = [
     "Batch",
@@ -172,8 +173,7 @@ class Scored:
     @property
     def components(self) -> NDArray[np.int32]:
         """The most responsible component of each record, the first among equals."""
-        components: NDArray[np.int32] = self.responsibilities.argmax(axis=1).astype(np.int32)
-        return components
+        return most_responsible(self.responsibilities)
 
     @property
     def scores(self) -> NDArray[np.float64]:

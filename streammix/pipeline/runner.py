@@ -6,11 +6,11 @@ and started again goes on from the last checkpoint, with the outputs cut back to
 state and the same rows. Checkpoints fall on multiples of `every_records` records of the stream, however the
 reading was cut, or, where workers share the mini-batches, on the end of the mini-batch in which one lies.
 
-What takes a disk its time, files of rows and then the checkpoint, is done in another thread where nobody waits to hear
-of it; the next checkpoint waits until it is done. A third thread learns a batch while the next one is read: the numbers
-of records depend on their text and on the fields and levels that are known, so a batch that brings a new one is learnt
-first. What comes out is the same: everybody but the reader sees the model between two batches, and a checkpoint holds
-the source's position as it was after the last batch that was learnt.
+What takes a disk its time, to make files of rows and then the checkpoint durable, is done in another thread where
+nobody waits to hear of it; the next checkpoint waits until it is done. A third thread learns a batch while the next one
+is read: the numbers of records depend on their text and on the fields and levels that are known, so a batch that brings
+a new one is learnt first. What comes out is the same: everybody but the reader sees the model between two batches, and
+a checkpoint holds the source's position as it was after the last batch that was learnt.
 """
 
 import logging

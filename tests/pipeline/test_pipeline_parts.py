@@ -253,3 +253,10 @@ def test_reading_beside_learning_changes_nothing(tmp_path, monkeypatch):
     assert found.model._learner.schema.codes == model._learner.schema.codes
     assert found.model._learner.running.state.equals(model._learner.running.state)
     assert found.positions["records"] == 3000
+
+
+def test_the_first_among_equals_is_the_component():
+    shares = np.array([[0.25, 0.75, 0.0], [0.4, 0.4, 0.2], [0.2, 0.4, 0.4]])
+    rows = Scored("s", np.arange(3), shares, np.zeros(3))
+    assert rows.components.tolist() == [1, 0, 1]
+    assert rows[1:].components.dtype == np.int32
