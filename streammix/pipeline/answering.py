@@ -195,7 +195,12 @@ def _column(what: str, tensor: _Input) -> pa.Array:
         values = [value[0] for value in values]
     if len(values) != math.prod(tensor.shape):
         raise RecordError(f"{what}: expected {math.prod(tensor.shape)} values, by its shape, got {len(values)}")
+    kind = _TYPES[tensor.datatype]
     try:
-        return pa.array(values, _TYPES[tensor.datatype])
+        if pa.types.is_integer(kind) and not all(float(value).is_integer() for value in values if value is not None):
+            raise ValueError("expected whole numbers")  # Arrow would cut them
+        if pa.types.is_floating(kind):  # JSON's whole numbers are numbers like others, however large
+            values = [float(value) if isinstance(value, int) else value for value in values]
+        return pa.array(values, kind)
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise RecordError(f"{what}: its data is not {tensor.datatype}: {str(error).partition(chr(10))[0]}") from None

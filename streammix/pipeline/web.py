@@ -135,6 +135,8 @@ async def body_of(request: Request) -> bytes:
             parts.append(part)
     except ClientDisconnect:
         raise HTTPException(400, "the body did not come whole") from None
+    except asyncio.CancelledError:  # the server ends: the client is at fault, not the application
+        raise HTTPException(503, "the server ends before the body came whole") from None
     return b"".join(parts)
 
 
@@ -277,11 +279,12 @@ class _Guard:
     """Lets through who shows the token, and questions of health."""
 
     def __init__(self, app: ASGIApp, token: bytes) -> None:
-        self._app, self._expected = app, b"Bearer " + token
+        self._app, self._token = app, token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        shown = dict(scope["headers"]).get(b"authorization", b"")
-        if scope["path"] in OPEN_PATHS or hmac.compare_digest(shown, self._expected):
+        scheme, _, shown = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
+        is_known = scheme.lower() == b"bearer" and hmac.compare_digest(shown, self._token)
+        if scope["path"] in OPEN_PATHS or is_known:
             await self._app(scope, receive, send)
             return
         response = json_response({"error": "a bearer token is needed"}, 401)

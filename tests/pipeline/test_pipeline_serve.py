@@ -173,6 +173,16 @@ def test_inference_of_columns_and_of_chosen_outputs(asking, model):
         assert score["data"] == pytest.approx([model.score_one({"x": 1}), model.score_one({"x": 4})], rel=1e-9)
 
 
+def test_whole_numbers_are_numbers_however_large(asking, model):
+    values = [2**53 + 1, 10**19]
+    asked = {
+        "inputs": [{"name": "x", "shape": [2], "datatype": "FP64", "data": values}],
+        "outputs": [{"name": "score"}],
+    }
+    got = asking.post("/v2/models/streammix/infer", json=asked).json()
+    assert got["outputs"][0]["data"] == pytest.approx([model.score_one({"x": float(x)}) for x in values], rel=1e-9)
+
+
 X = {"name": "x", "shape": [2], "datatype": "FP64", "data": [1.0, 2.0]}
 
 
@@ -194,6 +204,9 @@ X = {"name": "x", "shape": [2], "datatype": "FP64", "data": [1.0, 2.0]}
         ({"inputs": [{**X, "shape": [10**12, 10**12]}]}, "expected the shape [n] or [n, 1]"),
         ({"inputs": [{**X, "shape": [-2]}]}, "expected -2 values"),
         ({"inputs": [{**X, "data": [1.0, "2"]}]}, "input 'x': its data is not FP64"),
+        ({"inputs": [{**X, "datatype": "INT64", "data": [1, 1.5]}]}, "data is not INT64: expected whole numbers"),
+        ({"inputs": [{**X, "datatype": "UINT8", "data": [1, 1e999]}]}, "can't be read"),
+        ({"inputs": [{**X, "data": [1.0, 10**400]}]}, "its data is not FP64: int too large to convert"),
         ({"inputs": [{**X, "datatype": "BOOL"}]}, "input 'x': its data is not BOOL"),
         ({"inputs": [{**X, "datatype": "BYTES", "data": ["a", "b"]}]}, "field 'x'"),
         ({"inputs": [{**X, "name": "y", "data": [1.0, -2.0]}]}, "record 1: field 'y': expected"),

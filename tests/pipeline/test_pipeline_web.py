@@ -40,9 +40,11 @@ def test_only_who_shows_the_token_is_let_in():
         refused = stranger.post("/echo", content=b"x")
         assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
         assert refused.json() == {"error": "a bearer token is needed"}
-        for shown in ("Bearer", "Bearer x", f"bearer {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer \xe9"):
+        for shown in ("Bearer", "Bearer x", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer \xe9"):
             assert stranger.get("/nowhere", headers={"authorization": shown.encode("latin-1")}).status_code == 401
-        assert stranger.post("/echo", content=b"x", headers={"authorization": f"Bearer {TOKEN}"}).content == b"x"
+        for scheme in ("Bearer", "bearer"):  # no matter in which case
+            known = stranger.post("/echo", content=b"x", headers={"authorization": f"{scheme} {TOKEN}"})
+            assert known.content == b"x"
 
 
 def test_tls(tmp_path):
@@ -130,6 +132,17 @@ def test_clients_that_hang_up_leave_no_line_in_the_log(tmp_path, caplog):
         mute.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         assert mute.recv(1000).startswith(b"HTTP/1.1 200")  # it never answers the server's goodbye
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+def test_half_a_body_at_the_end_leaves_no_traceback(caplog):
+    with contextlib.ExitStack() as stack, serving() as url:
+        for _ in range(3):
+            slow = stack.enter_context(socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=10))
+            slow.sendall(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc")
+        with client(url) as asking:
+            assert asking.post("/echo", content=b"x").content == b"x"
+    assert not [record for record in caplog.records if record.exc_info]
+    assert "Traceback" not in caplog.text
 
 
 def trickle(connection):
