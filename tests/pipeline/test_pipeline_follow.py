@@ -118,6 +118,37 @@ def test_a_rotation_between_a_look_and_the_opening(tmp_path, following):
     assert [n for name, n in found if name == "app.ndjson#2"] == list(range(20, 40))
 
 
+def test_a_second_name_of_a_file_is_passed_over(tmp_path, following):
+    append(tmp_path / "m.ndjson", 1, 2)
+    source = following("*.ndjson")
+    assert drain(source) == [("m.ndjson", 1), ("m.ndjson", 2)]
+    for other in ("z.ndjson", "a.ndjson"):
+        (tmp_path / other).hardlink_to(tmp_path / "m.ndjson")
+        assert drain(source) == []
+    append(tmp_path / "a.ndjson", 3)
+    again = following("*.ndjson", position=json.loads(json.dumps(source.position())))
+    for each in (source, again):
+        assert drain(each) == [("m.ndjson", 3)]
+        assert list(each.position()["files"]) == ["m.ndjson"]
+    assert numbers(drain(following("*.ndjson"))) == [1, 2, 3]
+
+
+def test_a_rotation_by_link_and_unlink(tmp_path, following):
+    path = tmp_path / "app.ndjson"
+    append(path, 1)
+    source = following("app*")
+    found = drain(source)
+    (tmp_path / "app.1").hardlink_to(path)
+    append(path, 2)
+    found += drain(source)
+    path.unlink()
+    found += drain(source)
+    append(tmp_path / "app.1", 3)
+    append(path, 4)
+    found += drain(source)
+    assert found == [("app.ndjson", 1), ("app.ndjson", 2), ("app.ndjson", 3), ("app.ndjson#2", 4)]
+
+
 @pytest.mark.parametrize("is_begun", [False, True])
 def test_a_rotation_while_the_directory_is_looked_at(tmp_path, following, caplog, is_begun):
     source = following("app.ndjson*")

@@ -4,10 +4,10 @@ Files are read to their ends in the order of their names, as `FileSource` does; 
 that were begun come first, then new ones in the order of their names. A last line without a line end waits for it.
 
 A file is known by its inode and its first bytes, so that one that is renamed (``app.ndjson`` to ``app.ndjson.1``) is
-read on under its new name, whatever that is within its directory, and is not read twice. Where another file takes a
-name, or a file is cut back to less than what was read of it, reading begins at the new one's first byte, and its
-records come from ``app.ndjson#2``, so that no two records have one position. What a writer removes or cuts off
-(``copytruncate``) before it was read is lost; nothing else is.
+read on under its new name, whatever that is within its directory, and is not read twice; nor is one that has several
+names (hard links). Where another file takes a name, or a file is cut back to less than what was read of it, reading
+begins at the new one's first byte, and its records come from ``app.ndjson#2``, so that no two records have one
+position. What a writer removes or cuts off (``copytruncate``) before it was read is lost; nothing else is.
 
 The position is, for each file under the name that its records have, its name now, its inode, its first bytes (their
 number and a checksum), the offset of the next record and its size when it was read to its end.
@@ -168,10 +168,11 @@ class FollowSource:
         by_inode = {mark["inode"]: label for label, mark in self._marks.items() if "inode" in mark}
         by_name = {mark["name"]: label for label, mark in self._marks.items()}
         here = {stat.st_ino for stat in found.values()}
+        known = {name for name, stat in found.items() if self._has_inode(by_name.get(name), stat)}
         labels: list[str] = []
-        for name, stat in found.items():
+        for name, stat in _once(found, known).items():
             with suppress(FileNotFoundError):  # renamed since
-                label = by_inode.get(stat.st_ino)
+                label = by_name[name] if name in known else by_inode.get(stat.st_ino)
                 if label is None and name in by_name and not self._is_elsewhere(by_name[name], here):
                     label = by_name[name]
                 if label is not None and label not in labels and self._is_same(label, name, stat):
@@ -183,6 +184,9 @@ class FollowSource:
         new = [label for label in labels if self._has_changed(label)]
         self._todo = sorted(new, key=lambda label: not self._marks[label]["offset"])
         self._next_look = time.monotonic() + max(PAUSE, 10 * (time.monotonic() - began))
+
+    def _has_inode(self, label: str | None, stat: os.stat_result) -> bool:
+        return label is not None and self._marks[label].get("inode") == stat.st_ino
 
     def _has_changed(self, label: str) -> bool:
         mark = self._marks[label]
@@ -264,6 +268,15 @@ class FollowSource:
             for label in oldest_first[: max(len(gone) - GONE_KEPT, 0)]:
                 del self._marks[label]
         return sorted(moved)
+
+
+def _once(found: dict[str, os.stat_result], known: set[str]) -> dict[str, os.stat_result]:
+    """Return each file under one of its names (hard links give it more): one that is known, else the first."""
+    files: dict[tuple[int, int], str] = {}
+    for name in sorted(found, key=lambda name: name not in known):
+        files.setdefault((found[name].st_dev, found[name].st_ino), name)
+    names = set(files.values())
+    return {name: stat for name, stat in found.items() if name in names}
 
 
 def _check_inode(stat: os.stat_result, inode: int) -> None:
