@@ -352,7 +352,11 @@ class Learner:
     def _infer(self, records: Sequence[Mapping[str, Any]]) -> Inferred:
         """What becomes of the fields that nobody declared."""
         declared = self.declaration.declared_names | {*self._undeclared_time}
-        others = [{name: value for name, value in x.items() if name not in declared} for x in records]
+        others = (
+            [{name: value for name, value in x.items() if name not in declared} for x in records]
+            if declared
+            else records
+        )
         return infer(others, self.inferred_for, bool(self.declaration.fields))
 
     def snapshot(self, n_seen: int, seed: int | None) -> Snapshot:
