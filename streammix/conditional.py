@@ -237,7 +237,7 @@ def _expected_numbers(
     for i, block in enumerate(running.schema.blocks):
         if block.kind == "mvn" and block.names == [names]:
             mixed += running.published.regress(i, np.ascontiguousarray(x), np.ascontiguousarray(r))
-            served |= [family is not None for family in block.families[0]]
+            served |= [family is not None for family in block.families[0][: len(families)]]  # K may be chosen
     for k in np.flatnonzero(~served).tolist():
         inner = _inner(families[k])
         means = np.atleast_1d(np.asarray(families[k].expectation(), dtype=np.float64))

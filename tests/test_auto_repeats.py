@@ -254,3 +254,33 @@ def test_a_component_that_is_one_value_alone_is_said() -> None:
     [doubt] = [one for one in model.warnings if one["sign"] == "repeated values"]
     assert doubt["field"] == "x"
     assert abs(doubt["value"]) < 0.2
+
+
+@pytest.mark.parametrize("is_rounded", [False, True])
+def test_a_field_that_follows_from_others_does_not_choose_k(is_rounded: bool) -> None:
+    rng = np.random.default_rng(12)
+    z = rng.integers(3, size=8_000)
+    a = np.array([0.0, 8.0, 4.0])[z] + rng.normal(size=len(z))
+    b = np.array([0.0, 0.0, 9.0])[z] + rng.normal(size=len(z))
+    a, b = (np.round(a, 3), np.round(b, 3)) if is_rounded else (a, b)
+    fields = {("a", "b", "c"): sm.MultivariateNormal()}
+    model = learnt({"a": a, "b": b, "c": a + b}, fields, None, warm_up=None)
+    assert len(model.weights) == 3
+    [doubt] = [doubt for doubt in model.warnings if doubt["sign"] == "dependent"]
+    assert doubt["field"] == "c"
+    freed = np.concatenate([a, a]), np.concatenate([b, b]), np.concatenate([a + b, a + b + rng.normal(size=len(z))])
+    again = reloaded(model)
+    for one in (model, again):
+        one.learn_many(pa.table(dict(zip("abc", (part[8_000:] for part in freed), strict=True))))
+    assert "dependent" not in signs(model)
+    assert state_of(model) == state_of(again)
+    assert len(model.weights) == 3
+
+
+def test_a_component_may_be_a_value_that_stands_out_where_k_is_given() -> None:
+    rng = np.random.default_rng(13)
+    x = np.where(rng.random(8_000) < 0.3, 0.0, np.round(rng.normal(10.0, 2.0, size=8_000), 1))
+    variances = {k: min(one["x"].variance for one in learnt({"x": x}, None, k).parameters) for k in (2, (2, 2))}
+    assert variances[2] < 1e-6 < variances[2, 2]
+    whole = np.round(rng.normal(10.0, 2.0, size=8_000))  # no value stands out
+    assert min(one["x"].variance for one in learnt({"x": whole}, None, 2).parameters) >= LEAST

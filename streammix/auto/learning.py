@@ -221,7 +221,7 @@ class AutoLearner(Learner):
         rng.bit_generator.state = self.rng.bit_generator.state  # a step that is taken again draws the same
         rows, all_weights = np.stack(columns, axis=1), np.ones(n) if w is None else w
         box, settings = None, self.settings
-        resolution = Resolution(len(columns))
+        resolution = Resolution(len(columns), self._is_given)
         resolution.look(rows[:: -(-n // LOOKED_AT)], layout)
         if self.has_background if self.has_background is not None else takes_background(layout):
             box = Box(len(columns))

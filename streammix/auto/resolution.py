@@ -2,7 +2,11 @@
 
 A Gaussian on a value that comes again and again gains without end as it narrows. Where values repeat, no variance is
 less than step**2 / 2 pi, step being the distance from one value to the next: at its mean such a component's density is
-one over the step, so it says of a value what its probability says, and gains nothing over a wide one.
+one over the step, so it says of a value what its probability says, and gains nothing over a wide one. Where K is given
+a component may be a value that stands out, as in any batch fit: it is nearly as narrow as it likes.
+
+Nor does a field have an end to its gains that is a sum of multiples of others: where numbers of components compete, its
+variance given the others has a least, too, by which none of them wins.
 """
 
 import math
@@ -35,7 +39,7 @@ MOST = 709.0  # of a logarithm, that exp can take
 ALL = 0.97  # the share of rows that a step of logarithms is good for: it shrinks as values grow
 CHANGED = 10.0  # times, by which a step has to differ from the one that is known to take its place
 
-REPEATS, TOO_FINE = "repeated values", "too fine"  # signs
+REPEATS, TOO_FINE, FOLLOWS = "repeated values", "too fine", "dependent"  # signs
 FINEST = 1e-63  # of a range: variances stay above 1e-130, that their products be normal numbers
 FEW_VALUES, FEWEST = 5, 3  # values that no Gaussian field has so few of, where all are common or in any case
 ATOM = 0.02  # the share of rows that one value has to have to be common
@@ -44,6 +48,9 @@ ATOMS = 3  # that are tried
 PEAK = 10.0  # how many times as common as those beside it a value is that doesn't belong to them
 NARROW = 1.05  # times the least variance, up to which a component is one value alone
 ALONE = 0.05  # the weight of one that is told of
+FINER = 1e-3  # of a step, where K is given and values stand out
+DEPENDENT = 1e-10  # the share of a column's variance, given those before it, below which it follows from them
+KEPT = 1e-4  # of that column's variance is the least, then
 
 
 class Column(NamedTuple):
@@ -82,7 +89,9 @@ class Atom(NamedTuple):
 class Resolution:
     """The step of each Gaussian column; 0 where its values don't repeat."""
 
-    def __init__(self, n_columns: int) -> None:
+    def __init__(self, n_columns: int, is_given: bool = False) -> None:
+        self.is_given = is_given  # whether K is
+        self.dependent: set[int] = set()  # columns that follow from those before them in their group
         self.steps = np.zeros(n_columns)
         self.grids = np.zeros(n_columns)  # the same of x, where the column holds log x
         self.seen: dict[int, Repeats] = {}
@@ -96,16 +105,48 @@ class Resolution:
 
     def look(self, rows: FloatArray, layout: Layout) -> bool:
         """Look at rows; tell whether a step has changed."""
-        before = self.steps.copy()
+        before = self._variances()
+        self._look_for_dependence(rows, layout)
         for column in _columns(layout):
             values = rows[:, column.number]
             kind = layout[column.block][0]
             values = values[np.isfinite(values)]
             if kind.startswith(INFLATING) and not column.is_logarithm:
                 values = values[values != 0.0]
-            if len(values) >= REPEATED:
+            if len(values) >= REPEATED and column.number not in self.dependent:
                 self._look_at(column, values)
-        return not np.array_equal(before, self.steps)
+        return self._variances() != before
+
+    def _variances(self) -> list[float]:
+        """The least variance of each column; 0 where there is none."""
+        return [self._least(number) if step > 0.0 else 0.0 for number, step in enumerate(self.steps.tolist())]
+
+    def _least(self, number: int) -> float:
+        one, step = self.seen.get(number), float(self.steps[number])
+        is_fine = self.is_given and one is not None and one.values > 1 and _said("", one) is not None
+        return _least_variance(FINER * step if is_fine else step)
+
+    def _look_for_dependence(self, rows: FloatArray, layout: Layout) -> None:
+        """Find the columns that are sums of multiples of those before them, where numbers of components compete."""
+        for kind, columns, size, is_fixed, _ in layout:
+            if kind != "mvn" or is_fixed or self.is_given:
+                continue
+            own = rows[:, columns]
+            own = own[np.isfinite(own).all(axis=1)]
+            if len(own) < max(2 * size, REPEATED):
+                continue
+            spread = own.std(axis=0)
+            own = (own - own.mean(axis=0)) / np.where(spread > 0.0, spread, 1.0)
+            left = np.diagonal(np.linalg.qr(own, mode="r")) ** 2 / len(own)
+            for number, share, sd in zip(columns, left.tolist(), spread.tolist(), strict=True):
+                was = number in self.dependent
+                if sd > 0.0 and share < DEPENDENT:
+                    self.dependent.add(number)
+                    self.steps[number] = self.steps[number] if was else math.sqrt(2 * math.pi * KEPT) * sd
+                    self.grids[number] = 0.0
+                elif was:
+                    self.dependent.remove(number)
+                    self.steps[number] = 0.0
 
     def _look_at(self, column: Column, values: FloatArray) -> None:
         found, counts = _distinct(values)
@@ -138,7 +179,7 @@ class Resolution:
         for column in _columns(layout):
             step = self.steps[column.number]
             if step > 0.0:
-                state.priors[column.block][column.unit, column.row] = _least_variance(float(step))
+                state.priors[column.block][column.unit, column.row] = self._least(column.number)
 
     def surplus(self, layout: Layout, member: Member, rows: FloatArray) -> float:
         """Return by how many nats a record narrow components overstate the values that there can be.
@@ -167,6 +208,7 @@ class Resolution:
         self.steps, self.grids = (np.insert(one, [at] * more, 0.0) for one in (self.steps, self.grids))
         self.seen = {number + more * (number >= at): one for number, one in self.seen.items()}
         self.too_fine = {number + more * (number >= at) for number in self.too_fine}
+        self.dependent = {number + more * (number >= at) for number in self.dependent}
         self.atoms = [atom._replace(column=atom.column + more * (atom.column >= at)) for atom in self.atoms]
         wide = np.full((len(rows), len(self.steps)), np.nan)
         wide[:, at : at + more] = rows
@@ -175,19 +217,21 @@ class Resolution:
     def to_json(self) -> list[Any]:
         """Return everything as JSON can hold it."""
         seen = [[number, *one] for number, one in self.seen.items()]
-        return [self.steps.tolist(), self.grids.tolist(), seen, sorted(self.too_fine), list(self.atoms)]
+        found = [self.steps.tolist(), self.grids.tolist(), seen, sorted(self.too_fine), list(self.atoms)]
+        return [*found, sorted(self.dependent), self.is_given]
 
     @classmethod
     def from_json(cls, document: Sequence[Any], n_columns: int) -> "Resolution":
         """Return what `to_json` was called of."""
-        steps, grids, seen, too_fine, atoms = document
-        made = cls(n_columns)
+        steps, grids, seen, too_fine, atoms, dependent, is_given = document
+        made = cls(n_columns, bool(is_given))
         made.steps, made.grids = np.array(steps, dtype=np.float64), np.array(grids, dtype=np.float64)
         for known in (made.steps, made.grids):
             if known.shape != (n_columns,) or not (np.isfinite(known) & (known >= 0.0)).all():
                 raise CheckpointError("the checkpoint's steps between values contradict themselves")
         made.seen = {int(number): Repeats(int(values), *map(float, rest)) for number, values, *rest in seen}
         made.too_fine = {int(number) for number in too_fine}
+        made.dependent = {int(number) for number in dependent}
         made.atoms = atoms_from(atoms)
         return made
 
@@ -196,6 +240,10 @@ class Resolution:
         found: list[dict[str, Any]] = []
         for column in _columns(schema.layout()):
             name = schema.blocks[column.block].names[column.unit][column.row]
+            if column.number in self.dependent:
+                text = f"{name!r} follows from the fields before it, as a sum of multiples: leave it out"
+                found.append({"sign": FOLLOWS, "text": text, "field": name})
+                continue
             one = self.seen.get(column.number)
             about = None if one is None else _said(name, one) or self._alone(name, column, member)
             if about is not None:
