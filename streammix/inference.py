@@ -1,6 +1,7 @@
 """Which family a field gets that nobody declared: conservative, and the same for the same records."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,11 +78,11 @@ def infer(records: Sequence[Mapping[str, Any]], n_components: int, has_others: b
     has_others
         Whether the model has other fields than these.
     """
-    values: dict[str, list[Any]] = {}
+    values: dict[str, list[Any]] = defaultdict(list)
     for record in records:
         for name, value in record.items():
             if value is not None:
-                values.setdefault(name, []).append(value)
+                values[name].append(value)
     kinds = {name: _kind(values[name]) for name in sorted(values)}  # the order of a record's fields says nothing
     left_out = {name: kind for name, kind in kinds.items() if kind in (TIMES, FREE_TEXT, LONG_TEXT)}
     constant = {name: float(values[name][0]) for name, kind in kinds.items() if kind == CONSTANT}
@@ -165,8 +166,9 @@ def _first_two(values: Iterable[Any]) -> list[Any]:
 
 
 def _kind(values: Sequence[Any]) -> str:
-    if not any(isinstance(value, str) for value in values):
-        if all(isinstance(value, bool) for value in values):
+    types = set(map(type, values))
+    if not any(issubclass(kind, str) for kind in types):
+        if types == {bool}:
             return "flag"
         return "number" if any(value != values[0] for value in values) else CONSTANT
     written = [value for value in values if value]  # an empty text says nothing of the others

@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streammix import frames
+from streammix.clock import times_of
 from streammix.columns import Encoded
 from streammix.core.json_lines import JsonLines
 from streammix.core.values import as_record
 from streammix.errors import RecordError
-from streammix.frames import Frame, first_seen
+from streammix.frames import Frame, first_seen, part
 from streammix.learner import Learner
 from streammix.plain import IMPOSSIBLE, LARGEST_WEIGHT, check_weight
 
-__all__ = ["Read", "frame_of", "ingest", "learn_at", "read_ahead", "weights_of"]
+__all__ = ["Read", "frame_of", "ingest", "learn_at", "learn_frame", "read_ahead", "weights_of"]
 
 FloatArray = NDArray[np.float64]
 
@@ -73,6 +74,61 @@ def weights_of(w: ArrayLike | None, n: int) -> FloatArray | None:
     for weight in weights[~((weights > 0) & (weights <= LARGEST_WEIGHT))][:1]:
         check_weight(float(weight))
     return weights
+
+
+def learn_frame(learner: Learner, frame: Frame, weights: FloatArray | None) -> None:
+    """Learn the rows of a frame. A refusal leaves what came before it learnt."""
+    if learner.clock is None:
+        _learn_frame(learner, frame, weights, 0)
+        return
+    times, begin = times_of(learner.clock.field, frame), 0
+    while begin < frame.num_rows:
+        looks = learner.clock.stretch(times, begin)
+        end = begin + len(looks)
+        own = np.array([look.weight for look in looks]) * (1.0 if weights is None else weights[begin:end])
+        _learn_frame(learner, part(frame, begin, end), own, begin)
+        learner.go_on(looks[-1])
+        begin = end
+
+
+def _learn_frame(learner: Learner, frame: Frame, weights: FloatArray | None, first: int) -> None:
+    """Learn the rows of a frame; the first of them is row `first` of its caller's."""
+    taken = 0
+    while learner.is_gathering and taken < frame.num_rows:
+        for record in learner.first(frame, learner.missing_records(), taken):
+            try:
+                learner.wait(record, 1.0 if weights is None else float(weights[taken]))
+            except RecordError as error:
+                raise RecordError(f"row {first + taken}: {error}", field=error.field, row=first + taken) from None
+            taken += 1
+    while taken < frame.num_rows:
+        stop = first_seen(frame, learner.unknown(frame), learner.newcomers.constant, taken)
+        if stop == taken:
+            try:
+                learner.learn_record(
+                    learner.first(frame, 1, taken)[0], 1.0 if weights is None else float(weights[taken])
+                )
+            except RecordError as error:
+                raise RecordError(f"row {first + taken}: {error}", field=error.field, row=first + taken) from None
+            taken += 1
+            continue
+        own = None if weights is None else weights[taken:stop]
+        _learn_rows(learner, part(frame, taken, stop), own, first + taken)
+        taken = stop
+
+
+def _learn_rows(learner: Learner, frame: Frame, weights: FloatArray | None, first: int) -> None:
+    """Learn rows without new fields; the first of them is row `first` of its caller's."""
+    assert learner.running is not None
+    try:
+        encoded = learner.running.schema.encode(frame)
+    except RecordError as error:
+        row = first + (error.row or 0)
+        text = str(error).replace(f"row {error.row}:", f"row {row}:", 1)
+        raise RecordError(text, field=error.field, row=row) from None
+    bad = learner.running.absorb(encoded, weights)
+    if bad:
+        raise RecordError(f"row {bad[0] + first}: {IMPOSSIBLE}", row=bad[0] + first)
 
 
 def ingest(

@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammix import families
-from streammix.clock import Look, clock_of, times_of
+from streammix.clock import Look, clock_of
 from streammix.columns import Encoded
 from streammix.core.json_lines import JsonLines
 from streammix.core.values import as_record, short
 from streammix.declaration import Declaration, to_json
 from streammix.errors import RecordError
 from streammix.families import Family, Normal
-from streammix.frames import Frame, check_names, first_seen, part
+from streammix.frames import Frame, check_names, first_seen
 from streammix.gathering import Gathering
 from streammix.inference import TIMES, Inferred, Ready, infer, ready, tell, tell_declared
 from streammix.newcomers import MOST_FIELDS, AllBut, Newcomers
@@ -227,56 +227,6 @@ class Learner:
             rows[[row for row, _ in found], column] = schema.first_levels(column, [key for _, key in found])
         return schema, rows
 
-    def learn_frame(self, frame: Frame, weights: FloatArray | None) -> None:
-        """Learn the rows of a frame. A refusal leaves what came before it learnt."""
-        if self.clock is None:
-            self._learn_frame(frame, weights, 0)
-            return
-        times, begin = times_of(self.clock.field, frame), 0
-        while begin < frame.num_rows:
-            looks = self.clock.stretch(times, begin)
-            end = begin + len(looks)
-            own = np.array([look.weight for look in looks]) * (1.0 if weights is None else weights[begin:end])
-            self._learn_frame(part(frame, begin, end), own, begin)
-            self.go_on(looks[-1])
-            begin = end
-
-    def _learn_frame(self, frame: Frame, weights: FloatArray | None, first: int) -> None:
-        """Learn the rows of a frame; the first of them is row `first` of its caller's."""
-        taken = 0
-        while self.is_gathering and taken < frame.num_rows:
-            for record in self.first(frame, self.missing_records(), taken):
-                try:
-                    self.wait(record, 1.0 if weights is None else float(weights[taken]))
-                except RecordError as error:
-                    raise RecordError(f"row {first + taken}: {error}", field=error.field, row=first + taken) from None
-                taken += 1
-        while taken < frame.num_rows:
-            stop = first_seen(frame, self.unknown(frame), self.newcomers.constant, taken)
-            if stop == taken:
-                try:
-                    self.learn_record(self.first(frame, 1, taken)[0], 1.0 if weights is None else float(weights[taken]))
-                except RecordError as error:
-                    raise RecordError(f"row {first + taken}: {error}", field=error.field, row=first + taken) from None
-                taken += 1
-                continue
-            own = None if weights is None else weights[taken:stop]
-            self._learn_rows(part(frame, taken, stop), own, first + taken)
-            taken = stop
-
-    def _learn_rows(self, frame: Frame, weights: FloatArray | None, first: int) -> None:
-        """Learn rows without new fields; the first of them is row `first` of its caller's."""
-        assert self.running is not None
-        try:
-            encoded = self.running.schema.encode(frame)
-        except RecordError as error:
-            row = first + (error.row or 0)
-            text = str(error).replace(f"row {error.row}:", f"row {row}:", 1)
-            raise RecordError(text, field=error.field, row=row) from None
-        bad = self.running.absorb(encoded, weights)
-        if bad:
-            raise RecordError(f"row {bad[0] + first}: {IMPOSSIBLE}", row=bad[0] + first)
-
     def encode(
         self, records: list[Any] | JsonLines | Frame
     ) -> tuple[Encoded, Sequence[int], list[tuple[int, RecordError]]]:
@@ -352,7 +302,11 @@ class Learner:
     def _infer(self, records: Sequence[Mapping[str, Any]]) -> Inferred:
         """What becomes of the fields that nobody declared."""
         declared = self.declaration.declared_names | {*self._undeclared_time}
-        others = [{name: value for name, value in x.items() if name not in declared} for x in records]
+        others = (
+            [{name: value for name, value in x.items() if name not in declared} for x in records]
+            if declared
+            else records
+        )
         return infer(others, self.inferred_for, bool(self.declaration.fields))
 
     def snapshot(self, n_seen: int, seed: int | None) -> Snapshot:

@@ -15,7 +15,7 @@ from streammix.core.records import Records
 from streammix.declaration import checked, from_json, shown
 from streammix.errors import RecordError
 from streammix.families import Family
-from streammix.intake import Read, frame_of, ingest, learn_at, weights_of
+from streammix.intake import Read, frame_of, ingest, learn_at, learn_frame, weights_of
 from streammix.learner import Learner
 from streammix.parameters import center_of, draw, families_of
 from streammix.schema import field_name
@@ -194,7 +194,7 @@ class Mixture(Records, base.Clusterer):
         before = self._snapshot() if self._learner.may_refuse(frame) else None
         try:
             self._hand_back()
-            self._learner.learn_frame(frame, weights)
+            learn_frame(self._learner, frame, weights)
         except RecordError:
             if before is not None:
                 self._adopt(before)
