@@ -69,10 +69,11 @@ def set_up(verbose: bool, as_json: bool = False) -> Console | None:
     else:
         handler = logging.StreamHandler()
         handler.setFormatter(_JsonLines() if as_json else _Plain("%(asctime)s %(levelname)s %(message)s"))
-    for name, level in (("streammix", logging.DEBUG if verbose else logging.INFO), ("uvicorn", logging.WARNING)):
+    levels = {"streammix": logging.DEBUG if verbose else logging.INFO}
+    for name in ("streammix", "uvicorn", "asyncio"):
         log = logging.getLogger(name)
         log.handlers[:] = [handler]
-        log.setLevel(level)
+        log.setLevel(levels.get(name, logging.WARNING))
     return console if console.is_terminal else None
 
 

@@ -31,6 +31,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from streammix.errors import ConfigError
+from streammix.pipeline.door import Door
 from streammix.pipeline.talk import keep_secret
 
 __all__ = ["TOKEN_VARIABLE", "Listen", "WebServer", "application", "body_of", "json_response", "read_token"]
@@ -41,6 +42,7 @@ TOKEN_VARIABLE = "STREAMMIX_TOKEN"
 HEAD_BYTES = 1 << 14
 BODY_BYTES = 1 << 23
 CONNECTIONS = 256
+BACKLOG = 256  # of connections that wait to be taken
 SECONDS_AT_ONE_POINT = 15
 SECONDS_TO_END = 1
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
@@ -173,6 +175,7 @@ class WebServer:
         config = uvicorn.Config(
             app,
             loop="asyncio",
+            backlog=BACKLOG,
             http=_Bounded,
             ws="none",
             lifespan="off",
@@ -214,11 +217,11 @@ def _bound(listen: Listen) -> socket.socket:
         raise ConfigError("tls_key needs a tls_certificate")
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
+        bound = Door(family, kind, protocol, CONNECTIONS)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind(place)
-            bound.listen(CONNECTIONS)
+            bound.listen(BACKLOG)
         except OSError:
             bound.close()
             raise
@@ -244,7 +247,7 @@ class _Server(uvicorn.Server):
 
 
 class _Bounded(H11Protocol):
-    """A connection that is closed when there are too many, and when it stays at one point for too long.
+    """A connection that is closed when it stays at one point for too long.
 
     Wherever that is: before a request's head has come, in its body, or in an answer that is not read.
     """
@@ -253,9 +256,6 @@ class _Bounded(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if len(self.connections) > CONNECTIONS:
-            transport.abort()
-            return
         self._watch()
 
     def shutdown(self) -> None:

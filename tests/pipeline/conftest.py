@@ -11,11 +11,12 @@ from pipeline_tools import FILES, SINKS, events, write_config, write_ndjson
 @pytest.fixture(autouse=True)
 def _log_as_it_was():
     """The command line sends the log to its standard error, which is gone after the test."""
-    log = logging.getLogger("streammix")
-    handlers, level = list(log.handlers), log.level
+    logs = [logging.getLogger(name) for name in ("streammix", "uvicorn", "asyncio")]
+    before = [(log, list(log.handlers), log.level) for log in logs]
     yield
-    log.handlers[:] = handlers
-    log.setLevel(level)
+    for log, handlers, level in before:
+        log.handlers[:] = handlers
+        log.setLevel(level)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The HTTP server: who is let in, and what one client can make it hold."""
 
 import contextlib
+import errno
 import logging
 import socket
 import ssl
@@ -11,7 +12,7 @@ import pytest
 from web_tools import client, make_certificate
 
 from streammix.errors import ConfigError
-from streammix.pipeline import talk, web
+from streammix.pipeline import door, talk, web
 
 TOKEN = "a-token-of-24-characters"
 
@@ -159,6 +160,15 @@ def test_bytes_that_trickle_in_do_not_keep_a_connection(monkeypatch):
             trickle(slow)
 
 
+def is_let_in(url, certificate=None):
+    """Tell whether a server lets somebody in, soon after somebody else has gone."""
+    begin = time.monotonic()
+    while time.monotonic() < begin + 5:
+        with contextlib.suppress(httpx.TransportError), client(url, certificate=certificate) as newcomer:
+            return newcomer.get("/livez").status_code == 200
+    return False
+
+
 def test_there_are_only_so_many_connections(monkeypatch):
     monkeypatch.setattr(web, "CONNECTIONS", 2)
     with serving() as url, contextlib.ExitStack() as stack:
@@ -169,6 +179,54 @@ def test_there_are_only_so_many_connections(monkeypatch):
             assert one.recv(1000).startswith(b"HTTP/1.1 200")
         third = stack.enter_context(socket.create_connection(place, timeout=10))
         assert closed_after(third) < 5
+        two[0].close()
+        assert is_let_in(url)
+
+
+@pytest.mark.parametrize("has_tls", [False, True])
+def test_connections_that_say_nothing_are_counted(tmp_path, monkeypatch, caplog, has_tls):
+    monkeypatch.setattr(web, "CONNECTIONS", 5)
+    certificate, key = make_certificate(tmp_path)
+    tls = {"tls_certificate": certificate, "tls_key": key} if has_tls else {}
+    with serving(**tls) as url, contextlib.ExitStack() as stack:
+        place = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
+        silent = [stack.enter_context(socket.create_connection(place, timeout=10)) for _ in range(100)]
+        for refused in silent[5:]:
+            assert closed_after(refused) < 5
+        silent[0].close()
+        assert is_let_in(url, certificate)
+        for held in silent[1:5]:
+            held.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                held.recv(1)
+    assert [each.getMessage() for each in caplog.records if each.levelno > logging.INFO] == [
+        "5 connections are open; more are refused"
+    ]
+
+
+def test_where_descriptors_are_used_up_connections_wait(monkeypatch, caplog):
+    accept, failures = socket.socket.accept, iter(range(3))
+
+    def failing(listening):
+        if next(failures, None) is not None:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return accept(listening)
+
+    monkeypatch.setattr(socket.socket, "accept", failing)
+    with serving() as url, client(url) as asking:
+        assert asking.get("/livez").status_code == 200
+    assert next(failures, None) is None
+    assert [each.getMessage() for each in caplog.records if each.levelno > logging.INFO] == [
+        "new connections wait: Too many open files"
+    ]
+
+
+def test_connections_leave_files_to_a_run(monkeypatch):
+    monkeypatch.setattr(door.resource, "getrlimit", lambda _: (4, 4))
+    with serving() as url, contextlib.ExitStack() as stack:
+        place = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
+        silent = [stack.enter_context(socket.create_connection(place, timeout=10)) for _ in range(3)]
+        assert closed_after(silent[2]) < 5
 
 
 @pytest.mark.parametrize("address", ["here", "127.0.0.1", "127.0.0.1:port", ":80", "127.0.0.1:65536"])
