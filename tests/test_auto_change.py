@@ -227,7 +227,20 @@ def test_falling_scores_are_said_before_a_tick_ends():
     model.learn_many(table(rng.integers(3, size=11_000), rng))
     assert model.warnings == []
     model.learn_many(table(rng.integers(3, size=200), rng, MEANS + 2.0))
-    assert [doubt["sign"] for doubt in model.warnings] == ["falling"]
+    assert "falling" in {doubt["sign"] for doubt in model.warnings}
+
+
+def test_a_component_that_moves_is_said_soon():
+    rng = np.random.default_rng(16)
+    model = sm.AutoMixture(3, fields=FIELDS, seed=1)
+    model.learn_many(table(rng.integers(3, size=11_000), rng))
+    assert model.warnings == []
+    moved = MEANS.astype(float)
+    moved[0] += 1.5
+    model.learn_many(table(rng.integers(3, size=250), rng, moved))
+    [doubt] = model.warnings
+    assert doubt["sign"] == "moving"
+    assert doubt["gain"] > 0.01
 
 
 def test_records_with_gaps_are_fewer_records():

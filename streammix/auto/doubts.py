@@ -12,6 +12,7 @@ __all__ = ["doubts", "left_out"]
 
 AUDIT = ((0.003, 2.0), (0.01, 1.0))  # (nats a record, z) by which another model predicts better
 FALL = (0.1, 6.0)  # (nats a record, z) by which the last records were less likely than those before
+AHEAD = (0.01, 2.5)  # (nats a record, z) by which what forgets fast predicts the last records better
 TOO_FEW = 0.015  # nats a record that so many parameters cost
 LAG = (0.005, 2.0)  # (nats a record, z) that polishing gains
 RESTLESS = 5  # times in the second half at which there were restarts or alarms
@@ -30,6 +31,9 @@ def doubts(line: Line, events: Events, n_seen: int, is_given: bool) -> list[dict
     fall, z = line.alarm.fall()
     if not line.is_long and fall > FALL[0] and z > FALL[1]:
         found.append(_sign("falling", "the last records are less likely than those before were", fall=fall, z=z))
+    gain, z = _ahead(line)
+    if gain > AHEAD[0] and z > AHEAD[1]:
+        found.append(_sign("moving", "what forgets fast predicts the last records better", gain=gain, z=z))
     gain, z = line.audit
     if any(gain > least and z > least_z for least, least_z in AUDIT):
         found.append(_sign("audit", "other places for the components predict better", gain=gain, z=z))
@@ -68,6 +72,14 @@ def doubts(line: Line, events: Events, n_seen: int, is_given: bool) -> list[dict
         text = f"component {k} rests on {count[k]:.1f} records"
         found.append(_sign("starved", text, component=k, records=float(count[k])))
     return found
+
+
+def _ahead(line: Line) -> tuple[float, float]:
+    """(gain, z) of the expert that has been most clearly ahead since the last tick began, if none is shown."""
+    if line.is_long or line.shown > 1:
+        return 0.0, 0.0
+    found = [one for expert in line.experts for one in expert.scores.latest()]
+    return max(found, key=lambda one: one[1], default=(0.0, 0.0))
 
 
 def left_out(n: int, share: float) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ Sums = tuple[int, float, float]
 
 KEPT = 16  # ticks
 FIRST = 2  # ticks that do not count for the long run: a new member's statistics still settle
+FEWEST = 100  # records that say anything at once
 LARGEST = 100.0  # nats: what one record can say
 
 
@@ -61,6 +62,11 @@ class Paired:
     def last(self, ticks: int) -> tuple[float, float]:
         """Return (mean, z) over the last ticks; (0, 0) where there are not as many yet."""
         return z_of(_sum(self.ticks[-ticks:])) if len(self.ticks) >= ticks else (0.0, 0.0)
+
+    def latest(self) -> list[tuple[float, float]]:
+        """Return (mean, z) over the tick that goes on, and over it and the last one, of a hundred records or more."""
+        both = _plus(self._open, self.ticks[-1]) if self.ticks else self._open
+        return [z_of(sums) for sums in (self._open, both) if sums[0] >= FEWEST]
 
     def long_run(self) -> tuple[float, float]:
         """Return (mean, z) over all ticks but the first two."""
