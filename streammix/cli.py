@@ -113,12 +113,14 @@ def serve(
 
 def main() -> None:
     """Run the command line."""
-    if len(sys.argv) > 1 and "--help" not in sys.argv:  # which needs nothing that is heavy
-        from streammix.pipeline.light import leave_out_pandas
-
-        leave_out_pandas()
     try:
+        if len(sys.argv) > 1 and "--help" not in sys.argv:  # which needs nothing that is heavy
+            from streammix.pipeline.light import leave_out_pandas
+
+            leave_out_pandas()
         app()
+    except KeyboardInterrupt:  # before a command has begun
+        sys.exit(130)
     finally:
         gc.freeze()  # ends at once: what is left goes with the process, and is not looked through before
 

@@ -15,6 +15,7 @@ __all__ = ["Declaration", "checked", "from_json", "shown", "to_json"]
 Names = tuple[str, ...]
 
 LARGEST_BATCH = 10_000_000
+LARGEST_NUMBER = 100_000  # of components
 LARGEST_MODEL = 2_000_000  # components times fields
 
 
@@ -81,6 +82,8 @@ def checked(
         Naming the argument, its value and what was expected.
     """
     _whole("n_components", n_components, 1)
+    if n_components > LARGEST_NUMBER:
+        raise ConfigError(f"n_components must be at most {LARGEST_NUMBER:,}, not {n_components!r}")
     _whole("batch_size", batch_size, 1)
     if batch_size > LARGEST_BATCH:
         raise ConfigError(f"batch_size must be at most {LARGEST_BATCH:,}, not {batch_size!r}")

@@ -150,7 +150,7 @@ def ingest(
                 learner.wait(some[i], 1.0, responsibilities[at : at + 1], log_density[at : at + 1])
                 good.append(at)
             except RecordError as error:
-                refused.append((at, error))
+                refused.append((at, error.with_traceback(None)))
             at += 1
             if not learner.is_gathering:
                 break
@@ -177,7 +177,7 @@ def ingest(
             learner.learn_record(record, 1.0, responsibilities[at : at + 1], log_density[at : at + 1])
             good.append(at)
         except RecordError as error:
-            refused.append((at, error))
+            refused.append((at, error.with_traceback(None)))
         at += 1
     refused.sort(key=lambda refusal: refusal[0])
     rows = np.array(good, dtype=np.int64)
@@ -205,7 +205,7 @@ def _ingest_timed(
             learn_at(learner, rows[i], 1.0, partial(learner.learn_record, out_r=out[0], out_lp=out[1]))
             good.append(i)
         except RecordError as error:
-            refused.append((i, error))
+            refused.append((i, error.with_traceback(None)))
     kept = np.array(good, dtype=np.int64)
     return responsibilities[kept], log_density[kept], kept, refused
 

@@ -40,7 +40,7 @@ class Mixture(Records, base.Clusterer):
     Parameters
     ----------
     n_components
-        K, the number of components; with `components`, their number.
+        K, the number of components, at most 100,000; with `components`, their number.
     fields
         Field, or tuple of fields, -> the family that every component has there, without parameters. Fields that are
         not named are ignored. Where it is left out, or with `infer`, families are inferred from the warm-up: booleans

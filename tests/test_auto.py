@@ -150,6 +150,7 @@ def test_wrong_arguments_are_refused() -> None:
     for wrong in (
         {"n_components": (3, 2)},
         {"n_components": 0},
+        {"n_components": 10**9},
         {"n_components": "many"},
         {"drift": "sometimes"},
         {"background": 1},

@@ -419,7 +419,7 @@ cdef class JsonLines:
             except RecordError as error:
                 if not refused:
                     good = list(range(i))
-                refused.append((i, error))
+                refused.append((i, error.with_traceback(None)))  # without the frames that it came through
                 i += 1
                 continue
             if reader.has_news:

@@ -246,7 +246,7 @@ cdef class Reader:
                     record = as_record(record)
                 self.read(<dict>record, &view[n, 0])
             except RecordError as error:
-                refused.append((i, error))
+                refused.append((i, error.with_traceback(None)))  # without the frames that it came through
                 continue
             if self.has_news:
                 if self.new_fields:

@@ -3,9 +3,12 @@
 Two forms. NDJSON, one record a line: one line comes back for each, in order, and a bad record is answered by an error
 in its place. And the open inference protocol V2: one tensor a field, of the shape [n] or [n, 1], and a bad value
 refuses the request as a whole.
+
+Both work in steps of some thousand records, between which others have their turn.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -18,9 +21,12 @@ from streammix.errors import RecordError
 from streammix.mixture import Mixture
 from streammix.pipeline.decode import JsonDecoder
 from streammix.pipeline.evaluating import evaluate
-from streammix.pipeline.flow import Batch, Lines, Scored
+from streammix.pipeline.flow import Batch, Lines, Scored, joined
 
-__all__ = ["OUTPUTS", "infer", "inputs_of", "outputs_of", "score_lines"]
+__all__ = ["OUTPUTS", "Step", "infer", "inputs_of", "outputs_of", "score_lines"]
+
+Step = tuple[bytes, int, int]  # a part of the answer, and how many records were scored and refused
+AT_ONCE = 4096
 
 _encoder = msgspec.json.Encoder()
 _TYPES = {
@@ -63,11 +69,11 @@ class _Request(msgspec.Struct):
 _request = msgspec.json.Decoder(_Request)
 
 
-def score_lines(model: Mixture, body: bytes) -> tuple[bytes, int, int]:
-    """Score NDJSON.
+def score_lines(model: Mixture, body: bytes) -> Iterator[Step]:
+    """Score NDJSON, step by step.
 
-    Returns
-    -------
+    Yields
+    ------
     answers
         NDJSON: ``{"component": …, "responsibilities": […], "score": …}`` or ``{"error": …}``. A blank line is no
         record.
@@ -78,13 +84,21 @@ def score_lines(model: Mixture, body: bytes) -> tuple[bytes, int, int]:
     --------
     >>> import streammix as sm
     >>> model = sm.Mixture(components=[{"n": sm.Poisson(1)}, {"n": sm.Poisson(20)}])
-    >>> print(score_lines(model, b'{"n": -1}\\n\\n{"n"}')[0].decode(), end="")
+    >>> for answers, _, _ in score_lines(model, b'{"n": -1}\\n\\n{"n"}'):
+    ...     print(answers.decode(), end="")
     {"error":"field 'n': expected a whole number, 0 or more, got -1"}
     {"error":"expected JSON, got '{\\"n\\"}' (expected ':', byte 4)"}
     """
     ends = line_ends(body if body.endswith(b"\n") else body + b"\n")
     starts = np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends
-    batch = JsonDecoder()(Batch("request", starts, texts=Lines(body, starts, ends)))
+    decode = JsonDecoder()
+    for at in range(0, len(starts), AT_ONCE):
+        lines = Lines(body, starts, ends)[at : at + AT_ONCE]
+        yield _score(model, decode(Batch("request", lines.starts, texts=lines)))
+
+
+def _score(model: Mixture, batch: Batch) -> Step:
+    """Score records, one line of the answer each."""
     records = batch.records
     assert isinstance(records, list) or records is not None  # for the type checker: it is decoded
     done = evaluate(model, records)
@@ -99,15 +113,15 @@ def score_lines(model: Mixture, body: bytes) -> tuple[bytes, int, int]:
     return _encoder.encode_lines(answers), len(rows.offsets), len(errors)
 
 
-def infer(model: Mixture, name: str, body: bytes) -> tuple[bytes, int]:
-    """Answer an inference request.
+def infer(model: Mixture, name: str, body: bytes) -> Iterator[Step]:
+    """Answer an inference request, step by step.
 
-    Returns
-    -------
+    Yields
+    ------
     answer
-        The inference response, as JSON.
-    scored
-        How many records were scored.
+        The inference response, as JSON, in the last step; nothing before.
+    scored, refused
+        How many records were; none is refused alone.
 
     Raises
     ------
@@ -119,7 +133,8 @@ def infer(model: Mixture, name: str, body: bytes) -> tuple[bytes, int]:
     >>> import streammix as sm
     >>> model = sm.Mixture(components=[{"n": sm.Poisson(1)}, {"n": sm.Poisson(20)}])
     >>> asked = b'{"inputs": [{"name": "n", "shape": [2], "datatype": "INT64", "data": [0, 20]}], "id": "7",'
-    >>> print(infer(model, "m", asked + b' "outputs": [{"name": "component"}]}')[0].decode())
+    >>> for answer, _, _ in infer(model, "m", asked + b' "outputs": [{"name": "component"}]}'):
+    ...     print(answer.decode(), end="")
     {"model_name":"m","id":"7","outputs":[{"name":"component","datatype":"INT32","shape":[2],"data":[0,1]}]}
     """
     try:
@@ -130,10 +145,14 @@ def infer(model: Mixture, name: str, body: bytes) -> tuple[bytes, int]:
     for output in wanted:
         if output not in OUTPUTS:
             raise RecordError(f"unknown output {output!r}; the outputs are {', '.join(OUTPUTS)}")
-    done = evaluate(model, _batch(model, request.inputs))
-    for row, why in done.rejected[:1]:
-        raise RecordError(f"record {row}: {why}", field=why.field, row=row)
-    rows = Scored(name, done.rows, done.responsibilities, done.log_density)
+    batch, parts = _batch(model, request.inputs), []
+    for at in range(0, max(len(batch), 1), AT_ONCE):
+        done = evaluate(model, batch.slice(at, AT_ONCE))
+        for row, why in done.rejected[:1]:
+            raise RecordError(f"record {at + row}: {why}", field=why.field, row=at + row)
+        parts.append(Scored(name, at + done.rows, done.responsibilities, done.log_density))
+        yield b"", len(done.rows), 0
+    rows = joined(parts)
     values: dict[str, NDArray[Any]] = {
         "responsibilities": rows.responsibilities,
         "component": rows.components,
@@ -149,7 +168,7 @@ def infer(model: Mixture, name: str, body: bytes) -> tuple[bytes, int]:
         for output in wanted
     ]
     response = {"model_name": name, **({} if request.id is None else {"id": request.id}), "outputs": outputs}
-    return _encoder.encode(response), len(rows.offsets)
+    yield _encoder.encode(response), 0, 0
 
 
 def inputs_of(model: Mixture) -> list[dict[str, Any]]:

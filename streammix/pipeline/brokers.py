@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from streammix.errors import ConfigError
@@ -27,6 +28,7 @@ __all__ = ["broker_sink", "broker_source", "kafka_channel"]
 Position = dict[str, Any] | None
 
 SECRETS = re.compile(r"password|secret|token|\.key\.pem|oauthbearer\.config|userinfo")
+ADDRESSES = {"bootstrap.servers", "metadata.broker.list"}  # what librdkafka calls the brokers
 
 
 def broker_source(config: Config, section: KafkaSection | NatsSection | RedisSection) -> Callable[[Position], Source]:
@@ -58,6 +60,8 @@ def broker_source(config: Config, section: KafkaSection | NatsSection | RedisSec
         servers = [section.servers] if isinstance(section.servers, str) else section.servers
         if any("@" in server for server in servers):
             raise ConfigError('servers: a password stands in no configuration file; say password = { env = "NAME" }')
+        if section.credentials is not None:
+            _check_credentials(config, section.credentials)
         options = {
             "user": section.user,
             "password": _secret(config, "password", section.password),
@@ -115,6 +119,8 @@ def _kafka_link(config: Config, brokers: str, settings: Mapping[str, Any]) -> "C
 
     known: dict[str, Any] = {}
     for name, value in settings.items():
+        if name in ADDRESSES:
+            raise ConfigError(f"settings.{name}: the addresses stand in brokers")
         if SECRETS.search(name) or isinstance(value, SecretSection):
             value = _secret(config, f"settings.{name}", value if isinstance(value, SecretSection) else str(value))
         elif name.endswith(".location"):
@@ -122,6 +128,15 @@ def _kafka_link(config: Config, brokers: str, settings: Mapping[str, Any]) -> "C
         known[name] = value
     link = KafkaLink(brokers, known)  # one for all attempts: what it has told it need not tell again
     return lambda: link
+
+
+def _check_credentials(config: Config, name: str) -> None:
+    try:
+        config.resolve(name).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"credentials: the file {name} can't be read: {error.strerror}") from None
+    with _extra("nats"):
+        import_module("nkeys")  # which the client loads when it signs
 
 
 def _redis_client(config: Config, section: RedisSection | RedisSinkSection) -> Callable[[], Any]:

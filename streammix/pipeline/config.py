@@ -5,6 +5,7 @@ from.
 """
 
 import difflib
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -37,6 +38,7 @@ __all__ = ["Config", "load_config"]
 
 EVERY_SECONDS = 60.0
 PATIENCE = 60.0
+WORKERS = 64  # as many are allowed anywhere; more where there are more cores
 
 
 class Config(msgspec.Struct):
@@ -121,6 +123,8 @@ def _config(path: Path, table: dict[str, Any]) -> Config:
     workers = table.pop("workers", 1)
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ConfigError(f"workers must be a whole number, 1 or more, not {workers!r}")
+    if workers > (most := max(WORKERS, os.cpu_count() or 1)):
+        raise ConfigError(f"workers must be at most {most}, not {workers:,}")
     for name in table:
         if name not in SECTIONS:
             raise ConfigError(f"unknown section [{name}]; {_hint(name, SECTIONS)}")

@@ -222,14 +222,16 @@ def _value(text: bytes) -> Any:
     try:
         return _ANY.decode(text)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise RecordError(str(error)) from None
+        reason = str(error)
+    raise RecordError(reason)  # from here, so that it does not hold the other one, too
 
 
 def _record(line: bytes) -> dict[str, Any]:
     try:
         return _OBJECT.decode(line)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise UndecodableError(what_is_wrong(error, line)) from None
+        reason = what_is_wrong(error, line)
+    raise UndecodableError(reason)
 
 
 def _decode_each(batch: Batch, texts: Sequence[bytes]) -> Batch:

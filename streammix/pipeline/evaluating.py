@@ -86,6 +86,6 @@ def _unknown(model: Mixture, records: Any) -> Ingested:
             records[i]
             kept.append(i)
         except RecordError as error:
-            refused.append((i, error))
+            refused.append((i, error.with_traceback(None)))
     k = len(model.weights)
     return Ingested(np.full((len(kept), k), 1 / k), np.zeros(len(kept)), np.array(kept, dtype=np.int64), refused)

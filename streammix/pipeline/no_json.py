@@ -8,9 +8,12 @@ from streammix.core.values import short
 
 __all__ = ["what_is_wrong"]
 
-_KEY = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:')
+# a text, whole or cut short, and the colon that makes it a key: what is in a text is never taken for the start of one
+_TEXT = re.compile(rb'"((?:[^"\\]|\\.)*+)(?:"(\s*+:)?|\\?\Z)', re.DOTALL)
 _PLACE = re.compile(r"JSON is malformed: (.*) \(byte (\d+)\)")
 _HALF = re.compile("[\ud800-\udfff]")
+_MAY_BE_ODD = re.compile(rb"NaN|Infinity|\\u[dD][89a-fA-F]")
+_SHOWN = 400  # bytes, of which all that a sentence has room for can be made
 
 
 class _Odd(str):
@@ -43,15 +46,17 @@ def what_is_wrong(error: Exception, text: bytes) -> str:
         return _no_text(text) or f"not UTF-8: {error.reason} 0x{error.object[error.start]:02x}"
     if isinstance(error, RecursionError):
         return "JSON is nested too deeply"
-    if odd := _find_odd(text):
+    words = str(error)
+    if ("out of range" in words or _MAY_BE_ODD.search(text)) and (odd := _find_odd(text)):
         return odd
-    words = str(error).replace("`", "").replace("Expected object", "expected a JSON object")
+    words = words.replace("`", "").replace("Expected object", "expected a JSON object")
     if place := _PLACE.match(words):
-        keys = list(_KEY.finditer(text, 0, int(place[2]) + 1))
-        got = text[keys[-1].end() if keys else 0 :].strip().decode("utf-8", "replace")
-        return f"{_field(text[: int(place[2])])}expected JSON, got {short(got)} ({place[1]}, byte {place[2]})"
+        at = int(place[2])
+        key = _last_key(text, at + 1)
+        got = text[key.end() if key else 0 :].strip()[:_SHOWN].decode("utf-8", "replace")
+        return f"{_field(text, at)}expected JSON, got {short(got)} ({place[1]}, byte {at})"
     if "truncated" in words:
-        return f"{_field(text)}expected a whole JSON object, got one that is cut short"
+        return f"{_field(text, len(text))}expected a whole JSON object, got one that is cut short"
     return words.replace(" - at $", " at $")
 
 
@@ -59,14 +64,23 @@ def _no_text(text: bytes) -> str | None:
     try:
         text.decode()
     except UnicodeDecodeError as error:
-        return f"{_field(text[: error.start])}not UTF-8: {error.reason} 0x{text[error.start]:02x}"
+        return f"{_field(text, error.start)}not UTF-8: {error.reason} 0x{text[error.start]:02x}"
     return None
 
 
-def _field(text: bytes) -> str:
-    """The last key of a text, as a sentence begins with it."""
-    keys = _KEY.findall(text)
-    return f"field {keys[-1].decode('utf-8', 'replace')!r}: " if keys else ""
+def _last_key(text: bytes, end: int) -> re.Match[bytes] | None:
+    """The last key before a place."""
+    last = None
+    for found in _TEXT.finditer(text, 0, end):
+        if found[2]:
+            last = found
+    return last
+
+
+def _field(text: bytes, end: int) -> str:
+    """The last key before a place, as a sentence begins with it."""
+    key = _last_key(text, end)
+    return f"field {key[1].decode('utf-8', 'replace')!r}: " if key else ""
 
 
 def _find_odd(text: bytes) -> str | None:
@@ -91,9 +105,14 @@ def _number(text: str) -> float | _Odd:
 
 
 def _odd_in(value: Any) -> _Odd | None:
-    if isinstance(value, _Odd):
-        return value
-    if isinstance(value, str):
-        return _Odd.made(value, "text without half of a surrogate pair") if _HALF.search(value) else None
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return next((odd for odd in map(_odd_in, parts) if odd is not None), None)
+    """The first of what is odd in a value, however deeply that is nested."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, _Odd):
+            return value
+        if isinstance(value, str) and _HALF.search(value):
+            return _Odd.made(value, "text without half of a surrogate pair")
+        if isinstance(value, dict | list):
+            waiting.extend(reversed(value.values() if isinstance(value, dict) else value))
+    return None

@@ -18,9 +18,11 @@ __all__ = [
     "SecretSection",
     "Section",
     "Setting",
+    "Text",
 ]
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+Text = Annotated[str, msgspec.Meta(min_length=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 LONGEST = 1 << 20
 
@@ -141,8 +143,8 @@ class DeadLetterSection(Section):
     """
 
     path: str | None = None
-    topic: str | None = None
-    brokers: str | None = None
+    topic: Text | None = None
+    brokers: Text | None = None
     settings: dict[str, Setting] | None = None
 
 

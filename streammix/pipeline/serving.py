@@ -1,14 +1,14 @@
 """`streammix serve`: answers by the newest checkpoint, over HTTP, while a run goes on learning.
 
 New checkpoints are looked for and loaded in the main thread, requests are heard in the server's, and records are scored
-in one more; a request is answered by the model that was newest when its turn came. So no request waits for a model to
-load.
+in one more, some thousand at a time, so that a large request keeps no small one waiting; a request is answered by the
+model that was newest when its first turn came. So no request waits for a model to load.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -176,8 +176,8 @@ class Service:
         }
 
     def close(self) -> None:
-        """End the thread that scores."""
-        self._worker.shutdown()
+        """End the thread that scores, after the step that it is at."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
 
     async def _live(self, request: Request) -> Response:
         return web.json_response({"live": True})
@@ -207,19 +207,19 @@ class Service:
     async def _infer(self, request: Request) -> Response:
         self._check_name(request)
 
-        def work(body: bytes) -> tuple[bytes, int, int]:
-            return *answering.infer(self._model(), self._name, body), 0
+        def work(body: bytes) -> Iterator[answering.Step]:
+            yield from answering.infer(self._model(), self._name, body)
 
         return await self._answer("infer", request, work, "application/json")
 
     async def _score(self, request: Request) -> Response:
-        def work(body: bytes) -> tuple[bytes, int, int]:
-            return answering.score_lines(self._model(), body)
+        def work(body: bytes) -> Iterator[answering.Step]:
+            yield from answering.score_lines(self._model(), body)
 
         return await self._answer("score", request, work, "application/x-ndjson")
 
     async def _answer(
-        self, form: str, request: Request, work: Callable[[bytes], tuple[bytes, int, int]], media_type: str
+        self, form: str, request: Request, work: Callable[[bytes], Iterator[answering.Step]], media_type: str
     ) -> Response:
         begin, status = time.perf_counter(), 500
         try:
@@ -227,14 +227,13 @@ class Service:
                 raise HTTPException(503, f"{REQUESTS} requests are waiting already", _SOON)
             self._at_work += 1
             try:
-                body = await web.body_of(request)
-                answer, scored, refused = await asyncio.get_running_loop().run_in_executor(self._worker, work, body)
+                steps = [step async for step in self._in_turn(work(await web.body_of(request)))]
             finally:
                 self._at_work -= 1
-            self._scored.inc(scored)
-            self._refused.inc(refused)
+            self._scored.inc(sum(scored for _, scored, _ in steps))
+            self._refused.inc(sum(refused for _, _, refused in steps))
             status = 200
-            return Response(answer, media_type=media_type)
+            return Response(b"".join(answer for answer, _, _ in steps), media_type=media_type)
         except RecordError as error:
             status = 400
             raise HTTPException(status, str(error)) from None
@@ -244,6 +243,15 @@ class Service:
         finally:
             self._requests.labels(form, status).inc()
             self._seconds.labels(form).observe(time.perf_counter() - begin)
+
+    async def _in_turn(self, steps: Iterator[answering.Step]) -> AsyncIterator[answering.Step]:
+        """Take steps in the thread that scores, after those of others that wait."""
+        loop = asyncio.get_running_loop()
+        try:
+            while (step := await loop.run_in_executor(self._worker, next, steps, None)) is not None:
+                yield step
+        except asyncio.CancelledError:
+            raise HTTPException(503, "the server ends before the records are scored") from None
 
     def _model(self) -> Mixture:
         if self._newest.loaded is None:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from streammix.pipeline.sections import Positive, Secret, Section, Setting
+from streammix.pipeline.sections import Positive, Secret, Section, Setting, Text
 
 __all__ = [
     "SINKS",
@@ -54,8 +54,8 @@ class KafkaSinkSection(Section, kw_only=True):
         The topic.
     """
 
-    brokers: str
-    topic: str
+    brokers: Text
+    topic: Text
     settings: dict[str, Setting] = msgspec.field(default_factory=dict)
 
 
@@ -72,8 +72,8 @@ class RedisSinkSection(Section, kw_only=True):
         How many entries the stream keeps, about; all where left out.
     """
 
-    url: str
-    stream: str
+    url: Text
+    stream: Text
     username: str | None = None
     password: Secret | None = None
     max_length: Positive | None = None

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from streammix.pipeline.sections import LONGEST, Positive, Secret, Section, Setting
+from streammix.pipeline.sections import LONGEST, Positive, Secret, Section, Setting, Text
 
 __all__ = [
     "SOURCES",
@@ -107,9 +107,9 @@ class KafkaSection(_AnySource, kw_only=True):
         As in `FileSection`.
     """
 
-    brokers: str
-    topic: str | Annotated[list[str], msgspec.Meta(min_length=1)]
-    group: str | None = None
+    brokers: Text
+    topic: Text | Annotated[list[Text], msgspec.Meta(min_length=1)]
+    group: Text | None = None
     start: Literal["earliest", "latest"] = "earliest"
     when_lost: Literal["fail", "skip"] = "fail"
     stop_at_end: bool = False
@@ -136,13 +136,13 @@ class NatsSection(_AnySource, kw_only=True):
         As in `FileSection`.
     """
 
-    servers: str | Annotated[list[str], msgspec.Meta(min_length=1)]
-    stream: str
-    subject: str | None = None
+    servers: Text | Annotated[list[Text], msgspec.Meta(min_length=1)]
+    stream: Text
+    subject: Text | None = None
     user: str | None = None
     password: Secret | None = None
     token: Secret | None = None
-    credentials: str | None = None
+    credentials: Text | None = None
     start: Literal["earliest", "latest"] = "earliest"
     stop_at_end: bool = False
     max_record_bytes: Positive = LONGEST
@@ -167,8 +167,8 @@ class RedisSection(_AnySource, kw_only=True):
         As in `FileSection`.
     """
 
-    url: str
-    stream: str
+    url: Text
+    stream: Text
     field: str | None = None
     username: str | None = None
     password: Secret | None = None

@@ -43,6 +43,16 @@ def test_help_is_fast_and_complete():
     assert done.stdout.decode().splitlines()[-1] == "[]"
 
 
+def test_an_interrupt_before_a_command_begins_leaves_no_traceback():
+    script = (
+        "import os, signal, sys; from streammix.cli import main; sys.argv = ['streammix', 'run', 'none.toml'];"
+        "sys.addaudithook(lambda event, about: event == 'import' and about[0] == 'pyarrow'"
+        " and os.kill(os.getpid(), signal.SIGINT)); main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 def test_inspect_a_directory(learnt):
     status, text, _ = call("inspect", learnt / "state")
     assert status == 0

@@ -44,6 +44,43 @@ WRONG = {
         '[source]\nkind = "nats"\nservers = "s"\nstream = "t"\ntoken = { env = "NOT_SET_ANYWHERE" }\n',
         "[source] token: there is no variable NOT_SET_ANYWHERE in the environment",
     ),
+    "no brokers": (
+        '[source]\nkind = "kafka"\nbrokers = ""\ntopic = "t"\n',
+        "[source] brokers: expected str of length >= 1",
+    ),
+    "a topic without a name": (
+        '[source]\nkind = "kafka"\nbrokers = "b"\ntopic = ["t", ""]\n',
+        "[source] topic[1]: expected str of length >= 1",
+    ),
+    "brokers twice": (
+        '[source]\nkind = "kafka"\nbrokers = "b"\ntopic = "t"\nsettings = { "bootstrap.servers" = "c" }\n',
+        "[source] settings.bootstrap.servers: the addresses stand in brokers",
+    ),
+    "a stream of Redis without a name": (
+        '[source]\nkind = "redis"\nurl = "redis://a"\nstream = ""\n',
+        "[source] stream: expected str of length >= 1",
+    ),
+    "no address of NATS": (
+        '[source]\nkind = "nats"\nservers = ""\nstream = "s"\n',
+        "[source] servers: expected str of length >= 1",
+    ),
+    "a wrong address of NATS": (
+        '[source]\nkind = "nats"\nservers = "127.0.0.1:99999"\nstream = "s"\n',
+        "[source] servers: nats: invalid connect url option",
+    ),
+    "credentials that are nowhere": (
+        '[source]\nkind = "nats"\nservers = "nats://127.0.0.1:1"\nstream = "s"\ncredentials = "nope.creds"\n',
+        "[source] credentials: the file nope.creds can't be read: No such file or directory",
+    ),
+    "more workers than there can be": (f"workers = 100_000\n[source]\n{GOOD}\n", "workers must be at most "),
+    "more components than there can be": (
+        f"[source]\n{GOOD}\n[model]\nn_components = 1_000_000_000\n",
+        "[model] n_components must be at most 100,000, not 1000000000",
+    ),
+    "more components than there can be, supervised": (
+        f'[source]\n{GOOD}\n[model]\nkind = "auto"\nn_components = 1_000_000_000\n',
+        "[model] n_components must be at most 100,000, not 1000000000",
+    ),
     "a kind that is a list": ('[source]\nkind = ["file"]\n', "[source] kind: unknown kind ['file']"),
     "a section that is no table": ("source = 3\n", "[source] must be a table, not 3"),
     "a key missing": ('[source]\nkind = "file"\n', "[source] path is missing"),

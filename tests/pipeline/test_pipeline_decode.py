@@ -2,14 +2,16 @@
 
 import io
 import json
+import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import streammix as sm
 from streammix.errors import StreammixError
-from streammix.pipeline.decode import cell_value, decode_json
+from streammix.pipeline.decode import JsonDecoder, cell_value, decode_json
 from streammix.pipeline.flow import Batch, Lines
 from streammix.pipeline.sources import lines as lines_module
 from streammix.pipeline.sources.delimited import CsvReader, read_header
@@ -111,6 +113,12 @@ def test_block_decoding_equals_decoding_each(texts):
         (b'{"a": 1} {"a": 2}', "field 'a': expected JSON, got '1} {\"a\": 2}' (trailing characters, byte 10)"),
         (b"{'a': 1}", "expected JSON, got \"{'a': 1}\" (object keys must be strings, byte 1)"),
         (b'{"a":' + b"[" * 100_000, "JSON is nested too deeply"),
+        (
+            b'{"a":' + b"[" * 700 + b"NaN" + b"]" * 700 + b"}",
+            "field 'a': expected a number, or null where it is missing",
+        ),
+        (b'{"a": [1, "\\ud800", NaN]}', r"field 'a': expected text without half of a surrogate pair, got '\ud800'"),
+        (b'{"a": "say \\"b\\": c", 1}', "field 'a': expected JSON"),
     ],
 )
 def test_a_bad_line_says_why(line, reason):
@@ -119,6 +127,43 @@ def test_a_bad_line_says_why(line, reason):
     assert batch.offsets.tolist() == [50]
     assert reason in batch.refused[0].reason
     assert (batch.refused[0].offset, batch.refused[0].raw) == (5, line)
+
+
+@pytest.mark.parametrize(
+    ("head", "unit", "reason"),
+    [
+        (b'{"', b'\\"', "expected a whole JSON object, got one that is cut short"),
+        (b'{"id": 1, "a": "', b'{\\"key\\": \\"value\\"}, ', "field 'a': expected a whole JSON object"),
+        (b'{"a": "', b"x", "field 'a': expected a whole JSON object, got one that is cut short"),
+        (b'{"a": "\xff', b'\\"', "field 'a': "),
+        (b"{", b'"', "(expected ':', byte 3)"),
+        (b"{", b'"a"   ', "(expected ':', byte 7)"),
+        (b'{"a"', b" ", "expected a whole JSON object, got one that is cut short"),
+        (b'{"', b"\\", "expected"),
+        (b"", b"{", "(object keys must be strings, byte 1)"),
+        (b"{", b'"a":1,', "field 'a': expected"),
+        (b'{"b": NaN, ', b'"a":1,', "field 'b': expected JSON, got 'NaN, "),
+        (b'{"a": [', b"NaN,", "field 'a': expected JSON, got '[NaN,NaN,"),
+        (b'{"a": "', b"\\ud800", "field 'a': expected"),
+        (b'{"a": 1 ', b'{"', "field 'a': expected JSON, got '1 {"),
+    ],
+)
+def test_what_is_wrong_with_a_mebibyte_is_said_in_one_pass(head, unit, reason):
+    for size in (1000, 1 << 20):  # at n² steps the second one would take hours
+        line = head + unit * (size // len(unit))
+        refused = decode_json(Batch("s", np.array([5]), texts=[line])).refused
+        assert reason in refused[0].reason
+        assert len(refused[0].reason) < 200  # a sentence
+
+
+def test_what_is_refused_holds_no_frames():
+    text, ends = b'{"a": "x"}\n{"a": 1}\n{bad\n{}', np.array([10, 19, 24, 27])
+    starts = np.array([0, 11, 20, 25])
+    records = JsonDecoder()(Batch("s", starts, texts=Lines(text, starts, ends))).records
+    model = sm.Mixture(components=[{"a": sm.Normal(0, 1)}, {"a": sm.Normal(5, 1)}])
+    for done in (model.ingest(records), model.ingest([{"a": "x"}, {"a": 1}, {"a": math.inf}, {}])):
+        assert [row for row, _ in done.rejected] == [0, 2, 3]
+        assert all(error.__traceback__ is None and error.__context__ is None for _, error in done.rejected)
 
 
 def test_a_line_too_long_costs_only_itself_and_little_memory(monkeypatch):

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import numpy as np
 import pytest
 from pipeline_tools import PROGRAM, events
@@ -17,7 +19,7 @@ from web_tools import client
 
 import streammix as sm
 from streammix.errors import ConfigError
-from streammix.pipeline import serving, web
+from streammix.pipeline import answering, serving, web
 from streammix.store import CheckpointStore
 
 FIELDS = {"x": sm.Normal(), "y": sm.Exponential(), "kind": sm.Categorical()}
@@ -219,6 +221,68 @@ def test_inference_requests_that_are_refused(asking, asked, words):
     assert answer.status_code == 400
     assert words in answer.json()["error"]
     assert answer.json()["error"].count("\n") == 0
+
+
+# --- in turn ---
+
+
+def test_a_request_is_answered_as_a_whole_however_many_turns_it_takes(asking, model, monkeypatch):
+    monkeypatch.setattr(answering, "AT_ONCE", 7)
+    records = events(20, seed=4)
+    bad = [{"x": "text"}, {"y": -1.0}, [1]]
+    mixed = records[:6] + bad[:1] + records[6:13] + bad[1:] + records[13:]
+    body = b"\xef\xbb\xbf" + lines(mixed)
+    got = [json.loads(line) for line in asking.post("/score", content=body).text.splitlines()]
+    assert [i for i, answer in enumerate(got) if "error" in answer] == [6, 14, 15]
+    assert_answers([answer for answer in got if "error" not in answer], records, model)
+
+    path = "/v2/models/streammix/infer"
+    outputs = asking.post(path, json={"inputs": tensors(records)}).json()["outputs"]
+    assert outputs[2]["data"] == pytest.approx([model.score_one(record) for record in records], rel=1e-9)
+    assert asking.post(path, json={"inputs": [{**X, "shape": [0], "data": []}]}).json()["outputs"][2]["data"] == []
+    negative = {"name": "y", "shape": [20], "datatype": "FP64", "data": [1.0] * 16 + [-1.0] * 4}
+    assert asking.post(path, json={"inputs": [negative]}).json()["error"].startswith("record 16: field 'y'")
+
+
+@pytest.fixture
+def long_request(monkeypatch):
+    """A body that takes turns until the event is set."""
+    ended, begun = threading.Event(), threading.Event()
+
+    def score(model, body, score=answering.score_lines):
+        while body == b"long" and not ended.is_set():
+            begun.set()
+            time.sleep(0.001)
+            yield b"", 0, 0
+        yield from score(model, body)
+
+    monkeypatch.setattr(answering, "score_lines", score)
+    yield begun, ended
+    ended.set()
+
+
+def test_others_have_their_turn_while_a_long_request_is_worked_on(asking, long_request):
+    begun, ended = long_request
+    with ThreadPoolExecutor() as threads:
+        long = threads.submit(asking.post, "/score", content=b"long")
+        begun.wait(10)
+        assert "score" in asking.post("/score", content=b'{"x": 1}').json()
+        assert not long.done()
+        ended.set()
+        assert "error" in long.result().json()
+
+
+def test_a_server_that_ends_waits_for_no_long_request(tmp_path, model, long_request, caplog):
+    begun, ended = long_request
+    sm.save(model, tmp_path / "state.arrow")
+    with ThreadPoolExecutor() as threads:
+        with serving_of(tmp_path / "state.arrow") as (asking, _):
+            long = threads.submit(httpx.post, f"{asking.base_url}/score", content=b"long")
+            begun.wait(10)
+        assert not ended.is_set()
+        assert long.result().status_code == 503
+    assert "the server ends" in long.result().json()["error"]
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 # --- checkpoints that come and go ---

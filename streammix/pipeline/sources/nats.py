@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -78,7 +79,7 @@ class NatsSource:
     Raises
     ------
     ConfigError
-        If there is no such stream, or the earlier run read another one.
+        If an address is none, there is no such stream, or the earlier run read another one.
     StreammixError
         If the server refuses the credentials, or the stream was made anew since it was read.
     UnavailableError
@@ -151,7 +152,8 @@ class NatsSource:
     def close(self) -> None:
         """Close the connection."""
         if self._link is not None and not self._link.is_closed:
-            self._loop.run_until_complete(self._link.close())
+            with suppress(AssertionError):  # so the client says that it was never begun
+                self._loop.run_until_complete(self._link.close())
         self._loop.close()
 
     async def _connect(self) -> JetStreamContext:
@@ -198,6 +200,8 @@ class NatsSource:
         except (nats.errors.AuthorizationError, nats.errors.InvalidUserCredentialsError) as error:
             raise StreammixError(f"NATS refuses the credentials: {error}") from None
         except (TimeoutError, nats.errors.Error, OSError) as error:
+            if type(error) is nats.errors.Error and "url" in str(error).lower():
+                raise ConfigError(f"servers: {error}") from None
             if "authorization" in str(error).lower():
                 raise StreammixError(f"NATS refuses the credentials: {error}") from None
             raise UnavailableError(f"NATS does not answer: {str(error) or type(error).__name__}") from None
