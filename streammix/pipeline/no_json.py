@@ -42,11 +42,11 @@ def what_is_wrong(error: Exception, text: bytes) -> str:
     >>> what_is_wrong(ValueError("JSON is malformed: expected ',' or '}' (byte 8)"), b'{"a": 1 2}')
     "field 'a': expected JSON, got '1 2}' (expected ',' or '}', byte 8)"
     """
-    if isinstance(error, UnicodeDecodeError):
-        return _no_text(text) or f"not UTF-8: {error.reason} 0x{error.object[error.start]:02x}"
     if isinstance(error, RecursionError):
         return "JSON is nested too deeply"
     words = str(error)
+    if isinstance(error, UnicodeDecodeError) or "UTF-8" in words:
+        return _no_text(text) or f"not UTF-8: {words}"
     if ("out of range" in words or _MAY_BE_ODD.search(text)) and (odd := _find_odd(text)):
         return odd
     words = words.replace("`", "").replace("Expected object", "expected a JSON object")
