@@ -373,14 +373,19 @@ class Learner:
         """Return a record as it waits: plain values of the fields in use, checked."""
         return self.gathering.plain(record)
 
-    def wait(
-        self, record: Any, weight: float, out_r: FloatArray | None = None, out_lp: FloatArray | None = None
-    ) -> None:
-        """Put a record into the warm-up's buffer, and start where it is full; nothing is said of it before."""
+    def _kept(self, record: Any) -> dict[str, Any]:
+        """Return one of the first records as it waits, and take down what its fields are."""
         given = record if isinstance(record, dict) else as_record(record)
         kept = self.plain(given)
         self.gathering.check_last(kept, self.buffer, self._needed or FIRST_LOOK)
         self._note_types(given)
+        return kept
+
+    def wait(
+        self, record: Any, weight: float, out_r: FloatArray | None = None, out_lp: FloatArray | None = None
+    ) -> None:
+        """Put a record into the warm-up's buffer, and start where it is full; nothing is said of it before."""
+        kept = self._kept(record)
         self.buffer.append(kept)
         self.buffer_weights.append(weight)
         if self.missing_records() == 0:

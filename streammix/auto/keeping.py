@@ -80,7 +80,7 @@ def resumed(declaration: Declaration, schema: Schema, settings: Settings, kept: 
     reservoir = Reservoir(size, n_columns)
     reservoir.n = n - len(kept_rows[0][0])
     reservoir.add(*kept_rows[0])
-    resolution = Resolution(n_columns)
+    resolution = Resolution(n_columns, is_given=len(document["lines"]) == 1)  # as long as none was kept
     if "resolution" in document:
         resolution = Resolution.from_json(document["resolution"], n_columns)
     for state in kept.states.values():

@@ -20,7 +20,7 @@ from streammix.auto.settings import Settings
 from streammix.auto.supervisor import BEAT, Supervisor
 from streammix.clock import Look
 from streammix.columns import Encoded
-from streammix.core.values import as_record, short
+from streammix.core.values import short
 from streammix.declaration import Declaration
 from streammix.errors import CheckpointError, RecordError
 from streammix.families import Family
@@ -105,10 +105,7 @@ class AutoLearner(Learner):
         self, record: Any, weight: float, out_r: FloatArray | None = None, out_lp: FloatArray | None = None
     ) -> None:
         """Keep a record; learn it, where there is a state; make one, or look at the fields, when it is time for it."""
-        given = record if isinstance(record, dict) else as_record(record)
-        kept = self.plain(given)
-        self.gathering.check_last(kept, self.buffer, self._needed or FIRST_LOOK)
-        self._note_types(given)
+        kept = self._kept(record)
         self._take(kept, weight, out_r, out_lp)
         if isinstance(self.running, Supervisor) and self.running.is_young and not self._stands_still:
             youth.hurry(self.running)
