@@ -23,7 +23,7 @@ class Reservoir:
 
     def __init__(self, size: int, n_columns: int) -> None:
         self.rows = np.empty((size, n_columns))
-        self.weights = np.empty(size)
+        self.weights = np.zeros(size)
         self.n = 0  # of all time
 
     def add(self, rows: FloatArray, weights: FloatArray) -> None:
@@ -76,7 +76,7 @@ class Reservoir:
             return
         rows, weights = self.all()
         self.rows = np.empty((size, self.rows.shape[1]))
-        self.weights = np.empty(size)
+        self.weights = np.zeros(size)
         self.rows[: len(rows)], self.weights[: len(rows)] = rows, weights
 
     def widen(self, at: int, more: int) -> None:

@@ -113,7 +113,7 @@ class Supervisor(Running):
 
     def _take_rows(self, n_columns: int) -> None:
         """Make room for the rows of a beat."""
-        self.rows, self.row_weights = np.empty((BEAT, n_columns)), np.empty(BEAT)
+        self.rows, self.row_weights = np.empty((BEAT, n_columns)), np.zeros(BEAT)
         self.table = table_of(self.rows)
 
     @property
