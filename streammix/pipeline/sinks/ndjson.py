@@ -14,26 +14,14 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from streammix.core.lines import scored_lines
 from streammix.errors import ConfigError, StreammixError
 from streammix.pipeline.flow import Scored
 
 __all__ = ["GrowingFile", "NdjsonSink", "StdoutSink", "sync_directory", "to_lines"]
 
 log = logging.getLogger("streammix")
-_encoder = msgspec.json.Encoder()
 ROWS_AT_ONCE = 512
-
-
-class _Position(msgspec.Struct, gc=False):
-    source: str
-    offset: int
-
-
-class _Row(msgspec.Struct, gc=False):
-    position: _Position
-    component: int
-    responsibilities: list[float]
-    score: float
 
 
 def to_lines(rows: Scored) -> bytes:
@@ -47,17 +35,10 @@ def to_lines(rows: Scored) -> bytes:
     """
     if rows.lines is not None:
         return rows.lines
-    # few at a time: the objects of many rows would not stay in the processor's cache until they are written
-    return b"".join(_lines(rows[at : at + ROWS_AT_ONCE]) for at in range(0, len(rows.offsets), ROWS_AT_ONCE))
-
-
-def _lines(rows: Scored) -> bytes:
-    columns = (rows.offsets, rows.components, rows.responsibilities, rows.scores)
-    return _encoder.encode_lines(
-        [
-            _Row(_Position(rows.source, offset), component, responsibilities, score)
-            for offset, component, responsibilities, score in zip(*(c.tolist() for c in columns), strict=True)
-        ]
+    source = msgspec.json.encode(rows.source)
+    parts = (rows[at : at + ROWS_AT_ONCE] for at in range(0, len(rows.offsets), ROWS_AT_ONCE))
+    return b"".join(
+        scored_lines(source, part.offsets, part.components, part.responsibilities, part.scores) for part in parts
     )
 
 

@@ -1,0 +1,10 @@
+import numpy as np
+from numpy.typing import NDArray
+
+def scored_lines(
+    source: bytes,
+    offsets: NDArray[np.int64],
+    components: NDArray[np.int32],
+    responsibilities: NDArray[np.float64],
+    scores: NDArray[np.float64],
+) -> bytes: ...
