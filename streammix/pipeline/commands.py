@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from streammix.errors import ConfigError, StreammixError, SupersededError, UnavailableError
 from streammix.mixture import Mixture
 from streammix.pipeline.assemble import (
@@ -23,7 +21,6 @@ from streammix.pipeline.assemble import (
     prepare_source,
 )
 from streammix.pipeline.config import Config, load_config
-from streammix.pipeline.crew import Crew, has_shares
 from streammix.pipeline.decode import Decoder, JsonDecoder, without
 from streammix.pipeline.faults import Patience, keep_going
 from streammix.pipeline.flow import OfLines, Sink
@@ -33,11 +30,15 @@ from streammix.pipeline.report import components_table
 from streammix.pipeline.runner import Pipeline
 from streammix.pipeline.sink_sections import StdoutSection
 from streammix.pipeline.stopping import StopRequest, stop_on_signals
-from streammix.pipeline.talk import naming, result_console
+from streammix.pipeline.tables import show
+from streammix.pipeline.talk import naming
 from streammix.pipeline.watching import watching
 from streammix.store import CheckpointStore
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from streammix.pipeline.crew import Crew
     from streammix.pipeline.metrics import Metrics
 
 __all__ = ["run"]
@@ -49,7 +50,7 @@ TALLIED = ("records", "rejected", "scored", "log_density")
 
 def run(
     path: Path,
-    terminal: Console | None = None,
+    terminal: "Console | None" = None,
     decode: Decoder | None = None,
     source: OpenSource | None = None,
     sinks: Sequence[OpenSink] = (),
@@ -88,7 +89,7 @@ def run(
         raise ConfigError(f"{path}: workers decode JSON themselves: a decoder of one's own goes without them")
     try:
         declared = build_model(config.model)
-        if config.workers > 1 and not has_shares(declared):
+        if config.workers > 1 and not _has_shares(declared):
             log.warning(
                 "workers = %d have nothing to do: they share mini-batches of a batch_size above 4,096, "
                 "of a Mixture that does not go by event time",
@@ -227,8 +228,16 @@ def _ignored(config: Config) -> set[str]:
     return {name for name in config.source.ignore if name != time_field(config.model)}
 
 
-def _crew(config: Config, sinks: Sequence[Sink]) -> Crew:
+def _has_shares(declared: Mixture) -> bool:
+    from streammix.pipeline.crew import has_shares
+
+    return has_shares(declared)
+
+
+def _crew(config: Config, sinks: Sequence[Sink]) -> "Crew":
     """Workers that give the sinks what they look at."""
+    from streammix.pipeline.crew import Crew
+
     of_lines = [isinstance(sink, OfLines) for sink in sinks]
     return Crew(config.workers, sorted(_ignored(config)), lines=any(of_lines), numbers=not all(of_lines))
 
@@ -269,6 +278,6 @@ def _tell(config: Config, pipeline: Pipeline, stopped_by: int | None) -> None:
         raise StreammixError(f"none of the {tally.records:,} records could be learnt; {tally.first_refusal}")
     if model.is_warm:
         with naming("standard error" if is_piped else None):
-            result_console(stderr=is_piped).print(components_table(model))
+            show(components_table(model), on_stderr=is_piped)
     else:
         log.info("the model is still warming up after %s records: there are no components yet", f"{model.n_seen:,}")

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from streammix.auto.automixture import AutoMixture
 from streammix.errors import ConfigError
 from streammix.families import Categorical, Family, Fixed, from_json
 from streammix.mixture import Mixture
@@ -37,6 +36,8 @@ def build_model(section: ModelSection) -> Mixture:
     arguments = _arguments(section)
     try:
         if section.kind == "auto":
+            from streammix.auto.automixture import AutoMixture  # half of all modules
+
             return AutoMixture(**arguments | {"drift": _drift(section.drift)})
         return Mixture(**arguments | {"step_size": step_size, "components": _components(section)})
     except ConfigError as error:
