@@ -24,7 +24,7 @@ from streammix.pipeline.config import Config, load_config
 from streammix.pipeline.decode import Decoder, JsonDecoder, without
 from streammix.pipeline.faults import Patience, keep_going
 from streammix.pipeline.flow import OfLines, Sink
-from streammix.pipeline.model import build_model, check_same
+from streammix.pipeline.model import build_model, check_same, time_field
 from streammix.pipeline.progress import LiveProgress, LogProgress, Progress, Tally
 from streammix.pipeline.report import components_table
 from streammix.pipeline.runner import Pipeline
@@ -138,6 +138,7 @@ class _Attempts:
         self._store, self._decode, self._progress, self._stop = store, decode, progress, stop
         self._watch = watch
         self._tally: Tally | None = None  # as it was at the last checkpoint
+        self._has_told_of_time = False
         self.patience = Patience(config.patience, stop)
         self.pipeline: Pipeline
 
@@ -194,7 +195,7 @@ class _Attempts:
             store=self._store,
             every_records=config.checkpoint.every_records,
             every_seconds=config.every_seconds,
-            decode=without(set(config.source.ignore), self._decode),
+            decode=without(_ignored(config), self._decode),
             tally=tally,
             watch=self._watch,
             crew=crew,
@@ -209,6 +210,22 @@ class _Attempts:
     def _note_progress(self, tally: Tally) -> None:
         self._tally = tally
         self.patience.went_well()
+        self._look_at_time(tally)
+
+    def _look_at_time(self, tally: Tally) -> None:
+        """Warn where event time has nothing to go by."""
+        clock = self.pipeline.model._learner.clock
+        if clock is None or clock.latest is not None or tally.records == tally.rejected or self._has_told_of_time:
+            return
+        self._has_told_of_time = True
+        log.warning(
+            "no record so far has a time in the field %r, by which [model] forgets: nothing is forgotten", clock.field
+        )
+
+
+def _ignored(config: Config) -> set[str]:
+    """The fields that are kept from the model; the one that time is read from is not learnt anyhow."""
+    return {name for name in config.source.ignore if name != time_field(config.model)}
 
 
 def _has_shares(declared: Mixture) -> bool:
@@ -222,7 +239,7 @@ def _crew(config: Config, sinks: Sequence[Sink]) -> "Crew":
     from streammix.pipeline.crew import Crew
 
     of_lines = [isinstance(sink, OfLines) for sink in sinks]
-    return Crew(config.workers, config.source.ignore, lines=any(of_lines), numbers=not all(of_lines))
+    return Crew(config.workers, sorted(_ignored(config)), lines=any(of_lines), numbers=not all(of_lines))
 
 
 @contextlib.contextmanager
