@@ -144,6 +144,14 @@ class _Attempts:
 
     def __call__(self, is_first: bool) -> None:
         """Work to the stream's end, or until asked to stop."""
+        try:
+            self._attempt(is_first)
+        except UnavailableError:
+            if self._watch is not None:
+                self._watch.failed()
+            raise
+
+    def _attempt(self, is_first: bool) -> None:
         with ExitStack() as opened:
             if self._watch is not None:
                 self._watch.is_ready = False

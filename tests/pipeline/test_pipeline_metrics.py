@@ -102,6 +102,22 @@ def test_a_run_is_not_ready_while_it_restores(watched, caplog, monkeypatch):
     assert asked == [[503, 200, 200]]
 
 
+def test_a_run_that_begins_again_is_counted(watched, caplog):
+    seen = []
+
+    def decode(batch):
+        with client(url_of(caplog)) as asking:
+            seen.append(numbers(asking.get("/metrics").text))
+        if len(seen) == 1:
+            raise UnavailableError("the schema registry is away")
+        return JsonDecoder()(batch)
+
+    with caplog.at_level(logging.INFO, logger="streammix"):
+        commands.run(watched / "pipeline.toml", decode=decode)
+    assert [one["streammix_faults_total"] for one in seen[:2]] == [0, 1]
+    assert [one["streammix_ready"] for one in seen[:2]] == [1, 1]
+
+
 def test_a_run_that_resumes_goes_on_counting(watched, caplog):
     commands.run(watched / "pipeline.toml")
     write_ndjson(watched / "events" / "c.ndjson", events(10, seed=4))

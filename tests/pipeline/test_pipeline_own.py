@@ -55,7 +55,9 @@ class Sink:
         pass
 
 
-@pytest.mark.parametrize("stands", [lambda at: at, lambda at: [at], lambda at: {"kind": "mine"}], ids=str)
+@pytest.mark.parametrize(
+    "stands", [lambda at: at, lambda at: [at], lambda at: {"kind": "mine"}], ids=["int", "list", "kind"]
+)
 def test_a_position_that_no_checkpoint_could_go_on_from_is_refused_at_once(tmp_path, stands):
     config = write_config(tmp_path, 'kind = "own"')
     source = type("Odd", (Numbers,), {"stands": staticmethod(stands)})
