@@ -9,6 +9,7 @@ import pytest
 from pipeline_tools import FILES, events, run, state_of, write_config, write_ndjson
 from web_tools import client, make_certificate
 
+from streammix.errors import UnavailableError
 from streammix.pipeline import assemble, commands, metrics, talk
 from streammix.pipeline.decode import JsonDecoder
 from streammix.pipeline.sources.file import FileSource
