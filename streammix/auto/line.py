@@ -119,7 +119,7 @@ class Line:
 
     def _steps(self) -> list[tuple[int, float]]:
         """The experts' steps."""
-        return [(1, min(e / self.n_parameters, FASTEST)) for e in EXPERTS]
+        return [(1, min(e / max(self.n_parameters, 1), FASTEST)) for e in EXPERTS]
 
     def look_at_background(self, wider: float, n_seen: int) -> None:
         """Take in that the background's density fell by so many nats; what it made the components should have now."""
