@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, Protocol
 
+from streammix.core.values import short
 from streammix.errors import ConfigError
 from streammix.pipeline.brokers import broker_sink, broker_source, kafka_channel
 from streammix.pipeline.config import Config
@@ -86,6 +87,8 @@ def open_sinks(config: Config, recorded: dict[str, Any], own: Sequence[OpenSink]
             if sinks[-1].name in [sink.name for sink in sinks[:-1]]:
                 raise ConfigError(f"[sink] {sinks[-1].name} is declared twice")
         for open_sink in own:
+            if open_sink.name in [sink.name for sink in sinks]:
+                raise ConfigError(f"two sinks have the name {open_sink.name!r}")
             sinks.append(open_sink(recorded.get(open_sink.name)))
             opened.callback(sinks[-1].close)
         opened.pop_all()
@@ -145,9 +148,16 @@ def _open(kind: str, build: OpenSource, position: dict[str, Any] | None) -> Sour
             "start anew with another checkpoint directory"
         )
     try:
-        return build(position)
+        source = build(position)
     except ConfigError as error:
         raise ConfigError(f"[source] {error}") from None
+    if kind == "own" and (not isinstance(stands := source.position(), dict) or "kind" in stands):
+        source.close()
+        raise ConfigError(
+            "[source] position() of a source of one's own must be a dict of what JSON can hold, without a key 'kind', "
+            f"not {short(stands)}"
+        )
+    return source
 
 
 def _source(config: Config, own: OpenSource | None) -> tuple[str, OpenSource]:
