@@ -7,4 +7,6 @@ def scored_lines(
     components: NDArray[np.int32],
     responsibilities: NDArray[np.float64],
     scores: NDArray[np.float64],
+    labels: NDArray[np.int64] | None = ...,
+    outliers: NDArray[np.float64] | None = ...,
 ) -> bytes: ...

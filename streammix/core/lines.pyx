@@ -11,7 +11,7 @@ cdef extern from "decimal.h":
     char *write_whole(char *, unsigned long long) nogil
     char *write_double(char *, double, const ten_digits *) nogil
 
-cdef enum: LONGEST_REST = 100  # of a line: its keys and whole numbers, and a score
+cdef enum: LONGEST_REST = 240  # of a line: its keys and whole numbers, a score and an outlier
 
 cdef ten_digits tens[324 + 292 + 1]
 cdef bint are_known = False
@@ -34,8 +34,16 @@ cdef inline char *write(char *at, const char *text, Py_ssize_t size) noexcept no
     return at + size
 
 
+cdef inline char *write_integer(char *at, long long value) noexcept nogil:
+    if value < 0:
+        at[0] = b"-"
+        return write_whole(at + 1, 0 - <unsigned long long>value)
+    return write_whole(at, <unsigned long long>value)
+
+
 def scored_lines(bytes source, const long long[:] offsets, const int[:] components,
-                 const double[:, :] responsibilities, const double[:] scores):
+                 const double[:, :] responsibilities, const double[:] scores,
+                 const long long[:] labels=None, const double[:] outliers=None):
     """Return one line of JSON a record.
 
     Parameters
@@ -44,6 +52,8 @@ def scored_lines(bytes source, const long long[:] offsets, const int[:] componen
         The records' source, as JSON.
     offsets, components, responsibilities, scores
         (n,), (n,), (n, K) and (n,).
+    labels, outliers
+        (n,), where the rows have them.
     """
     cdef Py_ssize_t i, j, n = offsets.shape[0], k = responsibilities.shape[1], size = len(source)
     cdef const char *name = source
@@ -59,9 +69,7 @@ def scored_lines(bytes source, const long long[:] offsets, const int[:] componen
             at = write(at, b'{"position":{"source":', 22)
             at = write(at, name, size)
             at = write(at, b',"offset":', 10)
-            if offsets[i] < 0:
-                at = write(at, b"-", 1)
-            at = write_whole(at, <unsigned long long>(offsets[i] if offsets[i] >= 0 else -offsets[i]))
+            at = write_integer(at, offsets[i])
             at = write(at, b'},"component":', 14)
             at = write_whole(at, components[i])
             at = write(at, b',"responsibilities":[', 21)
@@ -71,6 +79,11 @@ def scored_lines(bytes source, const long long[:] offsets, const int[:] componen
                 at = write_double(at, responsibilities[i, j], tens)
             at = write(at, b'],"score":', 10)
             at = write_double(at, scores[i], tens)
+            if labels is not None:
+                at = write(at, b',"label":', 9)
+                at = write_integer(at, labels[i])
+                at = write(at, b',"outlier":', 11)
+                at = write_double(at, outliers[i], tens)
             at = write(at, b"}\n", 2)
     try:
         return begin[:at - begin]

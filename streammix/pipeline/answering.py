@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from streammix.core.json_lines import line_ends
 from streammix.errors import RecordError
@@ -33,6 +34,11 @@ class _Answer(msgspec.Struct):
     score: float
 
 
+class _LabelledAnswer(_Answer):
+    label: int
+    outlier: float
+
+
 class _Error(msgspec.Struct):
     error: str
 
@@ -43,8 +49,9 @@ def score_lines(model: Mixture, body: bytes) -> Iterator[Step]:
     Yields
     ------
     answers
-        NDJSON: ``{"component": …, "responsibilities": […], "score": …}`` or ``{"error": …}``. A blank line is no
-        record. Of very many bad records the first are told why, the others their number.
+        NDJSON: ``{"component": …, "responsibilities": […], "score": …}``, of an `AutoMixture` with ``"label": …,
+        "outlier": …``, or ``{"error": …}``. A blank line is no record. Of very many bad records the first are told why,
+        the others how many there were before.
     scored, refused
         How many records were.
 
@@ -79,9 +86,13 @@ def _score(model: Mixture, batch: Batch, n_refused: int) -> Step:
     records = batch.records
     assert isinstance(records, list) or records is not None  # for the type checker: it is decoded
     done = evaluate(model, records)
-    rows = Scored("request", batch.offsets[done.rows], done.responsibilities, done.log_density)
-    columns = (rows.components.tolist(), rows.responsibilities.tolist(), rows.scores.tolist())
-    answers: list[Any] = [_Answer(*row) for row in zip(*columns, strict=True)]
+    rows = Scored.of("request", batch.offsets[done.rows], done)
+    columns: list[NDArray[Any]] = [rows.components, rows.responsibilities, rows.scores]
+    answer: type[_Answer] = _Answer
+    if rows.labels is not None and rows.outliers is not None:
+        columns += [rows.labels, rows.outliers]
+        answer = _LabelledAnswer
+    answers: list[Any] = [answer(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
     refused = [(refusal.offset, refusal.reason) for refusal in batch.refused]
     refused += [(int(batch.offsets[row]), str(error)) for row, error in done.rejected]
     if refused:

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import msgspec
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from streammix.answers import Ingested
 from streammix.core.values import level_of
@@ -37,6 +36,7 @@ _TYPES = {
 }
 _OF_LEVELS: dict[type, str] = {int: "INT64", bool: "BOOL"}
 OUTPUTS = {"responsibilities": "FP64", "component": "INT32", "score": "FP64"}
+LABELS = {"label": "INT64", "outlier": "FP64"}  # of an `AutoMixture`
 
 
 class _Input(msgspec.Struct):
@@ -89,10 +89,11 @@ def infer(model: Mixture, name: str, body: bytes) -> Iterator[Step]:
     {"model_name":"m","id":"7","outputs":[{"name":"component","datatype":"INT32","shape":[2],"data":[0,1]}]}
     """
     request = _decoded(_request, body)
-    wanted = list(OUTPUTS) if request.outputs is None else [output.name for output in request.outputs]
+    kinds = _kinds(model)
+    wanted = list(kinds) if request.outputs is None else [output.name for output in request.outputs]
     for output in wanted:
-        if output not in OUTPUTS:
-            raise RecordError(f"unknown output {output!r}; the outputs are {', '.join(OUTPUTS)}")
+        if output not in kinds:
+            raise RecordError(f"unknown output {output!r}; the outputs are {', '.join(kinds)}")
     if len(body) > LONG:
         yield [], 0, 0
     known = set() if model._learner.schema is None else set(model._learner.names)
@@ -122,11 +123,15 @@ def infer(model: Mixture, name: str, body: bytes) -> Iterator[Step]:
         yield [], len(done.rows), 0
     shapes = {"responsibilities": [n, len(model.weights)]}
     outputs = [
-        _with_list({"name": output, "datatype": OUTPUTS[output], "shape": shapes.get(output, [n])}, "data", own)
+        _with_list({"name": output, "datatype": kinds[output], "shape": shapes.get(output, [n])}, "data", own)
         for output, own in zip(wanted, zip(*parts, strict=True), strict=True)
     ]
     about = {"model_name": name, **({} if request.id is None else {"id": request.id})}
     yield _with_list(about, "outputs", outputs), 0, 0
+
+
+def _kinds(model: Mixture) -> dict[str, str]:
+    return OUTPUTS | LABELS if model._learner.has_labels else OUTPUTS
 
 
 def inputs_of(model: Mixture) -> list[dict[str, Any]]:
@@ -153,7 +158,7 @@ def outputs_of(model: Mixture) -> list[dict[str, Any]]:
     """Return the metadata of a model's output tensors."""
     return [
         {"name": name, "datatype": kind, "shape": [-1, len(model.weights)] if name == "responsibilities" else [-1]}
-        for name, kind in OUTPUTS.items()
+        for name, kind in _kinds(model).items()
     ]
 
 
@@ -206,9 +211,15 @@ def _decoded(decoder: msgspec.json.Decoder[T], text: bytes | msgspec.Raw) -> T:
         raise RecordError(f"the inference request can't be read: {error}") from None
 
 
-def _values_of(done: Ingested) -> dict[str, NDArray[Any]]:
-    rows = Scored("request", done.rows, done.responsibilities, done.log_density)
-    return {"responsibilities": rows.responsibilities, "component": rows.components, "score": rows.scores}
+def _values_of(done: Ingested) -> dict[str, Any]:
+    rows = Scored.of("request", done.rows, done)
+    return {
+        "responsibilities": rows.responsibilities,
+        "component": rows.components,
+        "score": rows.scores,
+        "label": rows.labels,
+        "outlier": rows.outliers,
+    }
 
 
 def _with_list(about: dict[str, Any], name: str, elements: Iterable[Sequence[bytes]]) -> list[bytes]:

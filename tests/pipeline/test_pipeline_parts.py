@@ -158,6 +158,13 @@ def test_lines_are_what_msgspec_writes():
         )
     ]
     assert to_lines(rows).split(b"\n") == msgspec.json.Encoder().encode_lines(expected).split(b"\n")
+    labels = np.where(offsets % 7 == 0, -1, offsets)
+    labelled = Scored(rows.source, offsets, rows.responsibilities, rows.log_density, None, labels, values[:, 0])
+    more = [
+        line | {"label": label, "outlier": outlier}
+        for line, label, outlier in zip(expected, labels.tolist(), values[:, 0].tolist(), strict=True)
+    ]
+    assert to_lines(labelled).split(b"\n") == msgspec.json.Encoder().encode_lines(more).split(b"\n")
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])

@@ -38,7 +38,10 @@ def to_lines(rows: Scored) -> bytes:
     source = msgspec.json.encode(rows.source)
     parts = (rows[at : at + ROWS_AT_ONCE] for at in range(0, len(rows.offsets), ROWS_AT_ONCE))
     return b"".join(
-        scored_lines(source, part.offsets, part.components, part.responsibilities, part.scores) for part in parts
+        scored_lines(
+            source, part.offsets, part.components, part.responsibilities, part.scores, part.labels, part.outliers
+        )
+        for part in parts
     )
 
 
