@@ -104,13 +104,13 @@ class KafkaSource:
         self._look_again = time.monotonic() + NEW_PARTITIONS_SECONDS
         self._fetch_again = 0.0
         options = link.options(
+            {"fetch.wait.max.ms": 100},
             group_id=group or "streammix",
             enable_auto_commit=False,
             enable_auto_offset_store=False,
             enable_partition_eof=True,
             auto_offset_reset="error",
             partition_assignment_strategy="cooperative-sticky",
-            fetch_wait_max_ms=100,
         )
         self._consumer = link.client(Consumer, options)
         try:
