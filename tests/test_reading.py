@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from laws import bits, state_of
 
@@ -261,6 +262,15 @@ def test_records_without_any_field_are_refused():
         with pytest.raises(sm.RecordError, match="the record is empty"):
             reader.row({})
         assert np.isnan(reader.row({"x": None})[0]).all()
+
+
+def test_of_many_fields_a_refusal_names_the_first():
+    fields = {f"field{i:03}": sm.Normal() for i in range(300)}
+    with pytest.raises(sm.RecordError, match=r"fields: 'field000', .*'field009' and 290 more$"):
+        reader_of(**fields).row({"z": 1.0})
+    model = sm.Mixture(components=[dict.fromkeys(fields, sm.Normal(0, 1))])
+    with pytest.raises(sm.RecordError, match=r"fields: 'field000', .*'field009' and 290 more$"):
+        model.learn_many(pa.table({"z": [1.0]}))
 
 
 def test_levels_of_every_type():

@@ -19,7 +19,7 @@ from streammix.core.scalars cimport find_scalars, is_integral, plain_number
 from streammix.core.transforms cimport ALIKE, LEVEL, LOG, SHARED, WHOLE
 from streammix.core.values cimport is_missing
 
-from streammix.core.values import as_record, plain_of, short
+from streammix.core.values import as_record, listed, plain_of, short
 from streammix.errors import RecordError
 
 cdef extern from "Python.h":
@@ -144,7 +144,7 @@ cdef class Reader:
         if not x:
             raise RecordError("the record is empty")
         if not known and not any(name in self.awaited for name in x):
-            fields = ", ".join(map(repr, self.rules.first_column))
+            fields = listed(self.rules.first_column)
             raise RecordError(f"the record {short(x)} has none of the model's fields: {fields}")
         return 0
 
