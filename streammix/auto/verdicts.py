@@ -35,8 +35,8 @@ def leads(scores: Paired) -> Gain | None:
 
 def matters(scores: Paired) -> bool:
     """Tell whether the champion was wrong by more than slow drift makes it, which experts follow for ever."""
-    found = [scores.last(ticks) for ticks in range(1, RECENT + 1)]
-    return any(mean > MATTERS and z > LEADS for mean, z in found)
+    mean, z = scores.last(RECENT)
+    return (mean > MATTERS and z > LEADS) or _early(scores, MATTERS) is not None
 
 
 def trails(scores: Paired) -> bool:
