@@ -16,7 +16,7 @@ from streammix.errors import RecordError
 from streammix.families import Family, Normal
 from streammix.frames import Frame, check_names, first_seen
 from streammix.gathering import Gathering
-from streammix.inference import TIMES, Inferred, Ready, infer, ready, tell, tell_declared
+from streammix.inference import TIMES, Inferred, Ready, Values, infer, ready, tell, tell_declared
 from streammix.newcomers import MOST_FIELDS, AllBut, Newcomers
 from streammix.packing import check_fields, check_layout
 from streammix.plain import IMPOSSIBLE, check_weight
@@ -24,7 +24,7 @@ from streammix.running import Running
 from streammix.schema import Schema
 from streammix.standing import Names
 from streammix.state import Snapshot
-from streammix.warmup import count_levels, given_state, needed_records, newcomer_state, warm_state
+from streammix.warmup import given_state, needed_records, newcomer_state, warm_state
 
 __all__ = ["FIRST_LOOK", "Learner"]
 
@@ -166,7 +166,7 @@ class Learner:
         for name in names:
             own = self.newcomers.waiting.pop(name)
             records = [{name: value} for value in own.values]
-            inferred = self._settle(name, records)
+            inferred = self._settle(name, Values(records))
             tell(inferred)
             self.newcomers.left_out |= inferred.left_out
             self.newcomers.constant |= inferred.constant
@@ -201,11 +201,11 @@ class Learner:
         assert self.running is not None
         self.running.schema.look_out(None, {}, self.newcomers.awaited)
 
-    def _settle(self, name: str, records: Sequence[Mapping[str, Any]]) -> Inferred:
+    def _settle(self, name: str, values: Values) -> Inferred:
         """What becomes of a field whose values have waited long enough."""
         if name not in self.newcomers.awaited:
-            return infer(records, self.inferred_for, has_others=True)
-        found = ready({(name,): self.newcomers.awaited[name]}, records, has_others=True)
+            return infer(values, self.inferred_for, has_others=True)
+        found = ready({(name,): self.newcomers.awaited[name]}, values, has_others=True)
         return Inferred(found.fields, {}, found.constant)
 
     def _schema_of(self, fields: Mapping[Names, Family]) -> Schema:
@@ -265,7 +265,7 @@ class Learner:
         self, records: Sequence[Mapping[str, Any]], weights: Sequence[float]
     ) -> tuple[dict[Names, Family], Schema, list[FloatArray], FloatArray | None]:
         """Return the families of the fields, their schema, and the first records as columns, with their weights."""
-        inferred, found = self.choose(records)
+        inferred, found = self.choose(Values(records))
         tell(inferred)
         tell_declared(found, len(records))
         chosen = self.take_up(inferred, found)
@@ -274,11 +274,11 @@ class Learner:
         columns = [np.ascontiguousarray(rows[:, j]) for j in range(rows.shape[1])]
         return chosen, schema, columns, None if (given == 1.0).all() else given
 
-    def choose(self, records: Sequence[Mapping[str, Any]]) -> tuple[Inferred, Ready]:
+    def choose(self, values: Values) -> tuple[Inferred, Ready]:
         """Return what becomes of undeclared fields, and of declared ones, by the first records."""
-        inferred = self._infer(records) if self.declaration.infers else Inferred({}, {}, {})
+        inferred = self._infer(values) if self.declaration.infers else Inferred({}, {}, {})
         inferred.left_out.update({name: TIMES for name, kind in self.gathering.types.items() if kind == "time"})
-        return inferred, ready(self.declaration.fields or {}, records, bool(inferred.fields))
+        return inferred, ready(self.declaration.fields or {}, values, bool(inferred.fields))
 
     def take_up(self, inferred: Inferred, found: Ready) -> dict[Names, Family]:
         """Take down which fields are left out or wait; return the families of the others."""
@@ -299,15 +299,10 @@ class Learner:
         state = warm_state(schema, columns, weights, self.declaration.n_components, self.rng)
         return Running(self.declaration, schema, state)
 
-    def _infer(self, records: Sequence[Mapping[str, Any]]) -> Inferred:
+    def _infer(self, values: Values) -> Inferred:
         """What becomes of the fields that nobody declared."""
-        declared = self.declaration.declared_names | {*self._undeclared_time}
-        others = (
-            [{name: value for name, value in x.items() if name not in declared} for x in records]
-            if declared
-            else records
-        )
-        return infer(others, self.inferred_for, bool(self.declaration.fields))
+        known = self.declaration.declared_names | {*self._undeclared_time}
+        return infer(values, self.inferred_for, bool(self.declaration.fields), known)
 
     def snapshot(self, n_seen: int, seed: int | None) -> Snapshot:
         """Everything that a mixture is, after so many records."""
@@ -394,13 +389,13 @@ class Learner:
     def missing_records(self) -> int:
         """How many records the warm-up still takes; as far as can be told before the first look at them."""
         if self._needed is None and len(self.buffer) >= FIRST_LOOK:
-            self._needed = self._needed_by(self.buffer[:FIRST_LOOK])
+            self._needed = self._needed_by(Values(self.buffer[:FIRST_LOOK]))
         return max((self._needed or FIRST_LOOK) - len(self.buffer), 0)
 
-    def _needed_by(self, records: Sequence[Mapping[str, Any]]) -> int:
+    def _needed_by(self, values: Values) -> int:
         """How many records a warm-up takes, by the first of them."""
-        fields = {**(self.declaration.fields or {}), **(self._infer(records).fields if self.declaration.infers else {})}
-        return needed_records(fields, self.declaration.n_components, count_levels(records, self.gathering.codes))
+        fields = {**(self.declaration.fields or {}), **(self._infer(values).fields if self.declaration.infers else {})}
+        return needed_records(fields, self.declaration.n_components, values.count_levels(self.gathering.codes))
 
     def _note_types(self, record: Mapping[str, Any]) -> None:
         """Remember what each undeclared field is; times are left out."""

@@ -24,6 +24,7 @@ from streammix.core.values import short
 from streammix.declaration import Declaration
 from streammix.errors import CheckpointError, RecordError
 from streammix.families import Family
+from streammix.inference import Values
 from streammix.learner import FIRST_LOOK, Learner
 from streammix.plain import IMPOSSIBLE
 from streammix.running import Running
@@ -58,6 +59,7 @@ class AutoLearner(Learner):
         self.has_background = has_background
         self._making: Iterator[Made | None] | None = None  # what makes the first state; never saved, but made anew
         self._made = 0  # steps
+        self._values = Values()  # of the records that are kept, as far as they were looked at
         self._enough: int | None = None  # records by which the first state is made, as soon as that is known
         super().__init__(declaration, rng)
         self.n_witnesses = 1  # there are several mixtures, whose components differ
@@ -87,7 +89,8 @@ class AutoLearner(Learner):
         """By how many records the fields are looked at once more; None before that can be told."""
         if self._needed is None and len(self.buffer) >= FIRST_LOOK:
             assert isinstance(self.running, Supervisor)
-            needed = self._needed_by(self.buffer[:FIRST_LOOK])
+            n = len(self.buffer)
+            needed = self._needed_by(self._said() if n == FIRST_LOOK else Values(self.buffer[:FIRST_LOOK]))
             own = youth.needs(self.running.n_parameters_of(self.sizes[-1])) if self._is_given else 0
             self._needed = max(needed, own)
         return self._needed
@@ -119,7 +122,14 @@ class AutoLearner(Learner):
             self._learn_kept(self.running, kept, weight, out_r, out_lp)
         self.buffer.append(kept)
         self.buffer_weights.append(weight)
+        self._said()
         self._go_on()
+
+    def _said(self) -> Values:
+        """The values of the records that are kept: looked at as they come, so that none has to wait for all of it."""
+        for record in self.buffer[self._values.n :]:
+            self._values.take(record)
+        return self._values
 
     def _learn_kept(
         self,
@@ -164,7 +174,7 @@ class AutoLearner(Learner):
 
     def _look_again(self) -> None:
         """Go on without the records that were kept, where the fields are what the first of them said."""
-        found = self.choose(self.buffer)
+        found = self.choose(self._said())
         if _in_json({**found[1].fields, **found[0].fields}) != _in_json(self.chosen or {}):
             return
         assert self.chosen is not None
@@ -172,7 +182,7 @@ class AutoLearner(Learner):
         self.take_up(*found)
         levels = {name: len(codes) for name, codes in self.running.schema.codes.items()}
         youth.come_of_age(self.running, [free_parameters(self.chosen, k, levels) for k in self.sizes])
-        self.buffer, self.buffer_weights = [], []
+        self.buffer, self.buffer_weights, self._values = [], [], Values()
         self.look_out()
 
     def _step(self, n_records: int, n: int) -> None:
@@ -190,7 +200,7 @@ class AutoLearner(Learner):
     def _begin_with(self, chosen: dict[Names, Family], made: Supervisor, n: int) -> None:
         """Go on from a first state; records that came while it was made are learnt as any others."""
         kept, weights = self.buffer, self.buffer_weights
-        self._making = None
+        self._making, self._values = None, Values()
         self.set_out(chosen, made.schema, made, n)
         if made.is_young:
             self.buffer, self.buffer_weights = kept[:n], weights[:n]

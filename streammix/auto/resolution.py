@@ -296,8 +296,9 @@ def _distinct(values: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
     """The values that differ by more than rounding, ascending, and how many rows each has."""
     ordered = np.sort(values)
     noise = NOISE * max(abs(float(ordered[0])), abs(float(ordered[-1])))
-    first = np.flatnonzero(np.diff(ordered, prepend=-np.inf) > noise)
-    return ordered[first], np.diff(first, append=len(ordered))
+    first = np.flatnonzero(ordered[1:] - ordered[:-1] > noise) + 1
+    ends = np.concatenate(([0], first, [len(ordered)]))
+    return ordered[ends[:-1]], ends[1:] - ends[:-1]
 
 
 def _step(found: FloatArray, counts: NDArray[np.intp], is_logarithm: bool = False) -> float:
