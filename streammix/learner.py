@@ -24,6 +24,7 @@ from streammix.running import Running
 from streammix.schema import Schema
 from streammix.standing import Names
 from streammix.state import Snapshot
+from streammix.steps import Steps, at_once
 from streammix.warmup import given_state, needed_records, newcomer_state, warm_state
 
 __all__ = ["FIRST_LOOK", "Learner"]
@@ -32,6 +33,10 @@ FloatArray = NDArray[np.float64]
 
 EXPLICIT_START = 100  # records that explicit parameters count as
 FIRST_LOOK = 1_000  # records after which the warm-up's length is settled
+READ_AT_ONCE = 500  # of the first records
+
+#: The families of the fields, their schema, and the first records as columns, with their weights.
+Start = tuple[dict[Names, Family], Schema, list[FloatArray], FloatArray | None]
 
 
 class Learner:
@@ -171,7 +176,7 @@ class Learner:
             self.newcomers.left_out |= inferred.left_out
             self.newcomers.constant |= inferred.constant
             for families_of_it in [inferred.fields] if inferred.fields else []:
-                alone, rows = self._read_first(families_of_it, records)
+                alone, rows = at_once(self._read_first(families_of_it, records))
                 columns = [np.ascontiguousarray(rows[:, j]) for j in range(rows.shape[1])]
                 state = newcomer_state(alone, columns, np.array(own.weights), np.array(own.responsibilities))
                 assert self.chosen is not None
@@ -215,13 +220,20 @@ class Learner:
 
     def _read_first(
         self, fields: Mapping[Names, Family], records: Sequence[Mapping[str, Any]]
-    ) -> tuple[Schema, FloatArray]:
-        """The schema of fields, and the rows of the first records that it reads."""
+    ) -> Steps[tuple[Schema, FloatArray]]:
+        """Read the first records, some in each step; return the schema of the fields, and the rows."""
         schema = self._schema_of(fields)
         lacking = {schema.fields[0][0]: None}  # so that one without any of the fields is read, as one that lacks them
-        rows, _, unknown, refused = schema.reader.rows([lacking | dict(record) for record in records])
-        if refused:
-            raise refused[0][1]
+        parts, unknown = [], []
+        for at in range(0, len(records), READ_AT_ONCE):
+            some = [lacking | dict(record) for record in records[at : at + READ_AT_ONCE]]
+            rows, _, new, refused = schema.reader.rows(some)
+            if refused:
+                raise refused[0][1]
+            parts.append(rows)
+            unknown += [(at + row, column, key) for row, column, key in new]
+            yield
+        rows = np.concatenate(parts)
         for column in sorted({column for _, column, _ in unknown}):
             found = [(row, key) for row, own, key in unknown if own == column]
             rows[[row for row, _ in found], column] = schema.first_levels(column, [key for _, key in found])
@@ -258,18 +270,17 @@ class Learner:
 
     def start(self, records: Sequence[Mapping[str, Any]], weights: Sequence[float]) -> Running:
         """Make the first state from records; they then count as its start."""
-        chosen, schema, columns, given = self.read_start(records, weights)
+        chosen, schema, columns, given = at_once(self.read_start(records, weights, self.choose(Values(records))))
         return self.set_out(chosen, schema, self._begin(schema, columns, given), len(records))
 
     def read_start(
-        self, records: Sequence[Mapping[str, Any]], weights: Sequence[float]
-    ) -> tuple[dict[Names, Family], Schema, list[FloatArray], FloatArray | None]:
-        """Return the families of the fields, their schema, and the first records as columns, with their weights."""
-        inferred, found = self.choose(Values(records))
-        tell(inferred)
-        tell_declared(found, len(records))
-        chosen = self.take_up(inferred, found)
-        schema, rows = self._read_first(chosen, records)
+        self, records: Sequence[Mapping[str, Any]], weights: Sequence[float], found: tuple[Inferred, Ready]
+    ) -> Steps[Start]:
+        """Read the first records as columns, in steps, by what was found of their fields."""
+        tell(found[0])
+        tell_declared(found[1], len(records))
+        chosen = self.take_up(*found)
+        schema, rows = yield from self._read_first(chosen, records)
         given = np.array(weights, dtype=np.float64)
         columns = [np.ascontiguousarray(rows[:, j]) for j in range(rows.shape[1])]
         return chosen, schema, columns, None if (given == 1.0).all() else given

@@ -11,6 +11,7 @@ from streammix.angles import mean_angle, on_circle, spread_within
 from streammix.core.engine import INFLATING
 from streammix.em import EXCESS
 from streammix.gaps import GAPS, fill_gaps, shrink_gaps, value_columns
+from streammix.products import crossed
 from streammix.state import State
 from streammix.zeros import fill_shares, makes_zeros, without_zeros
 
@@ -187,7 +188,7 @@ def _pooled(cells: FloatArray) -> tuple[FloatArray, FloatArray]:
     if whole.shape[1] <= len(cells):
         return means, variances
     scaled = (whole - means[:, None]) / np.sqrt(variances)[:, None]
-    correlation = scaled @ scaled.T / whole.shape[1]
+    correlation = crossed(scaled.T, scaled.T) / whole.shape[1]
     correlation[np.diag_indices(len(cells))] = np.maximum(np.diag(correlation), 1e-6) * (1 + 1e-9)
     pivots = np.diag(np.linalg.cholesky(correlation + 1e-9 * np.eye(len(cells)))) ** 2
     return means, variances * pivots

@@ -289,8 +289,8 @@ class Supervisor(Running):
             beat.scores.append(float(np.maximum(scores, LOWEST).sum()) - beat.n * line.surplus)
         if ends_tick:
             self._end_tick(line, beat.now)
-        else:
-            self.prepare(line, beat.now)
+        elif not self.is_young or (line.challenge is not None and beat.turn + 1 < len(self.lines)):
+            self.prepare(line, beat.now)  # what is left of it is done by records between turns
         beat.turn += 1
         if beat.turn < len(self.lines):
             return
