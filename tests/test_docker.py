@@ -72,6 +72,7 @@ def test_every_metric_of_a_run_is_on_the_dashboard(exported):
         "streammix_reload_failures",
         "streammix_model_records",
         "streammix_checkpoints_total",
+        "streammix_faults_total",
     }
     assert {name for name in own - left_out if name not in shown} == set()
 

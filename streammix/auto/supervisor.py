@@ -18,7 +18,7 @@ from streammix.auto.doubts import doubts, left_out
 from streammix.auto.events import Events
 from streammix.auto.line import BEAT, MATCHED, Line
 from streammix.auto.matching import matched_by, widened
-from streammix.auto.member import Member
+from streammix.auto.member import Member, densities
 from streammix.auto.reservoir import Kept, Reservoir
 from streammix.auto.resolution import LOOKED_AT, Resolution
 from streammix.auto.settings import Settings
@@ -286,6 +286,8 @@ class Supervisor(Running):
         if len(self.lines) > 1:
             if ends_tick or self.is_young:
                 line.surplus = self.resolution.surplus(line.schema.layout(), line.published, self.rows[: beat.n])
+            if self.line.is_long and not self.is_young:
+                scores = self._score_sample(line, beat)
             beat.scores.append(float(np.maximum(scores, LOWEST).sum()) - beat.n * line.surplus)
         if ends_tick:
             self._end_tick(line, beat.now)
@@ -308,6 +310,15 @@ class Supervisor(Running):
             self._judge(beat.now)
         elif self.is_young and len(self.lines) > 1:
             self._choose(beat.now)
+
+    def _score_sample(self, line: Line, beat: Beat) -> FloatArray:
+        """How a line explains as many records of the whole stream: those of a beat are of few stays, and say little.
+
+        It has learnt them: all of the stream's it explains by a nat for each parameter better than other records.
+        """
+        there = min(self.sample.n, len(self.sample.rows))
+        rows = self.sample.rows[np.arange(beat.at, beat.at + beat.n) % there]
+        return densities(line.published.engine, table_of(rows), 0, beat.n) - line.n_parameters / beat.now
 
     def n_parameters_of(self, n_components: int) -> int:
         """Return how many parameters a mixture of so many components has."""

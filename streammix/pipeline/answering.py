@@ -17,11 +17,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streammix.core.json_lines import line_ends
+from streammix.core.values import level_of
 from streammix.errors import RecordError
+from streammix.families import Bernoulli
 from streammix.mixture import Mixture
 from streammix.pipeline.decode import JsonDecoder
 from streammix.pipeline.evaluating import evaluate
 from streammix.pipeline.flow import Batch, Lines, Scored, joined
+from streammix.schema import OTHER, Schema
 
 __all__ = ["OUTPUTS", "Step", "infer", "inputs_of", "outputs_of", "score_lines"]
 
@@ -36,6 +39,7 @@ _TYPES = {
     **{f"UINT{bits}": pa.uint64() for bits in (8, 16, 32, 64)},
     **{f"FP{bits}": pa.float64() for bits in (16, 32, 64)},
 }
+_OF_LEVELS: dict[type, str] = {int: "INT64", bool: "BOOL"}
 OUTPUTS = {"responsibilities": "FP64", "component": "INT32", "score": "FP64"}
 
 
@@ -174,9 +178,21 @@ def infer(model: Mixture, name: str, body: bytes) -> Iterator[Step]:
 def inputs_of(model: Mixture) -> list[dict[str, Any]]:
     """Return the metadata of a model's input tensors; none while its fields are not known yet."""
     schema = model._learner.schema
-    names = [] if schema is None else model._learner.names
-    kinds = {name: "BYTES" if schema is not None and schema.kind_of(name) == "level" else "FP64" for name in names}
-    return [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in kinds.items()]
+    if schema is None:
+        return []
+    return [{"name": name, "datatype": _datatype(schema, name), "shape": [-1]} for name in model._learner.names]
+
+
+def _datatype(schema: Schema, name: str) -> str:
+    """The datatype by which a field's values are what the model has learnt: 10 and "10" are two levels."""
+    family = next((family for names, family in schema.components[0].items() if name in names), None)
+    if isinstance(family, Bernoulli):
+        return "BOOL"
+    if schema.kind_of(name) != "level":
+        return "FP64"
+    levels = [level_of(key) for key in schema.codes[name] if key != OTHER]
+    types = {type(level) for level in levels if level is not None}
+    return _OF_LEVELS.get(types.pop(), "BYTES") if len(types) == 1 else "BYTES"
 
 
 def outputs_of(model: Mixture) -> list[dict[str, Any]]:

@@ -61,6 +61,7 @@ class Metrics(Collector):
 
     def __init__(self) -> None:
         self.is_ready = False
+        self._faults = 0
         self._numbers = _Numbers()
         self._past: deque[tuple[float, int, int, float]] = deque()  # (when, records, scored, log density)
         self._published = -PUBLISH_SECONDS
@@ -107,6 +108,11 @@ class Metrics(Collector):
         self._checkpoints += 1
         self._checkpoint = time.monotonic(), seconds, size
 
+    def failed(self) -> None:
+        """Note that the run has to begin again at its last checkpoint."""
+        self._faults += 1
+        self.is_ready = False
+
     def restored(self, age: float, size: int) -> None:
         """Note the checkpoint that the run goes on from, written so many seconds ago."""
         self._checkpoint = time.monotonic() - max(age, 0.0), 0.0, size
@@ -146,6 +152,7 @@ class Metrics(Collector):
             yield doubts
         if now.background is not None:
             yield _gauge("background_weight", "The share of records that no component explains.", now.background)
+        yield _counter("faults", "Times that the run had to go back to its last checkpoint.", self._faults)
         yield _counter("checkpoints", "Checkpoints that this run has written.", self._checkpoints)
         if self._checkpoint is not None:
             when, seconds, size = self._checkpoint

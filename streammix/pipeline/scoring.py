@@ -14,6 +14,7 @@ from streammix.mixture import Mixture
 from streammix.pipeline.decode import JsonDecoder
 from streammix.pipeline.evaluating import evaluate_each, stand_still
 from streammix.pipeline.flow import Refusal, Scored
+from streammix.pipeline.places import check_local
 from streammix.pipeline.runner import RECORDS_AT_ONCE
 from streammix.pipeline.saved import newest
 from streammix.pipeline.sinks.ndjson import StdoutSink, to_lines
@@ -48,6 +49,9 @@ def score(state: Path | str, events: Path, output: Path | None = None) -> None:
     StreammixError
         If the output can't be written.
     """
+    check_local("EVENTS", str(events))
+    if output is not None:
+        check_local("--output", str(output))
     if output is not None and output.suffix not in (".ndjson", ".parquet"):
         raise ConfigError(f"--output: {output} ends neither in .ndjson nor in .parquet")
     model = newest(state).model

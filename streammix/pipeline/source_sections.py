@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from streammix.pipeline.sections import LONGEST, Positive, Secret, Section, Setting, Text
+from streammix.pipeline.sections import LONGEST, Positive, Secret, Section, Setting, Text, Topic
 
 __all__ = [
     "SOURCES",
@@ -38,7 +38,8 @@ class FileSection(_AnySource, kw_only=True):
     follow
         Whether to go on at the end: with what is appended, new files, and files that take the place of others.
     ignore
-        Fields of the records that are kept from the model, such as times and keys where families are inferred.
+        Fields of the records that are kept from the model, such as times and keys where families are inferred. The
+        field that event time is read from is read all the same, and not learnt.
     """
 
     path: str | Annotated[list[str], msgspec.Meta(min_length=1)]
@@ -108,7 +109,7 @@ class KafkaSection(_AnySource, kw_only=True):
     """
 
     brokers: Text
-    topic: Text | Annotated[list[Text], msgspec.Meta(min_length=1)]
+    topic: Topic | Annotated[list[Topic], msgspec.Meta(min_length=1)]
     group: Text | None = None
     start: Literal["earliest", "latest"] = "earliest"
     when_lost: Literal["fail", "skip"] = "fail"
@@ -137,7 +138,7 @@ class NatsSection(_AnySource, kw_only=True):
     """
 
     servers: Text | Annotated[list[Text], msgspec.Meta(min_length=1)]
-    stream: Text
+    stream: Annotated[str, msgspec.Meta(min_length=1, pattern=r"^[^\s.*>/\\]+$")]
     subject: Text | None = None
     user: str | None = None
     password: Secret | None = None
