@@ -54,6 +54,8 @@ def test_a_sorted_start_and_a_change_for_good_do_not_dwell():
     rest = rng.integers(3, size=7_000)
     assert not looked_at(np.concatenate([np.sort(rng.integers(3, size=3_000)), rest])).is_on
     assert not looked_at(np.concatenate([rng.choice(3, 5_000, p=[0.8, 0.1, 0.1]), rng.integers(3, size=5_000)])).is_on
+    stays = np.concatenate([np.zeros(250, dtype=int), np.repeat([1, 0, 2, 1, 0, 2, 1], 500), rest])
+    assert not looked_at(stays[:10_000]).is_on  # ticks are of two stays each at first, of none in the end
 
 
 def test_a_chain_of_components_that_overlap_dwells():

@@ -36,6 +36,7 @@ class _Numbers:
     rate: float = 0.0
     mean_log_density: float | None = None
     lag: int | None = None
+    labels: list[int] | None = None
     weights: NDArray[np.float64] | None = None
     sample_sizes: NDArray[np.float64] | None = None
     events: dict[str, int] | None = None
@@ -92,6 +93,7 @@ class Metrics(Collector):
             events=None if supervised is None else supervised.event_counts,
             doubts=None if supervised is None else [doubt["sign"] for doubt in supervised.warnings],
             background=None if supervised is None else supervised.background_weight,
+            labels=None if supervised is None else supervised.labels,
             records=tally.records,
             reasons=dict(tally.reasons),
             scored=tally.scored,
@@ -136,10 +138,11 @@ class Metrics(Collector):
             yield _gauge("mean_log_density", "The mean log density of the records of the last ten seconds.", mean)
         if now.lag is not None:
             yield _gauge("lag_records", "Records that the source holds and the run has not read.", now.lag)
-        yield _by_component("component_weight", "Mixing weight.", now.weights)
-        yield _by_component(
-            "component_effective_sample_size", "How many records stand behind a component.", now.sample_sizes
-        )
+        for name, what, values in (
+            ("component_weight", "Mixing weight.", now.weights),
+            ("component_effective_sample_size", "How many records stand behind a component.", now.sample_sizes),
+        ):
+            yield _by_component(name, what, values, now.labels)
         if now.events is not None:
             events = CounterMetricFamily("streammix_events", "What a supervised model did.", labels=["kind"])
             for kind, n in now.events.items():
@@ -169,8 +172,11 @@ def _counter(name: str, what: str, value: float) -> Metric:
     return CounterMetricFamily(f"streammix_{name}", what, value=value)
 
 
-def _by_component(name: str, what: str, values: NDArray[np.float64] | None) -> Metric:
-    family = GaugeMetricFamily(f"streammix_{name}", what, labels=["component"])
+def _by_component(name: str, what: str, values: NDArray[np.float64] | None, labels: list[int] | None) -> Metric:
+    """A number of each component: by its place or, where places change, by the label that lasts."""
+    family = GaugeMetricFamily(f"streammix_{name}", what, labels=["component" if labels is None else "label"])
     for k, value in enumerate([] if values is None else values.tolist()):
-        family.add_metric([str(k)], value)
+        label = k if labels is None else labels[k]
+        if label >= 0:
+            family.add_metric([str(label)], value)
     return family

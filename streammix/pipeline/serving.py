@@ -7,6 +7,7 @@ model that was newest when its first turn came. So no request waits for a model 
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -53,10 +54,12 @@ def serve(state: str, listen: web.Listen, name: str = "streammix") -> int:
     Raises
     ------
     ConfigError
-        If there is no such place, or it can't be listened at.
+        If there is no such place, it can't be listened at, or the name can't stand in a URL.
     CheckpointError
         If the one checkpoint is damaged or foreign.
     """
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+        raise ConfigError(f"--name is a part of URLs: letters, digits, '.', '_' and '-', not {name!r}")
     newest = Newest(state)
     service = Service(newest, name)
     server = web.WebServer(web.application(service.handlers(), listen.token), listen, "scores")
