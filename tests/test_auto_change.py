@@ -11,7 +11,9 @@ from streammix.auto.events import Events
 from streammix.auto.evidence import Paired
 from streammix.auto.labels import Labels
 from streammix.auto.matching import matched_by
+from streammix.auto.member import densities
 from streammix.auto.reservoir import Reservoir
+from streammix.core.table import table_of
 
 MEANS = np.array([0.0, 5.0, 10.0])
 FIELDS = {"x": sm.Normal()}
@@ -54,6 +56,8 @@ def test_a_sorted_start_and_a_change_for_good_do_not_dwell():
     rest = rng.integers(3, size=7_000)
     assert not looked_at(np.concatenate([np.sort(rng.integers(3, size=3_000)), rest])).is_on
     assert not looked_at(np.concatenate([rng.choice(3, 5_000, p=[0.8, 0.1, 0.1]), rng.integers(3, size=5_000)])).is_on
+    stays = np.concatenate([np.zeros(250, dtype=int), np.repeat([1, 0, 2, 1, 0, 2, 1], 500), rest])
+    assert not looked_at(stays[:10_000]).is_on  # ticks are of two stays each at first, of none in the end
 
 
 def test_a_chain_of_components_that_overlap_dwells():
@@ -127,6 +131,11 @@ def test_lines_of_a_stream_that_dwells_compete_by_the_whole_of_it():
         model.learn_many(pa.table({"x": np.full(75, 2.5)}))
         assert len(running.beat.scores) == 2
         assert (min(running.beat.scores) / running.beat.n > -3.5) == dwells
+        if dwells:  # those that the line was fitted to, less what it gains by that
+            line, beat, size = running.lines[1], running.beat, len(running.sample.rows)
+            rows = running.sample.rows[np.arange(beat.at, beat.at + beat.n) % size]
+            alone = densities(line.published.engine, table_of(rows), 0, beat.n).sum()
+            assert beat.scores[1] == pytest.approx(alone - beat.n * line.n_parameters / size)
         model.learn_many(table(rng.integers(3, size=25), rng))
 
 

@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float64]
 TICKS = 20  # that are looked at
 LAG = 4  # ticks after which the shares of components have forgotten what they were
 PERSISTS, ENDS = 0.6, 0.3  # of a component from a record to the next, beyond chance
-FAINT = 0.15  # likeness of neighbours, over that of a record and itself, that is none: overlap makes it small
+FAINT = 0.15  # likeness of neighbours in most ticks, over that of a record and itself: overlap makes it small
 RETURNS = 0.7  # of the shares' variance that lies between ticks so far apart; less is a change for good
 CHANGING = 0.05  # variance of the shares between ticks, that is no chance
 MOST = 0.6  # share of a tick that is one component's
@@ -59,7 +59,7 @@ class Dwell:
         persistence, returns = self.look()
         if not self.is_on:
             self.is_on = may_be and persistence > PERSISTS and returns > RETURNS
-        elif self._beyond() is not None:  # else stays are so long that nobody knows
+        elif len(self._beyond()):  # else stays are so long that nobody knows
             self.is_on = may_be and persistence > ENDS
 
     @property
@@ -83,20 +83,22 @@ class Dwell:
         Where components overlap, neighbours are less alike than they persist: by as much as records two apart are.
         """
         beyond = self._beyond()
-        if beyond is None:
+        if not len(beyond):
             return 0.0, 0.0
-        two_apart, neighbours, own = beyond
-        persistence = two_apart / neighbours if neighbours > FAINT * own else 0.0
+        two_apart, neighbours, _ = beyond.sum(axis=0).tolist()
+        mixed = beyond[beyond[:, 2] >= SEPARATE]
+        is_usual = np.median(mixed[:, 1] / mixed[:, 2]) > FAINT  # a sorted start has ticks that are of two stays, too
+        persistence = two_apart / neighbours if is_usual and neighbours > 0.0 else 0.0
         return persistence, _between(np.array(self.ticks)[:, 3:])[1]
 
-    def _beyond(self) -> list[float] | None:
-        """How much more alike than by chance records two apart are, neighbours, and each itself; None if none is."""
+    def _beyond(self) -> FloatArray:
+        """How much more alike than by chance records two apart are, neighbours, and each itself; (ticks or 0, 3)."""
         if len(self.ticks) < TICKS or len({len(tick) for tick in self.ticks}) > 1:
-            return None
+            return np.empty((0, 3))
         found = np.array(self.ticks)
         by_chance = (found[:, 3:] ** 2).sum(axis=1)  # within a tick: what changes from tick to tick doesn't count
-        beyond: list[float] = (found[:, :3] - by_chance[:, None]).mean(axis=0).tolist()
-        return beyond if beyond[2] >= SEPARATE else None
+        beyond: FloatArray = found[:, :3] - by_chance[:, None]
+        return beyond if beyond[:, 2].mean() >= SEPARATE else np.empty((0, 3))
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""

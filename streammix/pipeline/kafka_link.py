@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
 
 from streammix.errors import ConfigError, StreammixError, UnavailableError
 from streammix.pipeline.stopping import is_over
@@ -54,14 +55,24 @@ class KafkaLink:
         self._refusal: KafkaError | None = None
         self._is_away = False
 
-    def options(self, **ours: Any) -> dict[str, Any]:
-        """Return a client's settings: the user's, and ours, with underscores for dots, which come before them."""
+    def options(self, defaults: Mapping[str, Any] | None = None, **ours: Any) -> dict[str, Any]:
+        """Return a client's settings: defaults, the user's, and those that are ours alone, with underscores for dots.
+
+        Raises
+        ------
+        ConfigError
+            If the user sets one that is ours.
+        """
+        own = {name.replace("_", "."): value for name, value in ours.items()}
+        if taken := [name for name in own if name in self._settings]:
+            raise ConfigError(f"settings.{taken[0]} can't be set: the run needs its own")
         return {
             "bootstrap.servers": self.brokers,
             "reconnect.backoff.max.ms": 5000,
             "log_level": 0,  # what matters comes as an error
+            **(defaults or {}),
             **self._settings,
-            **{name.replace("_", "."): value for name, value in ours.items()},
+            **own,
             "error_cb": self._note,
         }
 
@@ -102,6 +113,17 @@ class KafkaLink:
         if cause.code() in AWAY:
             return UnavailableError(f"Kafka at {self.brokers} does not answer: {cause.str()}")
         return UnavailableError(f"Kafka: {cause.str()}")
+
+    def topic_ids(self, topics: list[str]) -> dict[str, str]:
+        """Return what tells topics from others of their names, as far as the cluster says."""
+        ids = {}
+        admin = self.client(AdminClient, self.options())
+        for topic, found in admin.describe_topics(TopicCollection(topics), request_timeout=TIMEOUT).items():
+            try:
+                ids[topic] = str(found.result().topic_id)
+            except KafkaException as error:
+                log.debug("Kafka does not say the id of %s: %s", topic, error)
+        return ids
 
     def _note(self, error: KafkaError) -> None:
         """Take an error that belongs to no call."""

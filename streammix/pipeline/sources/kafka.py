@@ -90,6 +90,7 @@ class KafkaSource:
         self._link, self._topics, self._group = link, topics, group
         self._start, self._when_lost, self._stop_at_end, self._longest = start, when_lost, stop_at_end, longest
         recorded = position or {}
+        self._ids: dict[str, str] = dict(recorded.get("topics", {}))  # which tell topics that were made anew
         self._known: dict[str, int] = dict(recorded.get("offsets", {}))
         self._turn: str = recorded.get("turn", "")  # whose it is
         self._block: int | None = recorded.get("block")  # which offsets are read in this turn; None: it has not begun
@@ -103,13 +104,13 @@ class KafkaSource:
         self._look_again = time.monotonic() + NEW_PARTITIONS_SECONDS
         self._fetch_again = 0.0
         options = link.options(
+            {"fetch.wait.max.ms": 100},
             group_id=group or "streammix",
             enable_auto_commit=False,
             enable_auto_offset_store=False,
             enable_partition_eof=True,
             auto_offset_reset="error",
             partition_assignment_strategy="cooperative-sticky",
-            fetch_wait_max_ms=100,
         )
         self._consumer = link.client(Consumer, options)
         try:
@@ -144,7 +145,14 @@ class KafkaSource:
     def position(self) -> dict[str, Any]:
         """Return the next offset of each partition, and whose turn it is."""
         member = {} if self._group is None else {"member": self._member}
-        return {"kind": "kafka", "offsets": dict(self._known), "turn": self._turn, "block": self._block, **member}
+        return {
+            "kind": "kafka",
+            "offsets": dict(self._known),
+            "turn": self._turn,
+            "block": self._block,
+            "topics": dict(self._ids),
+            **member,
+        }
 
     def acknowledge(self) -> None:
         """Commit the offsets, for those who look at the group's lag."""
@@ -233,6 +241,7 @@ class KafkaSource:
 
     def _begin(self) -> None:
         names = self._listed()
+        self._compare_ids()
         if self._group is None:
             self._add(names)
         else:
@@ -256,14 +265,31 @@ class KafkaSource:
         self._link.is_back()
         return names
 
+    def _compare_ids(self) -> None:
+        """Look whether topics are those that were read before."""
+        for topic, found in self._link.topic_ids(self._topics).items():
+            if self._ids.get(topic, found) != found:
+                what = f"the topic {topic} was deleted and made anew since it was read"
+                if self._when_lost != "skip":
+                    raise StreammixError(f'{what}; [source] when_lost = "skip" reads it from its beginning')
+                if self._partitions:  # opened anew, it is read from its beginning
+                    raise UnavailableError(what)
+                log.warning("%s; reading it from its beginning", what)
+                self._known = {name: at for name, at in self._known.items() if name.rpartition("/")[0] != topic}
+                self._start = "earliest"
+            self._ids[topic] = found
+
     def _look_for_partitions(self) -> None:
-        """Take partitions that were added to a topic; in a group, Kafka does."""
+        """Take partitions that were added to a topic, and see whether it is still there; in a group, Kafka does."""
         self._look_again = time.monotonic() + NEW_PARTITIONS_SECONDS
         if self._group is None and not self._stop_at_end:
             try:
                 new = [name for name in self._listed() if name not in self._partitions]
+                self._compare_ids()
             except UnavailableError:
                 return
+            except ConfigError as error:
+                raise StreammixError(f"{error} any more: it was deleted while it was read") from None
             if new:
                 log.info("new partitions: %s", ", ".join(new))
                 self._start = "earliest"  # what was written since they came belongs to the stream
