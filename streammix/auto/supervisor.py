@@ -292,8 +292,8 @@ class Supervisor(Running):
             beat.scores.append(float(np.maximum(scores, LOWEST).sum()) - beat.n * line.surplus)
         if ends_tick:
             self._end_tick(line, beat.now)
-        else:
-            self.prepare(line, beat.now)
+        elif not self.is_young or (line.challenge is not None and beat.turn + 1 < len(self.lines)):
+            self.prepare(line, beat.now)  # what is left of it is done by records between turns
         beat.turn += 1
         if beat.turn < len(self.lines):
             return
@@ -315,11 +315,11 @@ class Supervisor(Running):
     def _score_sample(self, line: Line, beat: Beat) -> FloatArray:
         """How a line explains as many records of the whole stream: those of a beat are of few stays, and say little.
 
-        It has learnt them: all of the stream's it explains by a nat for each parameter better than other records.
+        A challenge has fitted it to them: it explains all of them by a nat a parameter better than other records.
         """
         there = min(self.sample.n, len(self.sample.rows))
         rows = self.sample.rows[np.arange(beat.at, beat.at + beat.n) % there]
-        return densities(line.published.engine, table_of(rows), 0, beat.n) - line.n_parameters / beat.now
+        return densities(line.published.engine, table_of(rows), 0, beat.n) - line.n_parameters / there
 
     def n_parameters_of(self, n_components: int) -> int:
         """Return how many parameters a mixture of so many components has."""
