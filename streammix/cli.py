@@ -6,7 +6,6 @@ ends it in one line.
 
 import gc
 import os
-import signal
 import sys
 
 TYPE_CHECKING = False  # as in `typing`, which is long to load
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["call", "main"]
 
-INTERRUPTED = 128 + signal.SIGINT
+INTERRUPTED = 130
 WRONG_CONFIGURATION = 2
 RUN = """Run a pipeline: read, score, learn, checkpoint. Run again, it goes on from where it stood.
 
@@ -27,8 +26,13 @@ which both end with a checkpoint."""
 
 def main() -> "NoReturn":
     """Run the command line as a process of its own."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _leave)
+    try:
+        import signal
+
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, _leave)
+    except KeyboardInterrupt:
+        _leave()
     gc.disable()  # modules are no garbage
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's: to begin others takes longer than they would help
     try:
@@ -37,6 +41,8 @@ def main() -> "NoReturn":
 
         leave_out_pandas()
         sys.exit(_status(asked))
+    except KeyboardInterrupt:  # once more, while an error was told
+        sys.exit(INTERRUPTED)
     finally:
         gc.freeze()  # ends at once: what is left goes with the process, and is not looked through before
 
@@ -156,6 +162,8 @@ def _begin() -> None:
     """Be a process like others from now on: Ctrl-C is an exception, since there may be something to clear away."""
     gc.freeze()
     gc.enable()
+    import signal
+
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -45,11 +45,11 @@ def test_help_is_fast_and_complete():
 
 
 def test_an_interrupt_before_a_command_begins_leaves_no_traceback():
-    for module in ("argparse", "numpy", "pyarrow", "streammix.mixture", "streammix.pipeline.runner"):
+    for module in ("signal", "argparse", "numpy", "pyarrow", "streammix.mixture", "streammix.pipeline.runner"):
         script = (
-            "import os, signal, sys; from streammix.cli import main; sys.argv = ['streammix', 'run', 'none.toml'];"
+            "import os, sys; from streammix.cli import main; sys.argv = ['streammix', 'run', 'none.toml'];"
             f"sys.addaudithook(lambda event, about: event == 'import' and about[0] == {module!r}"
-            " and os.kill(os.getpid(), signal.SIGINT)); main()"
+            " and os.kill(os.getpid(), 2)); main()"
         )
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
         said = b"interrupted before anything had begun\n"
