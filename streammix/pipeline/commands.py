@@ -182,6 +182,7 @@ class _Attempts:
             tally = Tally(**counts)
         else:  # the checkpoint may be a later one: it was written, and what had to follow has failed
             tally.stand_at(**counts)
+            tally.first_refusal = self.pipeline.tally.first_refusal  # which is told once
         crew = _crew(config, sinks) if config.workers > 1 else None
         if crew is not None:
             opened.callback(crew.close)

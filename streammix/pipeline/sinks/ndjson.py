@@ -126,6 +126,8 @@ class GrowingFile:
         if self._file is None:
             return {"bytes": self._length}, lambda: None
         self._file.flush()
+        if not os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path)):
+            raise FileNotFoundError(f"{self.path} was taken away or replaced")
         return {"bytes": self._length}, partial(os.fsync, self._file.fileno())
 
     def close(self) -> None:
