@@ -1,6 +1,14 @@
 """The errors that streammix raises on purpose: each names what was wrong, where, and what was expected."""
 
-__all__ = ["CheckpointError", "ConfigError", "RecordError", "StreammixError", "SupersededError", "UnavailableError"]
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "RecordError",
+    "StreammixError",
+    "SupersededError",
+    "UnavailableError",
+    "UnheardError",
+]
 
 
 class StreammixError(Exception):
@@ -40,3 +48,7 @@ class SupersededError(CheckpointError):
 
 class UnavailableError(StreammixError):
     """Something outside the process fails that may come back: a full disk, a broker that is away."""
+
+
+class UnheardError(StreammixError):
+    """A checkpoint does not count: other readers of the stream have gone on from the one before."""

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from streammix.errors import ConfigError, StreammixError, SupersededError, UnavailableError
+from streammix.errors import (
+    CheckpointError,
+    ConfigError,
+    StreammixError,
+    SupersededError,
+    UnavailableError,
+    UnheardError,
+)
 from streammix.mixture import Mixture
 from streammix.pipeline.assemble import (
     OpenSink,
@@ -26,7 +33,7 @@ from streammix.pipeline.config import Config, load_config
 from streammix.pipeline.crew import Crew, has_shares
 from streammix.pipeline.decode import Decoder, JsonDecoder, without
 from streammix.pipeline.faults import Patience, keep_going
-from streammix.pipeline.flow import OfLines, Sink
+from streammix.pipeline.flow import OfLines, Sink, Source
 from streammix.pipeline.model import build_model, check_same
 from streammix.pipeline.progress import LiveProgress, LogProgress, Progress, Tally
 from streammix.pipeline.report import components_table
@@ -35,7 +42,7 @@ from streammix.pipeline.sink_sections import StdoutSection
 from streammix.pipeline.stopping import StopRequest, stop_on_signals
 from streammix.pipeline.talk import naming, result_console
 from streammix.pipeline.watching import watching
-from streammix.store import CheckpointStore
+from streammix.store import Checkpoint, CheckpointStore
 
 if TYPE_CHECKING:
     from streammix.pipeline.metrics import Metrics
@@ -97,7 +104,7 @@ def run(
         open_source = prepare_source(config, source)
         with (
             watching(config) as watch,
-            CheckpointStore(config.checkpoints, keep=config.checkpoint.keep) as store,
+            CheckpointStore(config.checkpoints, keep=config.keep) as store,
             stop_on_signals() as stop,
         ):
             progress = LiveProgress(terminal) if terminal else LogProgress(config.checkpoint.every_records)
@@ -168,12 +175,14 @@ class _Attempts:
             raise UnavailableError(f"{self._store.directory}: the checkpoints are gone")
         if found is not None:
             check_same(self._declared, config.model, found.model)
+            found, source = self._open(found)
             log.info("resuming after %s records", f"{found.positions['records']:,}")
             if self._watch is not None:
                 self._watch.restored((datetime.now(UTC) - found.written_at).total_seconds(), self._store.sizes[-1])
-        positions, outputs = (found.positions, found.outputs) if found is not None else ({}, {})
-        source = self._open_source(positions.get("source"))
+        else:
+            source = self._open_source(None)
         opened.callback(source.close)
+        positions, outputs = (found.positions, found.outputs) if found is not None else ({}, {})
         sinks = open_sinks(config, outputs.get("sinks", {}), self._own_sinks)
         for sink in sinks:
             opened.callback(sink.close)
@@ -205,6 +214,24 @@ class _Attempts:
             # any row
             pipeline.checkpoint()
         return pipeline
+
+    def _open(self, found: Checkpoint) -> tuple[Checkpoint, Source]:
+        """Open the source where the newest checkpoint that counts stands; return both."""
+        place = found.path
+        while True:
+            try:
+                return found, self._open_source(found.positions.get("source"))
+            except UnheardError as error:
+                if (before := self._store.latest(before=place)) is None:
+                    raise
+                log.warning("%s", error)
+                found, place = before, before.path
+                try:  # as the newest one: what was not heard of counts never more
+                    self._store.write(found.model, found.positions, found.outputs)
+                except SupersededError:
+                    raise
+                except CheckpointError as fault:
+                    raise UnavailableError(str(fault)) from fault
 
     def _note_progress(self, tally: Tally) -> None:
         self._tally = tally
