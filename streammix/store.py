@@ -260,10 +260,13 @@ class CheckpointStore:
         Raises
         ------
         CheckpointError
-            If all are damaged, or the newest sound one has a newer format.
+            If all are damaged, or the newest sound one has a newer format; of a writer also if the directory is not the
+            one that it has locked: what another writer keeps there is not to go on from.
         ConfigError
             If the model has a distribution that `fixed` lacks.
         """
+        if self._at.is_open:
+            self._at.check()
         names = self._names()
         if before is not None:
             names = [name for name in names if _number(name) < _number(os.path.basename(before))]

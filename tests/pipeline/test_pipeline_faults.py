@@ -146,6 +146,26 @@ def test_the_first_refusal_is_told_once(place, monkeypatch, brief):
     assert said.count("events/a.ndjson at 0 is refused") == 1
 
 
+def test_checkpoints_of_another_run_in_the_place_of_ours(place, monkeypatch, brief):
+    write_config(place, FILES, SINKS, more="[faults]\npatience_seconds = 0.05")
+    write, calls, written = CheckpointStore.put, [], []
+
+    def write_unless_replaced(self, data):
+        calls.append(data)
+        if len(calls) == 3:
+            written.extend(file.stat() for file in sorted((place / "scored").iterdir()))
+            (place / "state").rename(place / "away")
+            shutil.copytree(place / "away", place / "state")
+        return write(self, data)
+
+    monkeypatch.setattr(CheckpointStore, "put", write_unless_replaced)
+    status, _, said = run(place)
+    assert status == 1
+    assert 'state: the directory was removed or replaced; nothing was written"' in said
+    left = [file.stat() for file in sorted((place / "scored").iterdir())]
+    assert [(file.st_ino, file.st_mtime_ns) for file in left] == [(file.st_ino, file.st_mtime_ns) for file in written]
+
+
 def test_a_checkpoint_that_is_written_and_fails_all_the_same(place, monkeypatch, brief, tmp_path_factory):
     whole = tmp_path_factory.mktemp("whole") / "run"
     shutil.copytree(place, whole)
