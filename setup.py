@@ -34,6 +34,7 @@ setup(
         extension("engine", ["engine.pyx", *KERNELS]),
         extension("rules", ["rules.pyx"]),
         extension("json_lines", ["json_lines.pyx"]),
+        extension("names", ["names.pyx"]),
         extension("shared", ["shared.c"], "-O1"),
         extension("records", ["records.pyx"]),
         extension("reader", ["reader.pyx"]),

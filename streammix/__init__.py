@@ -1,9 +1,9 @@
 """Finite mixture models learnt from event streams by online expectation-maximisation."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as in `typing`, which is long to load
 if TYPE_CHECKING:
+    from typing import Any
+
     from streammix import batch
     from streammix.adapters import AsDetector, AsFeatures
     from streammix.auto.automixture import AutoMixture
@@ -110,7 +110,9 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    from importlib import import_module
+
     for home, names in _HOMES.items():
         if name in names:
             module = import_module(home)

@@ -1,7 +1,8 @@
-"""Columns of Arrow → numbers: of any type, of times as angles, and the log densities of objects from elsewhere."""
+"""Numbers ↔ columns of Arrow: of any type, of times as angles, and the log densities of objects from elsewhere."""
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +13,15 @@ from streammix.core.values import LARGEST, of_magnitude, short
 from streammix.errors import RecordError
 from streammix.families import Fixed
 
-__all__ = ["angles", "decoded", "doubles", "is_number", "log_densities"]
+__all__ = ["angles", "array_of", "decoded", "doubles", "is_number", "log_densities"]
 
 FloatArray = NDArray[np.float64]
+
+
+def array_of(values: NDArray[Any]) -> pa.Array:
+    """Numbers as an Arrow array, in place where they lie together; `pa.array` would load numpy.ma first."""
+    kind = pa.from_numpy_dtype(values.dtype)
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
 
 
 def is_number(kind: pa.DataType) -> bool:

@@ -20,7 +20,6 @@ import secrets
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -126,7 +125,7 @@ def to_bytes(
     arrays["pending"] = pa.ListArray.from_arrays([0, len(columns_of_rows)], columns_of_rows)
     arrays["pending_weights"] = lists_of(snapshot.pending_weights, (len(snapshot.pending_weights),))
     arrays |= {field.name: column for field, column in zip(STATE_FIELDS, state, strict=True)}
-    arrays["average"] = _average(snapshot.average, blocks) if snapshot.average is not None else _no_average()
+    arrays["average"] = _average(snapshot.average, blocks)
     arrays["supervision"] = pack_supervision(snapshot.supervision)
     batch = pa.record_batch([arrays[name] for name in SCHEMA.names], schema=SCHEMA)
     about = {
@@ -168,14 +167,9 @@ def table_from_bytes(data: bytes) -> pa.Table:
 
 
 def _average(average: State | None, blocks: Sequence[BlockLabel]) -> pa.Array:
-    return pa.StructArray.from_arrays(
-        pack_state(average, blocks), fields=STATE_FIELDS, mask=pa.array([average is None])
-    )
-
-
-@cache
-def _no_average() -> pa.Array:
-    return _average(None, ())
+    if average is None:
+        return pa.nulls(1, pa.struct(STATE_FIELDS))
+    return pa.StructArray.from_arrays(pack_state(average, blocks), fields=STATE_FIELDS)
 
 
 def _write(batch: pa.RecordBatch, metadata: Mapping[Any, str]) -> bytes:

@@ -75,7 +75,11 @@ Fills: TypeAlias = Mapping[str, tuple[NDArray[np.bool_], list[Any]]]
 
 
 def to_frame(
-    X: Any, names: Sequence[str] | None = None, is_declared: bool = False, ignored: Container[str] = ()
+    X: Any,
+    names: Sequence[str] | None = None,
+    is_declared: bool = False,
+    ignored: Container[str] = (),
+    time: str | None = None,
 ) -> Frame:
     """Return a frame as an Arrow table or as arrays, without a copy where its memory allows.
 
@@ -89,6 +93,8 @@ def to_frame(
         Whether the fields are declared in this order: an array without names has them as its columns.
     ignored
         Where names are not known, fields that are not in use all the same.
+    time
+        A field that is read in any case: when a record was.
 
     Raises
     ------
@@ -102,7 +108,7 @@ def to_frame(
     if isinstance(X, np.ndarray):
         return _from_array(X, names if is_declared else None)
     if _is_pandas(X):
-        return _from_pandas(X, names, ignored)
+        return _from_pandas(X, names, ignored, time)
     if hasattr(X, "__arrow_c_stream__"):
         try:
             return _without_runs(pa.table(X))
@@ -324,9 +330,13 @@ def _from_array(X: NDArray[Any], declared: Sequence[str] | None) -> Arrays:
     return Arrays(names, columns, len(X))
 
 
-def _from_pandas(X: Any, wanted: Sequence[str] | None, ignored: Container[str]) -> Frame:
+def _from_pandas(X: Any, wanted: Sequence[str] | None, ignored: Container[str], time: str | None) -> Frame:
     labels = list(X.columns)
-    places = [i for i, label in enumerate(labels) if (label not in ignored if wanted is None else label in wanted)]
+    places = [
+        i
+        for i, label in enumerate(labels)
+        if label == time or (label not in ignored if wanted is None else label in wanted)
+    ]
     for i in places:
         if not isinstance(labels[i], str):
             raise RecordError(f"a field's name must be a string, not {labels[i]!r}")

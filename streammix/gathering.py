@@ -45,7 +45,7 @@ class Gathering:
         if not record:
             raise RecordError("the record is empty")
         for name in record:
-            if not isinstance(name, str) or not is_sound_text(name):
+            if name not in self.types and (not isinstance(name, str) or not is_sound_text(name)):
                 raise RecordError(f"a field's name must be a string, not {short(name)}")
         if any(name in record for name in self.hidden):
             record = {name: value for name, value in record.items() if name not in self.hidden}

@@ -59,9 +59,7 @@ def frame_of(learner: Learner, X: Any, to_learn: bool) -> Frame:
     if learner.declaration.infers and to_learn and (learner.is_open or learner.is_gathering):
         names = None
     time = None if learner.clock is None else learner.clock.field
-    if names is not None and time is not None and time not in names and not isinstance(X, np.ndarray):
-        names.append(time)
-    return frames.to_frame(X, names, not learner.declaration.infers, learner.ignored)
+    return frames.to_frame(X, names, not learner.declaration.infers, learner.ignored, time)
 
 
 def weights_of(w: ArrayLike | None, n: int) -> FloatArray | None:

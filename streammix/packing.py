@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from streammix.arrow import array_of
 from streammix.core.engine import INFLATING, aligned, rows_of, width_of
 from streammix.errors import CheckpointError
 from streammix.state import Snapshot, State, padded
@@ -72,8 +73,8 @@ def pack_state(state: State | None, blocks: Sequence[BlockLabel]) -> list[pa.Arr
     k = state.n_components
     components = pa.StructArray.from_arrays(
         [
-            pa.array(state.masses[0, :k]),
-            pa.array(state.counts[0, :k]),
+            array_of(state.masses[0, :k]),
+            array_of(state.counts[0, :k]),
             lists_of(state.masses[1:, :k].T.ravel(), (len(state.masses) - 1,) * k),
             lists_of(state.counts[1:, :k].T.ravel(), (len(state.counts) - 1,) * k),
             _pack_fields(state, blocks),
@@ -269,7 +270,7 @@ def _labels(k: int, shape: tuple[Any, ...]) -> tuple[Any, list[pa.Array], tuple[
             pa.array(field * k, pa.string()),
             pa.array(family * k, pa.string()),
             pa.array(block * k, pa.int32()),
-            pa.array(np.array(in_use, dtype=bool).reshape(-1, k).T.ravel()),
+            pa.array(np.array(in_use, dtype=bool).reshape(-1, k).T.ravel().tolist(), pa.bool_()),
             pa.array(mass_index * k, pa.int32()),
         ],
         (
@@ -347,12 +348,12 @@ def _vector(lists: pa.ListArray, length: int) -> FloatArray:
 
 @lru_cache(16)
 def _offsets(lengths: tuple[int, ...]) -> pa.Array:
-    return pa.array(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int32))
+    return array_of(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int32))
 
 
 def lists_of(values: FloatArray, lengths: tuple[int, ...]) -> pa.ListArray:
     """Return numbers as lists of so many each."""
-    return pa.ListArray.from_arrays(_offsets(lengths), pa.array(np.ascontiguousarray(values)))
+    return pa.ListArray.from_arrays(_offsets(lengths), array_of(values))
 
 
 def _numbers(array: pa.Array) -> Any:

@@ -11,6 +11,7 @@ __all__ = ["IMPOSSIBLE", "LARGEST_WEIGHT", "check_weight", "kind_of", "number", 
 
 IMPOSSIBLE = "no component gives the record a positive density"
 LARGEST_WEIGHT = 1e100  # of a record
+_KINDS = {float: "number", int: "number", bool: "number", str: "text"}
 NESTED = (dict, list, tuple, set, frozenset, bytes, bytearray)
 
 
@@ -22,6 +23,9 @@ def kind_of(value: Any) -> str | None:
     >>> [kind_of(value) for value in ("2026-01-01", True, [1], None)]
     ['text', 'number', 'list or object', None]
     """
+    kind = _KINDS.get(type(value))
+    if kind is not None and value == value:  # the commonest
+        return kind
     value = plain_of(value)
     if is_missing(value) or (isinstance(value, float) and value != value):
         return None

@@ -15,12 +15,12 @@ from typing import Any, Self, TypeVar
 
 import pyarrow as pa
 
-from streammix.auto.automixture import AutoMixture
 from streammix.bucket import Bucket, is_url
 from streammix.checkpoint import MAGIC, SCHEMA, NewerFormatError, Unpacked, from_bytes, table_from_bytes, to_bytes
 from streammix.directory import Directory, read_file, reason_of, write_file
 from streammix.errors import CheckpointError, ConfigError
 from streammix.mixture import Mixture
+from streammix.state import Snapshot
 
 __all__ = ["Checkpoint", "CheckpointStore", "load", "read", "save"]
 
@@ -340,8 +340,7 @@ def _packed(model: Mixture, positions: Mapping[str, Any] | None, outputs: Mappin
 def _restored(path: Path | str, unpacked: Unpacked, fixed: Mapping[Any, Any] | None) -> Checkpoint:
     snapshot, positions, outputs, written_at = unpacked
     try:
-        kind = AutoMixture if snapshot.declaration.get("model") == "AutoMixture" else Mixture
-        model = kind._restore(snapshot, fixed)
+        model = _kind(snapshot)._restore(snapshot, fixed)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     except CheckpointError as error:
@@ -349,6 +348,14 @@ def _restored(path: Path | str, unpacked: Unpacked, fixed: Mapping[Any, Any] | N
     except Exception as error:  # a forged file, or a library that has changed under it: its digest is right
         raise CheckpointError(f"{path}: no model can be made of it ({type(error).__name__}: {error})") from None
     return Checkpoint(model, positions, outputs, path, written_at, dict(snapshot.declaration))
+
+
+def _kind(snapshot: Snapshot) -> type[Mixture]:
+    if snapshot.declaration.get("model") != "AutoMixture":
+        return Mixture
+    from streammix.auto.automixture import AutoMixture  # half of all modules
+
+    return AutoMixture
 
 
 def _number(name: str) -> int:

@@ -277,6 +277,19 @@ def test_a_field_that_follows_from_others_does_not_choose_k(is_rounded: bool) ->
     assert len(model.weights) == 3
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_field_that_follows_from_others_does_not_divide_the_components(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    z = rng.integers(2, size=15_000)
+    celsius = np.array([20.0, 25.0])[z] + rng.normal(size=len(z))
+    columns = {"celsius": celsius, "fahrenheit": celsius * 1.8 + 32, "load": rng.normal(size=len(z))}
+    model = learnt(columns, {tuple(columns): sm.MultivariateNormal()}, 2)
+    found = np.asarray(model.predict_many(pa.table({name: column[13_000:] for name, column in columns.items()})))
+    agreed = float(np.mean(found == z[13_000:]))
+    assert max(agreed, 1 - agreed) > 0.98
+    assert [doubt["field"] for doubt in model.warnings if doubt["sign"] == "dependent"] == ["fahrenheit"]
+
+
 def test_a_component_may_be_a_value_that_stands_out_where_k_is_given() -> None:
     rng = np.random.default_rng(13)
     x = np.where(rng.random(8_000) < 0.3, 0.0, np.round(rng.normal(10.0, 2.0, size=8_000), 1))

@@ -242,3 +242,14 @@ def test_a_field_that_is_nearly_always_missing(n_components: int | None) -> None
     assert model.n_seen == 1_300
     assert state_of(model) == state_of(other)
     assert np.isfinite(model.score_one({"a": 0.5}))
+
+
+@pytest.mark.parametrize("family", [sm.Fixed(sm.Normal(0.0, 1.0)), sm.Uniform(0.0, 1.0)], ids=repr)
+@pytest.mark.parametrize("n_components", [1, 2, (1, 3)])
+def test_fields_of_which_nothing_is_learnt(family: Any, n_components: int | tuple[int, int]) -> None:
+    model = sm.AutoMixture(n_components, fields={"x": family}, seed=1)
+    for value in np.random.default_rng(1).random(600).tolist():
+        model.learn_one({"x": value})
+    assert model.weights.sum() == pytest.approx(1.0)
+    fixed = -0.5 * np.log(2 * np.pi) - 0.125 if isinstance(family, sm.Fixed) else 0.0
+    assert model.log_density_one({"x": 0.5}) == pytest.approx(fixed)

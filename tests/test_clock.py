@@ -240,3 +240,26 @@ def test_a_configuration_declares_it() -> None:
     assert reloaded(build_model(auto)).drift == sm.HalfLife("2h", field="at")
     with pytest.raises(sm.StreammixError, match="event time"):
         partial.expect(build_model(plain), pa.table({"x": [1.0]}))
+
+
+@pytest.mark.parametrize("kind", ["infer", "auto"])
+def test_a_frame_of_pandas_keeps_its_times_where_fields_may_join(kind: str) -> None:
+    rng = np.random.default_rng(4)
+    x = np.concatenate([rng.normal(0, 1, 300), rng.normal(5, 1, 300)])
+    frame = pd.DataFrame({"x": x, "at": pd.Timestamp(MOMENT) + pd.to_timedelta(np.arange(600) * 10, unit="s")})
+    step = sm.HalfLife("10m", field="at")
+    made = []
+    for n in (600, 37):
+        fields = {"x": sm.Normal()}
+        model = (
+            sm.AutoMixture(2, fields=fields, infer=True, drift=step, seed=1)
+            if kind == "auto"
+            else sm.Mixture(2, fields=fields, infer=True, step_size=step, warm_up=100, seed=1)
+        )
+        for begin in range(0, 600, n):
+            model.learn_many(frame[begin : begin + n])
+        made.append(model)
+    by_records = made[0].clone()
+    for record in frame.to_dict("records"):
+        by_records.learn_one(record)
+    assert state_of(made[0]) == state_of(made[1]) == state_of(by_records)

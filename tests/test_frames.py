@@ -271,7 +271,7 @@ def test_the_step_of_a_mini_batch_is_compounded(step, start):
     """1 - prod(1 - gamma_i), one by one in long doubles."""
     state = blank([("normal", [0], 1, False, None)], 1, 0.0)
     state.starts[:] = start
-    for clock, n in ((0, 1), (0, 40), (0, 700), (0, 5000), (450, 100), (10_000, 2000), (10_000_000, 3000)):
+    for clock, n in ((0, 1), (0, 40), (0, 700), (0, 5000), (450, 100), (10_000, 256), (10_000, 2000), (10**7, 3000)):
         state.clocks[:] = clock
         engine = Engine([("normal", [0], 1, False, None)], state, step)
         gamma, total = engine.compounded(Table([np.zeros(n)]), 0, n)

@@ -6,16 +6,18 @@ import numpy as np
 
 from streammix.auto.events import Events
 from streammix.auto.fading import STARVED
+from streammix.auto.findings import AUDIT, LAG
 from streammix.auto.line import Line
 
 __all__ = ["doubts", "left_out"]
 
-AUDIT = ((0.003, 2.0), (0.01, 1.0))  # (nats a record, z) by which another model predicts better
 FALL = (0.1, 6.0)  # (nats a record, z) by which the last records were less likely than those before
 AHEAD = (0.01, 2.5)  # (nats a record, z) by which what forgets fast predicts the last records better
 TOO_FEW = 0.015  # nats a record that so many parameters cost
-LAG = (0.005, 2.0)  # (nats a record, z) that polishing gains
-RESTLESS = 5  # times in the second half at which there were restarts or alarms
+OVERTAKES = (0.01, 2.0)  # likewise, of a challenger and the ticks that it has run
+RESTLESS = 5  # times in the second half at which there were alarms, or restarts that mattered
+MATTERS = 0.01  # nats a record: slow drift, which experts follow, brings smaller ones for ever
+RUN = 4  # ticks that a challenger is looked at
 LEFT = 0.3  # of the records, that no component explains
 
 
@@ -34,10 +36,13 @@ def doubts(line: Line, events: Events, n_seen: int, is_given: bool) -> list[dict
     gain, z = _ahead(line)
     if gain > AHEAD[0] and z > AHEAD[1]:
         found.append(_sign("moving", "what forgets fast predicts the last records better", gain=gain, z=z))
-    gain, z = line.audit
+    gain, z = _overtakes(line)
+    if gain > OVERTAKES[0] and z > OVERTAKES[1]:
+        found.append(_sign("challenged", "what came out of a challenge predicts better so far", gain=gain, z=z))
+    gain, z = line.findings.audit
     if any(gain > least and z > least_z for least, least_z in AUDIT):
         found.append(_sign("audit", "other places for the components predict better", gain=gain, z=z))
-    gain, z = line.lag
+    gain, z = line.findings.lag
     if gain > LAG[0] and z > LAG[1]:
         found.append(
             _sign("lag", "the model is behind: iterations of EM on the last records improve it", gain=gain, z=z)
@@ -48,14 +53,17 @@ def doubts(line: Line, events: Events, n_seen: int, is_given: bool) -> list[dict
         gaps = f", {1 - line.present:.0%} of their cells missing," if line.present < 1.0 else ""
         text = f"{n:.0f} records{gaps} are few for {line.n_parameters} parameters"
         found.append(_sign("too few records", text, cost=cost))
-    changes = len({e["n_seen"] for e in events.kept if e["kind"] in ("restart", "alarm") and e["n_seen"] > n_seen / 2})
+    recent = [event for event in events.kept if event["n_seen"] > n_seen / 2]
+    changes = len(
+        {e["n_seen"] for e in recent if e["kind"] == "alarm" or (e["kind"] == "restart" and e["gain"] > MATTERS)}
+    )
     if changes >= RESTLESS:
         found.append(_sign("restless", f"restarts or alarms at {changes} times in the second half", changes=changes))
     share = line.published.engine.background
     if share > LEFT:
         text = f"{share:.0%} of the records are the background's: the components explain the others alone"
         found.append(_sign("background", text, weight=share))
-    alike = [k for k, label in enumerate(line.labels.own) if label in line.alike]
+    alike = [k for k, label in enumerate(line.labels.own) if label in line.findings.alike]
     if len(alike) == 2 and is_given:
         one, other = alike
         text = f"components {one} and {other} may be one: a single one in their place predicts as well"
@@ -79,6 +87,12 @@ def _ahead(line: Line) -> tuple[float, float]:
     if line.is_long or line.shown > 1:
         return 0.0, 0.0
     found = [one for expert in line.experts for one in expert.scores.latest()]
+    return max(found, key=lambda one: one[1], default=(0.0, 0.0))
+
+
+def _overtakes(line: Line) -> tuple[float, float]:
+    """(gain, z) of the challenger that has been most clearly ahead since it began, or over the last four ticks."""
+    found = [one.scores.last(min(one.scores.n_ticks, RUN)) for one in line.challengers if one.scores.n_ticks]
     return max(found, key=lambda one: one[1], default=(0.0, 0.0))
 
 

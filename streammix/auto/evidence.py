@@ -26,12 +26,10 @@ def z_of(sums: Sums) -> tuple[float, float]:
     >>> z_of((4, 8.0, 20.0))
     (2.0, 4.0)
     """
-    n, total, squares = sums
-    if n < 2:
+    if sums[0] < 2:
         return 0.0, 0.0
-    mean = total / n
-    variance = max(squares / n - mean * mean, 1e-24)
-    return mean, mean / math.sqrt(variance / n)
+    mean, error = _mean_and_error(sums)
+    return mean, mean / error
 
 
 class Paired:
@@ -62,6 +60,11 @@ class Paired:
     def last(self, ticks: int) -> tuple[float, float]:
         """Return (mean, z) over the last ticks; (0, 0) where there are not as many yet."""
         return z_of(_sum(self.ticks[-ticks:])) if len(self.ticks) >= ticks else (0.0, 0.0)
+
+    def at_most(self, ticks: int, errors: float) -> float:
+        """Return what lies so many standard errors above the mean over the last ticks."""
+        mean, error = _mean_and_error(_sum(self.ticks[-ticks:]))
+        return mean + errors * error
 
     def latest(self) -> list[tuple[float, float]]:
         """Return (mean, z) over the tick that goes on, and over it and the last one, of a hundred records or more."""
@@ -118,6 +121,12 @@ def add_paired(members: Sequence[Paired], differences: FloatArray) -> None:
     totals, squares = clipped.sum(axis=1).tolist(), np.einsum("ij,ij->i", clipped, clipped).tolist()
     for member, total, square in zip(members, totals, squares, strict=True):
         member.take((differences.shape[1], total, square))
+
+
+def _mean_and_error(sums: Sums) -> tuple[float, float]:
+    n, total, squares = sums
+    mean = total / n
+    return mean, math.sqrt(max(squares / n - mean * mean, 1e-24) / n)
 
 
 def _plus(a: Sums, b: Sums) -> Sums:

@@ -14,6 +14,7 @@ from streammix.auto.choice import Choice
 from streammix.auto.dwell import Dwell
 from streammix.auto.evidence import Paired
 from streammix.auto.fading import Fading
+from streammix.auto.findings import Findings
 from streammix.auto.labels import Labels
 from streammix.auto.line import Line
 from streammix.auto.reservoir import LARGEST, Reservoir
@@ -150,10 +151,7 @@ def _line_to_json(line: Line) -> dict[str, Any]:
         "has_started": line.has_started,
         "is_young": line.is_young,
         "surplus": line.surplus,
-        "audit": list(line.audit),
-        "lag": list(line.lag),
-        "doubted": line.doubted,
-        "alike": list(line.alike),
+        **line.findings.to_json(),
         "renewed": line.renewed,
         "sleepers": [sleeper.born for sleeper in line.sleepers],
         "proven": [sleeper.about["proven"] for sleeper in line.sleepers],
@@ -204,10 +202,7 @@ def _line_resumed(
     made.past.copies = [states[name] for name in ("past0", "past1") if name in states]
     for member, scores in zip(made.members, document["scores"], strict=True):
         member.scores = Paired.from_json(scores)
-    (gain, z), (lag, lag_z) = document["audit"], document["lag"]
-    made.audit, made.lag = (float(gain), float(z)), (float(lag), float(lag_z))
-    made.doubted = None if document["doubted"] is None else int(document["doubted"])
-    made.alike = [int(label) for label in document.get("alike", ())]
+    made.findings = Findings.from_json(document)
     made.has_started, made.renewed = bool(document["has_started"]), int(document.get("renewed", 0))
     made.is_young, made.surplus = bool(document.get("is_young", False)), float(document.get("surplus", 0.0))
     made.shaken, made.tried = int(document.get("shaken", 0)), int(document.get("tried", 0))

@@ -14,6 +14,7 @@ from streammix.auto.dwell import Dwell
 from streammix.auto.events import Events
 from streammix.auto.evidence import Paired, add_paired
 from streammix.auto.fading import Fading
+from streammix.auto.findings import Findings
 from streammix.auto.labels import Labels
 from streammix.auto.matching import arranged, matched_by, shared
 from streammix.auto.member import Member
@@ -21,7 +22,7 @@ from streammix.auto.past import Past
 from streammix.auto.reservoir import Kept
 from streammix.auto.resolution import Atom
 from streammix.auto.settings import Settings
-from streammix.auto.verdicts import SUDDEN, is_certain, is_one, is_over, leads, shown, trails, wakes, wins
+from streammix.auto.verdicts import SUDDEN, is_certain, is_over, leads, shown, trails, wakes, wins
 from streammix.core.table import Table
 from streammix.running import joined
 from streammix.schema import Schema
@@ -35,7 +36,6 @@ FloatArray = NDArray[np.float64]
 BEAT = 50  # records of a mini-batch
 EXPERTS = (0.02, 0.1)  # steps of the experts, times the number of parameters
 FASTEST = 0.01  # step of an expert
-STALE = 5_000  # records after which a challenge's doubts are settled: who was better has won by then
 SLEEPERS = 3
 ENOUGH = 4_000  # records of the stream's beginning that a challenge has to be held on
 SPARED = 4  # times `first`: a champion of the past has been challenged before
@@ -82,10 +82,7 @@ class Line:
         self.has_started = False  # the first challenge makes the first champion, its labels and all
         self.shaken = n_seen  # when the stream began, or showed that the champion was wrong
         self.tried = -1  # when the last challenge began that is over
-        self.audit = (0.0, 0.0)  # gain and z of the best proposal of the last challenge
-        self.lag = (0.0, 0.0)  # of polishing what is published
-        self.doubted: int | None = None  # when that was
-        self.alike: list[int] = []  # labels of two components that one would do for, by the last challenge
+        self.findings = Findings()  # of challenges, about the champion
         self.present = 1.0  # the share of cells that are not missing, among the records of the last challenge
         self.labels = Labels(champion.n_components)
 
@@ -121,7 +118,7 @@ class Line:
 
     def _steps(self) -> list[tuple[int, float]]:
         """The experts' steps."""
-        return [(1, min(e / self.n_parameters, FASTEST)) for e in EXPERTS]
+        return [(1, min(e / max(self.n_parameters, 1), FASTEST)) for e in EXPERTS]
 
     def look_at_background(self, wider: float, n_seen: int) -> None:
         """Take in that the background's density fell by so many nats; what it made the components should have now."""
@@ -228,8 +225,6 @@ class Line:
         self._look_for_dwelling(n_seen, events, dwells)
         if self.is_long and not z and self.challenge is None and self.dwell.is_left:
             z = self.alarm.sound(n_seen)
-        if self.doubted is not None and n_seen - self.doubted > STALE:
-            self.audit, self.lag, self.doubted = (0.0, 0.0), (0.0, 0.0), None
         if not self.is_long:
             z = 0.0 if self._wake(n_seen, events) else z
             self._judge_experts(n_seen, events)
@@ -240,6 +235,7 @@ class Line:
             self._shake(n_seen)
             events.note(n_seen, "alarm", z=z, since=self.epoch)
         self._judge_challengers(n_seen, events, kept)
+        self.findings.settle(n_seen, self.challengers)
         self.past.take(n_seen, tick, self.average.state)
         self._publish()
         if self._look_who_starves(n_seen) and self.challenge is None:
@@ -261,7 +257,7 @@ class Line:
         """Let what is known of the stream begin at a record, and challenge the champion soon."""
         self.epoch = max(epoch, 0)
         self.next_challenge = n_seen + SOON
-        self.challenge = None
+        self.challenge, self.findings = None, Findings()
 
     def _judge_experts(self, n_seen: int, events: Events) -> None:
         ranked = sorted(enumerate(self.experts), key=lambda one: -one[1].scores.last(1)[0])
@@ -346,13 +342,13 @@ class Line:
         self.average.become(state)
         self.times = 0
         if gain > SUDDEN:
-            self.past, self.renewed = Past(), n_seen
+            self.past, self.renewed, self.findings = Past(), n_seen, Findings()
         for expert in self.experts:
             expert.become(state)
         for other in [*self.challengers, *self.sleepers]:
             other.scores = other.scores.against(scores)
         self.shown = 0
-        self.audit = self.lag = (0.0, 0.0)
+        self.findings.forget()
 
     def _publish(self) -> None:
         self.shown = 0 if self.is_long else shown([member.scores for member in (self.average, *self.experts)])
@@ -397,7 +393,7 @@ class Line:
     def _begin_again(self, since: int, n_seen: int, events: Events) -> None:
         """Let an epoch begin where the records of a challenge change: it proves nothing, and another comes after it."""
         self.alarm.tokens -= 1.0
-        self.epoch, self.shaken, self.next_challenge = since, n_seen, n_seen
+        self.epoch, self.shaken, self.next_challenge, self.findings = since, n_seen, n_seen, Findings()
         events.note(n_seen, "change", since=since)
 
     def _catch_up(self, made: Challenge, n_seen: int, kept: Kept) -> bool:
@@ -417,13 +413,14 @@ class Line:
         made.settle()
         gain, z, move = made.chosen
         if made.born >= self.renewed:  # else it says nothing of the champion that there is
-            self.audit, self.lag, self.doubted = (gain, z), made.lag, n_seen
+            self.findings.take((gain, z), made.lag, n_seen)
         self.fading.settle(made.born)
         self.tried = made.born
-        self.alike = []
-        merged, merged_z, merger = made.merger
-        if merger is not None and is_one(merged, merged_z) and self.n_parameters >= TELLING * self.n_components:
-            self.alike = [made.labels[k] for k in merger[1:]]
+        merged, _, merger = made.merger
+        pair = (
+            [made.labels[k] for k in merger[1:]] if merger and self.n_parameters >= TELLING * self.n_components else []
+        )
+        self.findings.compare(pair, merged, made.n_training)
         about = {"move": "refresh" if move is None else move[0], "gain": round(gain, 6), "z": round(z, 3)}
         if not self.has_started:
             self.has_started = True

@@ -5,8 +5,8 @@ less than step**2 / 2 pi, step being the distance from one value to the next: at
 one over the step, so it says of a value what its probability says, and gains nothing over a wide one. Where K is given
 a component may be a value that stands out, as in any batch fit: it is nearly as narrow as it likes.
 
-Nor does a field have an end to its gains that is a sum of multiples of others: where numbers of components compete, its
-variance given the others has a least, too, by which none of them wins.
+Nor does a field have an end to its gains that is a sum of multiples of others: components would divide what rounding
+leaves. Its variance given the others has a least, too, by which none of them wins.
 """
 
 import math
@@ -50,7 +50,7 @@ NARROW = 1.05  # times the least variance, up to which a component is one value 
 ALONE = 0.05  # the weight of one that is told of
 FINER = 1e-3  # of a step, where K is given and values stand out
 DEPENDENT = 1e-10  # the share of a column's variance, given those before it, below which it follows from them
-KEPT = 1e-4  # of that column's variance is the least, then
+KEPT, KEPT_FINE = 1e-4, 1e-8  # of that column's variance are the least, then; the latter where K is given
 
 
 class Column(NamedTuple):
@@ -113,7 +113,7 @@ class Resolution:
             values = values[np.isfinite(values)]
             if kind.startswith(INFLATING) and not column.is_logarithm:
                 values = values[values != 0.0]
-            if len(values) >= REPEATED and column.number not in self.dependent:
+            if len(values) >= REPEATED:
                 self._look_at(column, values)
         return self._variances() != before
 
@@ -124,12 +124,14 @@ class Resolution:
     def _least(self, number: int) -> float:
         one, step = self.seen.get(number), float(self.steps[number])
         is_fine = self.is_given and one is not None and one.values > 1 and _said("", one) is not None
+        is_fine = is_fine and number not in self.dependent
         return _least_variance(FINER * step if is_fine else step)
 
     def _look_for_dependence(self, rows: FloatArray, layout: Layout) -> None:
-        """Find the columns that are sums of multiples of those before them, where numbers of components compete."""
+        """Find the columns that are sums of multiples of those before them."""
+        kept = KEPT_FINE if self.is_given else KEPT
         for kind, columns, size, is_fixed, _ in layout:
-            if kind != "mvn" or is_fixed or self.is_given:
+            if kind != "mvn" or is_fixed:
                 continue
             own = rows[:, columns]
             own = own[np.isfinite(own).all(axis=1)]
@@ -142,7 +144,7 @@ class Resolution:
                 was = number in self.dependent
                 if sd > 0.0 and share < DEPENDENT:
                     self.dependent.add(number)
-                    self.steps[number] = self.steps[number] if was else math.sqrt(2 * math.pi * KEPT) * sd
+                    self.steps[number] = self.steps[number] if was else math.sqrt(2 * math.pi * kept) * sd
                     self.grids[number] = 0.0
                 elif was:
                     self.dependent.remove(number)
@@ -158,7 +160,8 @@ class Resolution:
         if counts.max() < REPEATED:
             return
         step, known = _step(found, counts, column.is_logarithm), float(self.steps[column.number])
-        if not known or (len(found) > 1 and not known / CHANGED < step < known * CHANGED):
+        is_other = not known or (len(found) > 1 and not known / CHANGED < step < known * CHANGED)
+        if is_other and (column.number not in self.dependent or step > known):
             self.steps[column.number] = self.grids[column.number] = step
             if column.is_logarithm:
                 again = np.exp(np.minimum(found[counts > 1], MOST))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from streammix.auto.evidence import Paired
 
-__all__ = ["SUDDEN", "is_certain", "is_one", "is_over", "leads", "shown", "trails", "wakes", "wins"]
+__all__ = ["SUDDEN", "is_certain", "is_over", "leads", "shown", "trails", "wakes", "wins"]
 
 Gain = tuple[float, float]  # nats a record, and z
 
@@ -20,7 +20,6 @@ YOUNG = 4_000  # records up to which four ticks say it
 LONG = 8  # ticks that a challenger has to run where nothing chases the present
 OLD = 20_000  # records after which a challenger goes
 HOPELESS = -4.0  # z
-ONE = (-0.0005, -1.5)  # (nats a record, z) from which on a component predicts as well as two in its place
 ALIKE = 2e-4  # nats a record: as good as at the same optimum
 
 
@@ -45,11 +44,6 @@ def is_certain(mean: float, z: float) -> bool:
 def wakes(scores: Paired, n_parameters: int) -> Gain | None:
     """Return by how much a champion of the past leads that is to be champion again; None where it is not."""
     return _early(scores, max(SUDDEN, n_parameters * FAMILIAR))
-
-
-def is_one(mean: float, z: float) -> bool:
-    """Tell whether one component in the place of two, with this gain, predicts as well as they do."""
-    return mean > ONE[0] and z > ONE[1]
 
 
 def wins(scores: Paired, age: int, is_long: bool) -> Gain | None:

@@ -4,15 +4,13 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from streammix.core.names import Names
 from streammix.core.reader import Reader
 from streammix.errors import RecordError
 
 _Integers = NDArray[np.int64]
 
 def line_ends(text: bytes) -> _Integers: ...
-
-class Names:
-    def __init__(self, decode: Callable[[bytes], Any]) -> None: ...
 
 class JsonLines:
     def __init__(

@@ -206,6 +206,7 @@ cdef class Rules:
         return 0
 
     def read_externals(self, dict x, double[::1] row):
+        cdef Py_ssize_t column
         known = 0
         for column, names, distribution in self.externals:
             values = []

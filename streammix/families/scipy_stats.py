@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import scipy  # its subpackages load when they are first asked for: scipy.stats takes half a second
 
 from streammix.errors import ConfigError
 from streammix.families.base import REAL
@@ -15,7 +14,9 @@ __all__ = ["call", "describe", "from_json", "frozen", "is_frozen", "to_json"]
 
 def is_frozen(distribution: Any) -> bool:
     """Tell whether an object is a distribution of scipy.stats's kind, with its parameters."""
-    return isinstance(distribution, scipy.stats.distributions.rv_frozen)
+    from scipy import stats  # it takes half a second to load
+
+    return isinstance(distribution, stats.distributions.rv_frozen)
 
 
 def frozen(distribution: Any, args: Any = (), kwds: Any = None) -> Any:
@@ -27,7 +28,9 @@ def frozen(distribution: Any, args: Any = (), kwds: Any = None) -> Any:
         If a parameter is missing, unknown, not a number, or outside its domain, or there are several
         distributions in one.
     """
-    if isinstance(distribution, (scipy.stats.rv_continuous, scipy.stats.rv_discrete)):
+    from scipy import stats
+
+    if isinstance(distribution, (stats.rv_continuous, stats.rv_discrete)):
         try:
             distribution = distribution(*args, **(kwds or {}))
         except (TypeError, ValueError) as error:
@@ -92,8 +95,10 @@ def from_json(values: Mapping[str, Any]) -> Any:
 
 
 def _own(name: object) -> Any:
-    own = vars(scipy.stats).get(name) if isinstance(name, str) else None
-    return own if isinstance(own, (scipy.stats.rv_continuous, scipy.stats.rv_discrete)) else None
+    from scipy import stats
+
+    own = vars(stats).get(name) if isinstance(name, str) else None
+    return own if isinstance(own, (stats.rv_continuous, stats.rv_discrete)) else None
 
 
 def _numbers(distribution: Any) -> tuple[str, tuple[Any, ...], dict[str, Any]]:

@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from streammix.errors import (
     CheckpointError,
     ConfigError,
@@ -30,21 +28,24 @@ from streammix.pipeline.assemble import (
     prepare_source,
 )
 from streammix.pipeline.config import Config, load_config
-from streammix.pipeline.crew import Crew, has_shares
 from streammix.pipeline.decode import Decoder, JsonDecoder, without
 from streammix.pipeline.faults import Patience, keep_going
 from streammix.pipeline.flow import OfLines, Sink, Source
-from streammix.pipeline.model import build_model, check_same
+from streammix.pipeline.model import build_model, check_same, time_field
 from streammix.pipeline.progress import LiveProgress, LogProgress, Progress, Tally
 from streammix.pipeline.report import components_table
 from streammix.pipeline.runner import Pipeline
 from streammix.pipeline.sink_sections import StdoutSection
 from streammix.pipeline.stopping import StopRequest, stop_on_signals
-from streammix.pipeline.talk import naming, result_console
+from streammix.pipeline.tables import show
+from streammix.pipeline.talk import naming
 from streammix.pipeline.watching import watching
 from streammix.store import Checkpoint, CheckpointStore
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from streammix.pipeline.crew import Crew
     from streammix.pipeline.metrics import Metrics
 
 __all__ = ["run"]
@@ -56,7 +57,7 @@ TALLIED = ("records", "rejected", "scored", "log_density")
 
 def run(
     path: Path,
-    terminal: Console | None = None,
+    terminal: "Console | None" = None,
     decode: Decoder | None = None,
     source: OpenSource | None = None,
     sinks: Sequence[OpenSink] = (),
@@ -95,7 +96,7 @@ def run(
         raise ConfigError(f"{path}: workers decode JSON themselves: a decoder of one's own goes without them")
     try:
         declared = build_model(config.model)
-        if config.workers > 1 and not has_shares(declared):
+        if config.workers > 1 and not _has_shares(declared):
             log.warning(
                 "workers = %d have nothing to do: they share mini-batches of a batch_size above 4,096, "
                 "of a Mixture that does not go by event time",
@@ -144,6 +145,7 @@ class _Attempts:
         self._store, self._decode, self._progress, self._stop = store, decode, progress, stop
         self._watch = watch
         self._tally: Tally | None = None  # as it was at the last checkpoint
+        self._has_told_of_time = False
         self.patience = Patience(config.patience, stop)
         self.pipeline: Pipeline
 
@@ -203,7 +205,7 @@ class _Attempts:
             store=self._store,
             every_records=config.checkpoint.every_records,
             every_seconds=config.every_seconds,
-            decode=without(set(config.source.ignore), self._decode),
+            decode=without(_ignored(config), self._decode),
             tally=tally,
             watch=self._watch,
             crew=crew,
@@ -236,12 +238,36 @@ class _Attempts:
     def _note_progress(self, tally: Tally) -> None:
         self._tally = tally
         self.patience.went_well()
+        self._look_at_time(tally)
+
+    def _look_at_time(self, tally: Tally) -> None:
+        """Warn where event time has nothing to go by."""
+        clock = self.pipeline.model._learner.clock
+        if clock is None or clock.latest is not None or tally.records == tally.rejected or self._has_told_of_time:
+            return
+        self._has_told_of_time = True
+        log.warning(
+            "no record so far has a time in the field %r, by which [model] forgets: nothing is forgotten", clock.field
+        )
 
 
-def _crew(config: Config, sinks: Sequence[Sink]) -> Crew:
+def _ignored(config: Config) -> set[str]:
+    """The fields that are kept from the model; the one that time is read from is not learnt anyhow."""
+    return {name for name in config.source.ignore if name != time_field(config.model)}
+
+
+def _has_shares(declared: Mixture) -> bool:
+    from streammix.pipeline.crew import has_shares
+
+    return has_shares(declared)
+
+
+def _crew(config: Config, sinks: Sequence[Sink]) -> "Crew":
     """Workers that give the sinks what they look at."""
+    from streammix.pipeline.crew import Crew
+
     of_lines = [isinstance(sink, OfLines) for sink in sinks]
-    return Crew(config.workers, config.source.ignore, lines=any(of_lines), numbers=not all(of_lines))
+    return Crew(config.workers, sorted(_ignored(config)), lines=any(of_lines), numbers=not all(of_lines))
 
 
 @contextlib.contextmanager
@@ -280,6 +306,6 @@ def _tell(config: Config, pipeline: Pipeline, stopped_by: int | None) -> None:
         raise StreammixError(f"none of the {tally.records:,} records could be learnt; {tally.first_refusal}")
     if model.is_warm:
         with naming("standard error" if is_piped else None):
-            result_console(stderr=is_piped).print(components_table(model))
+            show(components_table(model), on_stderr=is_piped)
     else:
         log.info("the model is still warming up after %s records: there are no components yet", f"{model.n_seen:,}")

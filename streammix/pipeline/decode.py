@@ -39,7 +39,8 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from streammix.core.json_lines import JsonLines, Names
+from streammix.core.json_lines import JsonLines
+from streammix.core.names import Names
 from streammix.errors import RecordError
 from streammix.pipeline.flow import Batch, Lines, Refusal
 from streammix.pipeline.no_json import what_is_wrong

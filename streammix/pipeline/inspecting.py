@@ -1,18 +1,16 @@
 """Printing what a checkpoint holds."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from streammix.auto.automixture import AutoMixture
 from streammix.bucket import is_url
 from streammix.pipeline.report import components_table
 from streammix.pipeline.saved import newest
-from streammix.pipeline.talk import naming, result_console
+from streammix.pipeline.tables import Table, printable, show
+from streammix.pipeline.talk import naming
 from streammix.store import Checkpoint, CheckpointStore
 
 __all__ = ["inspect"]
@@ -39,16 +37,15 @@ def inspect(state: Path | str) -> None:
         If standard output can't be written.
     """
     found = newest(state)
-    console = result_console()
     has_history = is_url(state) or Path(state).is_dir()
     history = _history(CheckpointStore(state, readonly=True)) if has_history else None
     with naming():
         for name, value in _facts(found).items():
-            _print(console, name, value)
+            _print(name, value)
         if found.model.is_warm:
-            console.print(components_table(found.model))
+            show(components_table(found.model))
         if history is not None:
-            console.print(history)
+            show(history)
 
 
 def _facts(found: Checkpoint) -> dict[str, Any]:
@@ -88,18 +85,17 @@ def _supervision(model: AutoMixture) -> dict[str, Any]:
 
 
 def _history(store: CheckpointStore) -> Table:
-    table = Table(title="checkpoints, the oldest first", title_justify="left")
-    for column in ("written at (UTC)", "records learnt", "mean log density", "weights", "bytes"):
-        table.add_column(column, justify="right")
+    columns = ["written at (UTC)", "records learnt", "mean log density", "weights", "bytes"]
     rows = store.history().select(["written_at", "n_seen", "weights", "positions"]).to_pylist()
     before: dict[str, Any] = {}
+    told: list[Sequence[str]] = []
     for row, size in zip(rows, store.sizes, strict=True):
         weights = " ".join(f"{weight:.4f}" for weight in row["weights"])
         positions = json.loads(row["positions"])
         mean = _mean_log_density(before, positions)
-        table.add_row(f"{row['written_at']:%Y-%m-%d %H:%M:%S}", f"{row['n_seen']:,}", mean, weights, f"{size:,}")
+        told.append((f"{row['written_at']:%Y-%m-%d %H:%M:%S}", f"{row['n_seen']:,}", mean, weights, f"{size:,}"))
         before = positions
-    return table
+    return Table("checkpoints, the oldest first", columns, len(columns), [told])
 
 
 def _mean_log_density(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -110,9 +106,9 @@ def _mean_log_density(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return f"{total / n:.4f}" if n else "–"
 
 
-def _print(console: Console, name: str, value: Any, indent: str = "") -> None:
+def _print(name: str, value: Any, indent: str = "") -> None:
     is_table = isinstance(value, Mapping) and value
     line = f"{indent}{name}:" if is_table else f"{indent}{name}: {value}"
-    console.print(line, markup=False, soft_wrap=True)
+    print(printable(line))
     for key, inner in value.items() if is_table else ():
-        _print(console, ", ".join(key) if isinstance(key, tuple) else key, inner, indent + "  ")
+        _print(", ".join(key) if isinstance(key, tuple) else key, inner, indent + "  ")

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from streammix.auto.automixture import AutoMixture
 from streammix.errors import ConfigError
 from streammix.families import Categorical, Family, Fixed, from_json
 from streammix.mixture import Mixture
 from streammix.pipeline.sections import ModelSection
 from streammix.stepsize import step_size_from_json
 
-__all__ = ["build_model", "check_same", "declared_fields", "text_fields"]
+__all__ = ["build_model", "check_same", "declared_fields", "text_fields", "time_field"]
 
 PLAIN_ONLY = ("components", "weights", "step_size", "batch_size", "averaging")
 AUTO_ONLY = ("drift", "background")
@@ -37,6 +36,8 @@ def build_model(section: ModelSection) -> Mixture:
     arguments = _arguments(section)
     try:
         if section.kind == "auto":
+            from streammix.auto.automixture import AutoMixture  # half of all modules
+
             return AutoMixture(**arguments | {"drift": _drift(section.drift)})
         return Mixture(**arguments | {"step_size": step_size, "components": _components(section)})
     except ConfigError as error:
@@ -54,8 +55,20 @@ def declared_fields(section: ModelSection) -> set[str] | None:
     tables = [] if section.infer else _tables(section)
     if not tables:
         return None
-    times: set[Any] = {value.get("field") for value in (section.step_size, section.drift) if isinstance(value, dict)}
-    return {name for table in tables for key in table for name in _names(key)} | (times - {None})
+    time = time_field(section)
+    return {name for table in tables for key in table for name in _names(key)} | ({time} if time is not None else set())
+
+
+def time_field(section: ModelSection) -> str | None:
+    """Return the name of the field that event time is read from; None where the model does not go by event time.
+
+    Examples
+    --------
+    >>> time_field(ModelSection(step_size={"step_size": "HalfLife", "time": "2h", "field": "at"}))
+    'at'
+    """
+    tables = (value for value in (section.step_size, section.drift) if isinstance(value, dict))
+    return next((table["field"] for table in tables if "field" in table), None)
 
 
 def text_fields(section: ModelSection) -> set[str]:

@@ -5,16 +5,16 @@ import time
 from collections import Counter
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 
 from streammix.mixture import Mixture
 from streammix.pipeline.flow import Refusal
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["LiveProgress", "LogProgress", "Progress", "Tally", "Watch"]
 
@@ -172,13 +172,17 @@ class LiveProgress:
         The terminal.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: "Console") -> None:
+        from rich.live import Live
+
         self._live = Live(console=console, auto_refresh=False)
         self._live.start()
         self._when = 0.0
 
     def show(self, tally: Tally, weights: NDArray[np.float64] | None, is_last: bool = False) -> None:
         """Draw, if it is time."""
+        from rich.table import Table
+
         if not is_last and time.monotonic() - self._when < LIVE_SECONDS:
             return
         self._when = time.monotonic()

@@ -6,11 +6,10 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
-from rich.table import Table
-from rich.text import Text
 
 from streammix.families import Categorical, Family, Fixed, LogNormal, MultivariateNormal, Normal
 from streammix.mixture import Mixture
+from streammix.pipeline.tables import Table
 
 __all__ = ["components_table", "describe"]
 
@@ -20,16 +19,12 @@ LONGEST_LEVEL = 40
 
 def components_table(model: Mixture) -> Table:
     """Return the components of a model that has warmed up: weights and current parameters."""
-    table = Table(title=f"{len(model.weights)} components after {model.n_seen:,} records", title_justify="left")
-    for column in ("component", "weight"):
-        table.add_column(column, justify="right")
-    for column in ("field", "family", "parameters"):
-        table.add_column(column, overflow="fold")
+    title = f"{len(model.weights)} components after {model.n_seen:,} records"
+    table = Table(title, ["component", "weight", "field", "family", "parameters"], 2)
     for k, (weight, parameters) in enumerate(zip(model.weights, model.parameters, strict=True)):
         rows = [row for names, family in parameters.items() for row in _rows(names, family)]
-        for i, row in enumerate(rows):
-            who = (str(k), f"{weight:.4f}") if i == 0 else ("", "")
-            table.add_row(*who, *map(_plain, row), end_section=i == len(rows) - 1)
+        who = [(str(k), f"{weight:.4f}")] + [("", "")] * (len(rows) - 1)
+        table.sections.append([(*which, *row) for which, row in zip(who, rows, strict=True)])
     return table
 
 
@@ -78,11 +73,6 @@ def _rows(names: str | tuple[str, ...], family: Family) -> list[tuple[str, str, 
         (name, type(family).__name__, f"mean {_number(m)}, sd {_number(sd)}")
         for name, m, sd in zip(names, mean, deviations, strict=True)
     ]
-
-
-def _plain(text: str) -> Text:
-    """Text as it is: no markup, nothing unprintable."""
-    return Text("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))
 
 
 def _shortened(level: Any) -> str:

@@ -22,7 +22,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +32,6 @@ from streammix.answers import Ingested
 from streammix.errors import CheckpointError, RecordError, SupersededError, UnavailableError
 from streammix.intake import read_ahead
 from streammix.mixture import Mixture
-from streammix.pipeline.crew import Crew
 from streammix.pipeline.dead_letter import DeadLetters
 from streammix.pipeline.decode import Decoder, JsonDecoder, UndecodableError
 from streammix.pipeline.flow import Batch, Besides, Leaves, Outbox, Refusal, Scored, Sink, Source, Steady, TellsLag
@@ -40,6 +39,9 @@ from streammix.pipeline.pace import Pace
 from streammix.pipeline.progress import Progress, Tally, Watch
 from streammix.pipeline.stopping import StopRequest
 from streammix.store import CheckpointStore
+
+if TYPE_CHECKING:
+    from streammix.pipeline.crew import Crew
 
 __all__ = ["Pipeline"]
 
@@ -107,7 +109,7 @@ class Pipeline:
     tally: Tally = field(default_factory=Tally)
     watch: Watch | None = None
     on_checkpoint: Callable[[Tally], None] = lambda tally: None
-    crew: Crew | None = None
+    crew: "Crew | None" = None
     _parts: list[Batch] = field(default_factory=list, init=False)  # what is read, and not learnt yet
     _unwritten: list[Scored] = field(default_factory=list, init=False)  # what is learnt, and in no sink yet
     _marked: int = field(default=0, init=False)  # records of the stream at the last checkpoint

@@ -38,7 +38,8 @@ class FileSection(_AnySource, kw_only=True):
     follow
         Whether to go on at the end: with what is appended, new files, and files that take the place of others.
     ignore
-        Fields of the records that are kept from the model, such as times and keys where families are inferred.
+        Fields of the records that are kept from the model, such as times and keys where families are inferred. The
+        field that event time is read from is read all the same, and not learnt.
     """
 
     path: str | Annotated[list[str], msgspec.Meta(min_length=1)]

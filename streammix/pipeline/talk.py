@@ -8,19 +8,21 @@ to be secret, and passwords in URLs, never get there.
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import msgspec
-from rich.console import Console
-from rich.logging import RichHandler
 
 from streammix.errors import StreammixError
 
-__all__ = ["is_json", "keep_secret", "naming", "result_console", "set_up", "without_secrets"]
+if TYPE_CHECKING:
+    from rich.console import Console
 
-WIDTH_OF_A_FILE = 160
+__all__ = ["is_json", "keep_secret", "naming", "set_up", "without_secrets"]
+
 HIDDEN = "***"
 SHORTEST = 8  # of the secrets that are looked for: less may well stand in a sentence
 _PASSWORD = re.compile(r"(\w+://[^\s/@:]*):[^\s/@]+@")
@@ -49,7 +51,7 @@ class _Plain(logging.Formatter):
         return without_secrets(super().format(record))
 
 
-def set_up(verbose: bool, as_json: bool = False) -> Console | None:
+def set_up(verbose: bool, as_json: bool = False) -> "Console | None":
     """Send log lines to standard error; return its console if it is a terminal.
 
     Parameters
@@ -62,8 +64,12 @@ def set_up(verbose: bool, as_json: bool = False) -> Console | None:
     _secrets.update(
         value for name, value in os.environ.items() if _SECRET_VARIABLES.search(name) and len(value) >= SHORTEST
     )
-    console = Console(stderr=True)
-    if console.is_terminal:
+    console = None
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.logging import RichHandler
+
+        console = Console(stderr=True)
         handler: logging.Handler = RichHandler(console=console, show_path=False)
         handler.setFormatter(_Plain("%(message)s"))
     else:
@@ -74,7 +80,7 @@ def set_up(verbose: bool, as_json: bool = False) -> Console | None:
         log = logging.getLogger(name)
         log.handlers[:] = [handler]
         log.setLevel(levels.get(name, logging.WARNING))
-    return console if console.is_terminal else None
+    return console
 
 
 def is_json() -> bool:
@@ -98,14 +104,6 @@ def without_secrets(text: str) -> str:
     for secret in _secrets:
         text = text.replace(secret, HIDDEN)
     return _PASSWORD.sub(rf"\1:{HIDDEN}@", text)
-
-
-def result_console(stderr: bool = False) -> Console:
-    """Return a console for results; where there is no terminal, tables have room enough not to wrap."""
-    console = Console(stderr=stderr, highlight=False)
-    if not console.is_terminal:
-        console.width = WIDTH_OF_A_FILE
-    return console
 
 
 @contextmanager

@@ -83,7 +83,7 @@ def in_child(directory, kill_at, write):
     """Run the command line with every step counted."""
     from repeating import Repeating
 
-    from streammix.cli import app
+    from streammix import cli
     from streammix.pipeline import commands as runs
     from streammix.pipeline import runner, talk
     from streammix.pipeline.sinks import ndjson, outbox, parquet
@@ -104,27 +104,25 @@ def in_child(directory, kill_at, write):
         for name in names:
             setattr(owner, name, step(getattr(owner, name), kill_at))
     config = directory / "pipeline.toml"
-    try:
-        if 'kind = "own"' in config.read_text(encoding="utf-8"):
-            talk.set_up(verbose=False)
-            runs.run(config, source=Once.over(partial(Repeating, directory)))
-            raise SystemExit(0)
-        app(["run", str(config)])
-    except SystemExit as error:
-        os.write(write, str(STEPS).encode())
-        return error.code or 0
-    return 99
+    status = 0
+    if 'kind = "own"' in config.read_text(encoding="utf-8"):
+        talk.set_up(verbose=False)
+        runs.run(config, source=Once.over(partial(Repeating, directory)))
+    else:
+        status = cli.call(["run", str(config)])
+    os.write(write, str(STEPS).encode())
+    return status
 
 
 def import_all():
     """Import what a run needs: by one that ends at once."""
-    from streammix.cli import app
+    from streammix import cli
     from streammix.pipeline.light import leave_out_pandas
 
     leave_out_pandas()
     brokers()
-    with redirect_stderr(io.StringIO()), suppress(SystemExit):
-        app(["run", "nowhere.toml"])
+    with redirect_stderr(io.StringIO()):
+        cli.call(["run", "nowhere.toml"])
 
 
 def main():

@@ -1,18 +1,19 @@
 """Streams of events, configurations and runs of the command line, for the tests of the pipeline."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from typer.testing import CliRunner
 
-from streammix.cli import app
+from streammix import cli
 
 FILES = 'kind = "file"\npath = "events/*"'
 SINKS = '[[sink]]\nkind = "parquet"\npath = "scored"\n[[sink]]\nkind = "ndjson"\npath = "scored.ndjson"\n'
@@ -98,8 +99,13 @@ def state_of(directory: Path) -> dict[str, Any]:
 
 def call(*arguments: Any) -> tuple[int, str, str]:
     """Call the command line in this process; return (exit status, standard output, what was said)."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    return result.exit_code, result.stdout, result.stderr
+    out, said = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    with redirect_stdout(out), redirect_stderr(said):
+        try:
+            status = cli.call([str(argument) for argument in arguments])
+        except SystemExit as ended:
+            status = ended.code
+    return status, out.buffer.getvalue().decode(), said.buffer.getvalue().decode()
 
 
 def run(place: Path) -> tuple[int, str, str]:

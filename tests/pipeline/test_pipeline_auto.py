@@ -1,11 +1,9 @@
 """A supervised model in a pipeline: run, resumed, inspected, measured."""
 
 import numpy as np
-from pipeline_tools import write_ndjson
-from typer.testing import CliRunner
+from pipeline_tools import call, run, write_ndjson
 
 import streammix as sm
-from streammix.cli import app
 from streammix.pipeline.metrics import Metrics
 from streammix.pipeline.progress import Tally
 
@@ -33,10 +31,10 @@ def test_a_run_is_supervised_resumed_and_inspected(tmp_path, monkeypatch):
     records = [{"x": float(rng.normal(8 * (i % 2), 1))} for i in range(2_600)]
     write_ndjson(tmp_path / "events.ndjson", records[:1_300])
     (tmp_path / "pipeline.toml").write_text(CONFIG)
-    assert CliRunner().invoke(app, ["run", str(tmp_path / "pipeline.toml")]).exit_code == 0
+    assert run(tmp_path)[0] == 0
     write_ndjson(tmp_path / "events.ndjson", records)
-    assert CliRunner().invoke(app, ["run", str(tmp_path / "pipeline.toml")]).exit_code == 0
-    shown = CliRunner().invoke(app, ["inspect", str(tmp_path / "state")]).stdout
+    assert run(tmp_path)[0] == 0
+    shown = call("inspect", tmp_path / "state")[1]
     for what in ("events:", "warnings:", "labels:", "background weight:", "components: 1"):
         assert what in shown
     with sm.CheckpointStore(tmp_path / "state", readonly=True) as store:
@@ -56,8 +54,5 @@ def test_a_run_is_supervised_resumed_and_inspected(tmp_path, monkeypatch):
 def test_what_does_not_go_together_is_refused(tmp_path):
     for wrong in ("batch_size = 9", 'step_size = "RunningMean"', "averaging = true"):
         (tmp_path / "pipeline.toml").write_text(CONFIG.replace("seed = 3", f"seed = 3\n{wrong}"))
-        done = CliRunner().invoke(app, ["run", str(tmp_path / "pipeline.toml")])
-        assert (done.exit_code, f"[model] {wrong.split()[0]} does not go with kind = 'auto'" in done.stderr) == (
-            2,
-            True,
-        )
+        status, _, said = run(tmp_path)
+        assert (status, f"[model] {wrong.split()[0]} does not go with kind = 'auto'" in said) == (2, True)

@@ -1,10 +1,8 @@
 """What is said of a wrong configuration: place, key, closest valid name; status 2; nothing written."""
 
 import pytest
-from pipeline_tools import write_config, write_ndjson
-from typer.testing import CliRunner
+from pipeline_tools import call, write_config, write_ndjson
 
-from streammix.cli import app
 from streammix.errors import ConfigError
 from streammix.families import Categorical, LogNormal, MultivariateNormal
 from streammix.pipeline.config import load_config
@@ -164,20 +162,20 @@ def test_a_wrong_configuration_is_one_sentence_and_status_2(case, tmp_path):
     path = tmp_path / "pipeline.toml"
     path.write_text("[source\n" if text is None else text)
 
-    result = CliRunner().invoke(app, ["run", str(path)])
+    status, text, said = call("run", path)
 
-    assert result.exit_code == 2
-    assert result.stderr.startswith(f"error: {path}")
-    assert words in result.stderr
-    assert result.stderr.count("\n") == 1
-    assert result.stdout == ""
+    assert status == 2
+    assert said.startswith(f"error: {path}")
+    assert words in said
+    assert said.count("\n") == 1
+    assert text == ""
     assert not list(tmp_path.rglob("*.arrow"))
 
 
 def test_a_configuration_that_is_not_there(tmp_path):
-    result = CliRunner().invoke(app, ["run", str(tmp_path / "pipeline.toml")])
-    assert result.exit_code == 2
-    assert result.stderr == f"error: there is no configuration file {tmp_path / 'pipeline.toml'}\n"
+    status, _, said = call("run", tmp_path / "pipeline.toml")
+    assert status == 2
+    assert said == f"error: there is no configuration file {tmp_path / 'pipeline.toml'}\n"
 
 
 def test_a_whole_configuration(tmp_path):

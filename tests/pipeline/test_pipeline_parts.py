@@ -5,7 +5,9 @@ import io
 import json
 import logging
 import os
+import re
 import signal
+import sys
 import time
 
 import numpy as np
@@ -29,6 +31,7 @@ from streammix.pipeline.sinks.ndjson import GrowingFile, to_lines
 from streammix.pipeline.sinks.parquet import ParquetSink
 from streammix.pipeline.sources import lines
 from streammix.pipeline.stopping import StopRequest, stop_on_signals
+from streammix.pipeline.tables import Table, show
 from streammix.store import CheckpointStore
 
 
@@ -126,6 +129,19 @@ def test_a_display_on_a_terminal(place):
     shown = terminal.file.getvalue()
     for words in ("records", "1,200", "records/s", "mean log density", "weights", "rejected"):
         assert words in shown
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_table(is_terminal, monkeypatch):
+    file = io.StringIO()
+    monkeypatch.setattr(file, "isatty", lambda: is_terminal, raising=False)
+    monkeypatch.setattr(sys, "stdout", file)
+    monkeypatch.setenv("COLUMNS", "80")
+    show(Table("two fields", ["weight", "field"], 1, [[("0.25", "[b]x"), ("", "a\x1b")], [("1.5", "y")]]))
+    shown = [line.split() for line in re.sub(r"\x1b\[[0-9;]*m|[│┃]", "", file.getvalue()).splitlines()]
+    for row in (["two", "fields"], ["weight", "field"], ["0.25", "[b]x"], ["a\\x1b"], ["1.5", "y"]):
+        assert row in shown
+    assert ("│" in file.getvalue()) == is_terminal
 
 
 def test_the_second_signal_ends_at_once():

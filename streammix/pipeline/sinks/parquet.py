@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from streammix.arrow import array_of
 from streammix.errors import ConfigError
 from streammix.pipeline.flow import Scored, joined
 from streammix.pipeline.sinks.ndjson import sync_directory
@@ -49,16 +50,16 @@ def to_table(rows: Scored) -> pa.Table:
     ({'source': 'a.csv', 'offset': 7}, 1.5)
     """
     n, k = rows.responsibilities.shape
-    position = [pa.repeat(pa.scalar(rows.source), n), pa.array(rows.offsets)]
+    position = [pa.repeat(pa.scalar(rows.source), n), array_of(rows.offsets)]
     responsibilities = pa.ListArray.from_arrays(
-        pa.array(np.arange(0, n * k + 1, k, dtype=np.int32)),
-        pa.array(rows.responsibilities.reshape(-1)),
+        array_of(np.arange(0, n * k + 1, k, dtype=np.int32)),
+        array_of(rows.responsibilities.reshape(-1)),
     )
     columns = [
         pa.StructArray.from_arrays(position, fields=list(SCHEMA.field("position").type)),
-        pa.array(rows.components),
+        array_of(rows.components),
         responsibilities,
-        pa.array(rows.scores),
+        array_of(rows.scores),
     ]
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
