@@ -177,8 +177,8 @@ class _Attempts:
             raise UnavailableError(f"{self._store.directory}: the checkpoints are gone")
         if found is not None:
             check_same(self._declared, config.model, found.model)
-            found, source = self._open(found)
             log.info("resuming after %s records", f"{found.positions['records']:,}")
+            found, source = self._open(found)
             if self._watch is not None:
                 self._watch.restored((datetime.now(UTC) - found.written_at).total_seconds(), self._store.sizes[-1])
         else:
@@ -226,8 +226,8 @@ class _Attempts:
             except UnheardError as error:
                 if (before := self._store.latest(before=place)) is None:
                     raise
-                log.warning("%s", error)
                 found, place = before, before.path
+                log.warning("%s, after %s records", error, f"{found.positions['records']:,}")
                 try:  # as the newest one: what was not heard of counts never more
                     self._store.write(found.model, found.positions, found.outputs)
                 except SupersededError:

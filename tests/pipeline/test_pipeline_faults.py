@@ -119,7 +119,7 @@ def test_the_file_of_a_sink_is_away_for_a_while(place, replaced, monkeypatch, br
 
     def vanish_then_flush(self, records):
         calls.append(records)
-        if len(calls) == 2:
+        if len(calls) == 3:
             (place / "scored.ndjson").rename(away)
             if replaced:
                 (place / "scored.ndjson").write_bytes(b"")

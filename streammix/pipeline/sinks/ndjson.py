@@ -111,6 +111,8 @@ class GrowingFile:
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "ab")  # noqa: SIM115
+            if os.fstat(self._file.fileno()).st_size != self._length:
+                raise OSError(f"{self.path} was written to by somebody else")
             sync_directory(self.path.parent)
         self._file.write(data)
         self._length += len(data)

@@ -1,12 +1,13 @@
 """What the members of a consumer group tell one another with the offsets that they commit.
 
-Beside a partition's offset, a commit holds which member has committed which offset of it last. So a member that comes
-back can tell whether the group has heard of its checkpoint, however far others have gone on since.
+Beside a partition's offset, a commit holds the last stretch of it that each member has read. So a member that comes
+back can tell whether the group has heard of its checkpoint, and what others have read, however far they are.
 """
 
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -14,41 +15,52 @@ from streammix.errors import UnavailableError
 from streammix.pipeline.kafka_link import KafkaLink, beside
 from streammix.pipeline.stopping import is_over
 
-__all__ = ["commit", "members_of", "naming_members"]
+__all__ = ["Stretch", "as_note", "commit", "stretches_of"]
 
-MEMBERS = 32  # Kafka keeps 4,096 bytes
+MEMBERS = 32  # Kafka takes 4,096 bytes
 COMMIT_SECONDS = 10.0
 AGAIN_SECONDS = 0.02
 
 EXPELLED = {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.FENCED_INSTANCE_ID}
 
 
-def members_of(place: TopicPartition) -> dict[str, int]:
-    """Return which member has committed which offset of a partition, the last one last.
+class Stretch(NamedTuple):
+    """Offsets that a member has read one after the other: from `begin` up to what it has committed last."""
+
+    begin: int
+    end: int
+
+
+def stretches_of(place: TopicPartition) -> dict[str, Stretch]:
+    """Return the last stretch of a partition that each member has read, the last member last.
 
     Examples
     --------
     >>> from streammix.pipeline.sources.partition import place_of
-    >>> members_of(place_of("events/0", 30, "ann=10 bob=30"))
-    {'ann': 10, 'bob': 30}
+    >>> stretches_of(place_of("events/0", 30, "ann=0:10 bob=10:30"))
+    {'ann': Stretch(begin=0, end=10), 'bob': Stretch(begin=10, end=30)}
     """
     found = {}
     for word in (place.metadata or "").split():
-        member, _, offset = word.partition("=")
-        found[member] = int(offset) if offset.isdecimal() else place.offset  # an older version named the last one alone
+        member, _, stretch = word.partition("=")
+        begin, _, end = stretch.partition(":")
+        known = begin.isdecimal() and end.isdecimal()
+        # an older version named the last member alone
+        found[member] = Stretch(int(begin), int(end)) if known else Stretch(0, place.offset)
     return found
 
 
-def naming_members(before: Mapping[str, int], member: str, offset: int) -> str:
+def as_note(before: Mapping[str, Stretch], member: str, stretch: Stretch) -> str:
     """Return what a member's commit says of those before it and of itself.
 
     Examples
     --------
-    >>> naming_members({"ann": 10, "bob": 30}, "ann", 50)
-    'bob=30 ann=50'
+    >>> as_note({"ann": Stretch(0, 10), "bob": Stretch(10, 30)}, "ann", Stretch(30, 50))
+    'bob=10:30 ann=30:50'
     """
-    others = [f"{name}={at}" for name, at in before.items() if name != member]
-    return " ".join([*others[1 - MEMBERS :], f"{member}={offset}"])
+    known = {name: each for name, each in before.items() if name != member}
+    words = [f"{name}={begin}:{end}" for name, (begin, end) in known.items()]
+    return " ".join([*words[1 - MEMBERS :], f"{member}={stretch.begin}:{stretch.end}"])
 
 
 def commit(

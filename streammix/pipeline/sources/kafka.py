@@ -27,7 +27,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from streammix.errors import ConfigError, StreammixError, UnavailableError, UnheardError
 from streammix.pipeline.flow import Batch
 from streammix.pipeline.kafka_link import STOPPING_SECONDS, TIMEOUT, KafkaLink, close_consumer
-from streammix.pipeline.sources.group import commit, members_of, naming_members
+from streammix.pipeline.sources.group import Stretch, as_note, commit, stretches_of
 from streammix.pipeline.sources.messages import message_batch
 from streammix.pipeline.sources.partition import TURN, Partition, name_of, place_key, place_of
 from streammix.pipeline.stopping import is_over
@@ -101,7 +101,8 @@ class KafkaSource:
         self._block: int | None = recorded.get("block")  # which offsets are read in this turn; None: it has not begun
         self._partitions: dict[str, Partition] = {}
         self._member: str = recorded.get("member") or secrets.token_hex(8)  # whose the group's commits are
-        self._before: dict[str, dict[str, int]] = {}  # what members of the group had committed when it became ours
+        self._before: dict[str, dict[str, Stretch]] = {}  # what members of the group had read when it became ours
+        self._begun: dict[str, int] = {}  # where the stretch began that we are at
         self._doubtful: list[str] = []  # partitions of which the group has not heard where we stand
         self._committing = threading.Lock()
         self._is_assigned = group is None
@@ -325,13 +326,14 @@ class KafkaSource:
     def _is_behind(self, name: str, committed: TopicPartition) -> bool:
         """Tell whether the group has heard less of us than where we stand in a partition."""
         at = self._known[name]
-        return members_of(committed).get(self._member, at) < at
+        own = stretches_of(committed).get(self._member)
+        return own is not None and own.end < at
 
     def _commit(self, names: Iterable[str]) -> None:
         places = []
         for name in names:
-            at = self._known[name]
-            places.append(place_of(name, at, naming_members(self._before[name], self._member, at)))
+            stretch = Stretch(self._begun[name], self._known[name])
+            places.append(place_of(name, stretch.end, as_note(self._before[name], self._member, stretch)))
         if places:
             commit(self._consumer, self._link, places, self._committing, self._is_called)
 
@@ -355,9 +357,9 @@ class KafkaSource:
         committed = self._committed(consumer, {*names, *self._doubtful})
         doubtful, self._doubtful = self._doubtful, []
         for name in doubtful:
-            place = committed[name]
-            has_more = place.offset > members_of(place).get(self._member, place.offset)
-            if self._is_behind(name, place) and (name not in names or has_more):
+            own = stretches_of(committed[name]).get(self._member)
+            is_ours = name in names and (own is None or committed[name].offset <= own.end)
+            if self._is_behind(name, committed[name]) and not is_ours:
                 raise UnheardError(
                     f"Kafka at {self._link.brokers} did not hear of the last checkpoint before others "
                     f"went on in {name}; going back to the one before"
@@ -366,17 +368,26 @@ class KafkaSource:
             self._take(name, committed[name])
         self._is_assigned = True
         self._add(names)
+        for name in names:
+            self._begun.setdefault(name, self._known[name])
         self._commit(names)  # before anything is read: others are to know who has gone on from here
 
     def _take(self, name: str, committed: TopicPartition) -> None:
-        """Begin where the group stands in a partition, but with what we have committed last where we stand."""
-        self._before[name] = before = members_of(committed)
-        known, heard = self._known.get(name), before.get(self._member, -1)
-        if committed.offset < 0 or (known is not None and (not before or committed.offset <= heard)):
+        """Go on from where we stand in a partition, but for what others have read since."""
+        self._before[name] = stretches = stretches_of(committed)
+        self._begun.pop(name, None)
+        known, own = self._known.get(name), stretches.get(self._member)
+        if known is None or own is None:
+            if committed.offset >= 0 and (known is None or stretches):
+                self._known[name] = max(committed.offset, known or 0)
             return
-        if known is not None and known < heard:
-            log.warning("%s: the checkpoint of %d to %d is gone, and others have gone on since", name, known, heard)
-        self._known[name] = max(committed.offset, known or 0)
+        at = max(known, own.begin)
+        if committed.offset <= own.end:
+            self._known[name], self._begun[name] = at, own.begin
+            return
+        if at < own.end:
+            log.warning("%s: the checkpoints of %d to %d are gone, and others have gone on since", name, at, own.end)
+        self._known[name] = max(committed.offset, at)
 
     def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
         names = [name_of(place) for place in revoked if name_of(place) in self._partitions]
