@@ -13,7 +13,7 @@ from streammix.arrow import angles, decoded, doubles, is_number, log_densities
 from streammix.core.rules import UNSEEN, explain_composition, fits_composition, transformed_column
 from streammix.core.table import ARROW_KINDS, Table
 from streammix.core.times import time_of
-from streammix.core.values import LONGEST_TEXT, level_key
+from streammix.core.values import LONGEST_TEXT, level_key, listed
 from streammix.errors import RecordError
 from streammix.families import Fixed
 from streammix.frames import Arrays, Frame, check_names
@@ -205,8 +205,7 @@ class Encoder:
         made += [column for column, _, _ in self._externals]
         used = {rule[0] for rule in self._rules} | {name for _, names, _ in self._externals for name in names}
         if not (used | self._awaited) & set(places):
-            known = ", ".join(sorted(map(repr, used)))
-            raise RecordError(f"row 0: the frame has none of the model's fields: {known}", row=0)
+            raise RecordError(f"row 0: the frame has none of the model's fields: {listed(sorted(used))}", row=0)
         if isinstance(frame, Arrays):
             return _Plan(frame.column_names, columns, None, made, low, high, whole, transforms)
         read = sorted({column[0] for column in columns if column is not None})

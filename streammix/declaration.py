@@ -16,6 +16,7 @@ Names = tuple[str, ...]
 
 LARGEST_BATCH = 10_000_000
 LARGEST_NUMBER = 100_000  # of components
+LARGEST_WARM_UP = 1_000_000  # records, which are kept as they came
 LARGEST_MODEL = 2_000_000  # components times fields
 
 
@@ -98,6 +99,8 @@ def checked(
         raise ConfigError("infer=True goes with fields=: components= name all fields")
     if warm_up is not None:
         _whole("warm_up", warm_up, 1)
+        if warm_up > LARGEST_WARM_UP:
+            raise ConfigError(f"warm_up must be at most {LARGEST_WARM_UP:,}, not {warm_up!r}")
     if seed is not None:
         _whole("seed", seed, 0)
     if fields is not None and components is not None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streammix import frames
+from streammix.answers import Told
 from streammix.clock import times_of
 from streammix.columns import Encoded
 from streammix.core.json_lines import JsonLines
@@ -131,21 +132,20 @@ def _learn_rows(learner: Learner, frame: Frame, weights: FloatArray | None, firs
 
 def ingest(
     learner: Learner, records: list[Any] | JsonLines | Frame, read: Read | None = None
-) -> tuple[FloatArray, FloatArray, NDArray[np.int64], list[tuple[int, RecordError]]]:
+) -> tuple[Told, NDArray[np.int64], list[tuple[int, RecordError]]]:
     """Score each record as the model stands before it, then learn it; a refused one is left out."""
     if learner.clock is not None:
         return _ingest_timed(learner, records)
     n, k = len(records), learner.declaration.n_components
     good: list[int] = []
     refused: list[tuple[int, RecordError]] = []
-    responsibilities, log_density = np.full((n, k), 1 / k), np.zeros(n)
-    at = 0
+    told, at = Told.nothing(n, k, learner.has_labels), 0
     while learner.is_gathering and at < n:
         is_frame = not isinstance(records, list | JsonLines)
         some: Any = learner.first(records, learner.missing_records(), at) if is_frame else records
         for i in range(0 if is_frame else at, len(some)):
             try:
-                learner.wait(some[i], 1.0, responsibilities[at : at + 1], log_density[at : at + 1])
+                learner.wait(some[i], 1.0, told[at : at + 1])
                 good.append(at)
             except RecordError as error:
                 refused.append((at, error.with_traceback(None)))
@@ -158,12 +158,14 @@ def ingest(
             encoded, kept, refusals = read.encoded, read.kept, read.refused
         else:
             encoded, kept, refusals = learner.encode(_rest(learner, records, at))
-        bad = learner.running.absorb(encoded, None, out_r := np.empty((len(kept), k)), out_lp := np.empty(len(kept)))
-        if len(kept) == n and not bad:
-            return out_r, out_lp, np.arange(n), []
+        is_whole = len(kept) == n
+        found = told if is_whole else Told.nothing(len(kept), k, learner.has_labels)
+        bad = learner.running.absorb(encoded, None, found)
+        if is_whole and not bad:
+            return told, np.arange(n), []
         wanted = np.setdiff1d(np.arange(len(kept)), bad)
         places = [at + kept[i] for i in wanted]
-        responsibilities[places], log_density[places] = out_r[wanted], out_lp[wanted]
+        told.put(places, found[wanted])
         good += places
         refused += [(at + i, error) for i, error in refusals]
         refused += [(at + kept[i], RecordError(IMPOSSIBLE)) for i in bad]
@@ -172,14 +174,14 @@ def ingest(
             break
         try:  # a record with a new field
             record = records[at] if isinstance(records, list | JsonLines) else learner.first(records, 1, at)[0]
-            learner.learn_record(record, 1.0, responsibilities[at : at + 1], log_density[at : at + 1])
+            learner.learn_record(record, 1.0, told[at : at + 1])
             good.append(at)
         except RecordError as error:
             refused.append((at, error.with_traceback(None)))
         at += 1
     refused.sort(key=lambda refusal: refusal[0])
     rows = np.array(good, dtype=np.int64)
-    return responsibilities[rows], log_density[rows], rows, refused
+    return told[rows], rows, refused
 
 
 def _rest(learner: Learner, records: list[Any] | JsonLines | Frame, at: int) -> Any:
@@ -191,21 +193,20 @@ def _rest(learner: Learner, records: list[Any] | JsonLines | Frame, at: int) -> 
 
 def _ingest_timed(
     learner: Learner, records: list[Any] | JsonLines | Frame
-) -> tuple[FloatArray, FloatArray, NDArray[np.int64], list[tuple[int, RecordError]]]:
+) -> tuple[Told, NDArray[np.int64], list[tuple[int, RecordError]]]:
     """Ingest record by record: when the next one's time is known, the statistics may move."""
     n, k = len(records), learner.declaration.n_components
-    responsibilities, log_density = np.full((n, k), 1 / k), np.zeros(n)
+    told = Told.nothing(n, k, learner.has_labels)
     rows: Any = records if isinstance(records, list | JsonLines) else learner.records_of(records)
     good, refused = [], []
     for i in range(n):
         try:
-            out = responsibilities[i : i + 1], log_density[i : i + 1]
-            learn_at(learner, rows[i], 1.0, partial(learner.learn_record, out_r=out[0], out_lp=out[1]))
+            learn_at(learner, rows[i], 1.0, partial(learner.learn_record, told=told[i : i + 1]))
             good.append(i)
         except RecordError as error:
             refused.append((i, error.with_traceback(None)))
     kept = np.array(good, dtype=np.int64)
-    return responsibilities[kept], log_density[kept], kept, refused
+    return told[kept], kept, refused
 
 
 def learn_at(

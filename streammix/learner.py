@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammix import families
+from streammix.answers import Told
 from streammix.clock import Look, clock_of
 from streammix.columns import Encoded
 from streammix.core.json_lines import JsonLines
@@ -36,6 +37,8 @@ FIRST_LOOK = 1_000  # records after which the warm-up's length is settled
 
 class Learner:
     """A mixture's moving parts: the records that wait, then what runs."""
+
+    has_labels = False  # whether components have numbers other than their places
 
     def __init__(self, declaration: Declaration, rng: np.random.Generator) -> None:
         self.declaration = declaration
@@ -111,15 +114,13 @@ class Learner:
             return self.newcomers.waiting_for(), {}
         return self.newcomers.told(self.chosen, self.declaration)
 
-    def learn_record(
-        self, x: Any, weight: float, out_r: FloatArray | None = None, out_lp: FloatArray | None = None
-    ) -> None:
-        """Learn one record, by any way but the fast one; `out_r` and `out_lp` as in `Running.absorb`."""
+    def learn_record(self, x: Any, weight: float, told: Told | None = None) -> None:
+        """Learn one record, by any way but the fast one; `told` as in `Running.absorb`."""
         check_weight(weight)
         record = x if isinstance(x, dict) else as_record(x)
         running = self.running
         if running is None or self.is_gathering:
-            self.wait(record, weight, out_r, out_lp)
+            self.wait(record, weight, told)
             return
         row, unseen = running.schema.reader.row(record)
         news = self.newcomers.read(running.schema.reader.new_fields, self.gathering.declared)
@@ -128,7 +129,7 @@ class Learner:
             raise RecordError(f"{IMPOSSIBLE}: {short(record)}")
         responsibilities = np.ones(1) if self.n_witnesses == 1 else expected[1].copy()
         encoded = Encoded.of_rows(row[None, :], [(0, column, key) for column, key in unseen])
-        running.absorb(encoded, np.array([weight]), out_r, out_lp)
+        running.absorb(encoded, np.array([weight]), told)
         if news:
             self._let_join(self.newcomers.add(news, responsibilities, weight))
 
@@ -381,9 +382,7 @@ class Learner:
         self._note_types(given)
         return kept
 
-    def wait(
-        self, record: Any, weight: float, out_r: FloatArray | None = None, out_lp: FloatArray | None = None
-    ) -> None:
+    def wait(self, record: Any, weight: float, told: Told | None = None) -> None:
         """Put a record into the warm-up's buffer, and start where it is full; nothing is said of it before."""
         kept = self._kept(record)
         self.buffer.append(kept)

@@ -220,9 +220,9 @@ class Mixture(Records, base.Clusterer):
     def _ingest(self, X: Any, read: Read | None) -> Ingested:
         self._hand_back()
         try:
-            return Ingested(
-                *ingest(self._learner, X if isinstance(X, list | JsonLines) else self._frame(X, True), read)
-            )
+            records = X if isinstance(X, list | JsonLines) else self._frame(X, True)
+            told, rows, rejected = ingest(self._learner, records, read)
+            return Ingested(told.responsibilities, told.log_density, rows, rejected, told.labels, told.outliers)
         finally:
             self._sync()
 

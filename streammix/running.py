@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammix import average
+from streammix.answers import Told
 from streammix.columns import Encoded
 from streammix.core.engine import Engine
 from streammix.core.records import Waiting
@@ -35,18 +36,21 @@ class _Rows:
         The rows.
     weights
         Their weights; None where all are 1.
-    out_r, out_lp
-        Where each row's responsibilities and log density go, by the parameters that stood before it; None where
-        nobody wants them.
+    told
+        Where goes what is said of each row by the parameters that stood before it; None where nobody wants it.
     bad
         The rows that no component can have made: they are left out.
     """
 
     table: Table
     weights: FloatArray | None
-    out_r: FloatArray | None
-    out_lp: FloatArray | None
+    told: Told | None
     bad: list[int] = field(default_factory=list)
+
+    @property
+    def out(self) -> tuple[FloatArray | None, FloatArray | None]:
+        """Where each row's responsibilities and log density go."""
+        return (None, None) if self.told is None else (self.told.responsibilities, self.told.log_density)
 
 
 class Running:
@@ -181,6 +185,21 @@ class Running:
             responsibilities[np.isneginf(log_density)] = engine.weights
         return responsibilities, log_density
 
+    def tell(self, table: Table) -> Told:
+        """Return all that is said of rows; nothing is learnt."""
+        return Told(*self.evaluate(table))
+
+    def tell_each(self, table: Table) -> Told:
+        """Do as `tell`, to the last bit as of each row by itself."""
+        return Told(*self._evaluate_each(table))
+
+    def _evaluate_each(self, table: Table, outliers: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
+        engine = self.published
+        responsibilities, log_density = np.empty((table.n_rows, engine.n_components)), np.empty(table.n_rows)
+        engine.expect_rows(table, responsibilities, log_density, outliers)
+        responsibilities[np.isnan(responsibilities[:, 0])] = engine.weights
+        return responsibilities, log_density
+
     def log_densities(self, table: Table) -> FloatArray:
         """Return the log densities of rows."""
         log_density = np.empty(table.n_rows)
@@ -191,17 +210,15 @@ class Running:
         self,
         encoded: Encoded,
         weights: FloatArray | None,
-        out_r: FloatArray | None = None,
-        out_lp: FloatArray | None = None,
+        told: Told | None = None,
     ) -> list[int]:
         """Learn rows; return those that no component can have made, which are left out.
 
-        Where `out_r` and `out_lp` are given, they receive each row's responsibilities and log density by the
-        parameters that stood before it.
+        Where `told` is given, it receives what is said of each row by the parameters that stood before it.
         """
         learn = self._learn_batches if self.waiting is not None else self._learn_rows
         table, at = encoded.table, 0
-        rows = _Rows(table, weights, out_r, out_lp)
+        rows = _Rows(table, weights, told)
         unknown = deque(encoded.unknown)
         while unknown:
             row, column, key = unknown.popleft()
@@ -223,13 +240,13 @@ class Running:
         return rows.bad
 
     def _learn_rows(self, rows: _Rows, begin: int, end: int) -> None:
-        own = (rows.out_r, rows.out_lp) if self.average is None else (None, None)
+        own = rows.out if self.average is None else (None, None)
         while begin < end:
             stop = end
             if self.average is not None:
                 stop = min(end, begin + average.EVERY - self.n_seen % average.EVERY)
-                if rows.out_lp is not None:  # the average, which predicts, stands still from one time to the next
-                    self.published.accumulate(rows.table, begin, stop, out_r=rows.out_r, out_lp=rows.out_lp)
+                if rows.told is not None:  # the average, which predicts, stands still from one time to the next
+                    self.published.accumulate(rows.table, begin, stop, None, None, None, *rows.out)
             learnt, status = self.engine.learn_rows(rows.table, begin, stop, rows.weights, *own)
             self.count(learnt, learnt)
             begin += learnt
@@ -252,9 +269,9 @@ class Running:
         """Learn rows until all are learnt or wait, or something is out of the ordinary; return the next row."""
         waiting = self.waiting
         assert waiting is not None
-        own, out = (waiting.rows, waiting.weights, waiting.n), (rows.out_r, rows.out_lp)
+        own = waiting.rows, waiting.weights, waiting.n
         learnt, waiting.n, status = self.engine.learn_stretch(
-            rows.table, begin, end, self._full, *own, rows.weights, *out, careful=self.schema.may_refuse
+            rows.table, begin, end, self._full, *own, rows.weights, *rows.out, careful=self.schema.may_refuse
         )
         self.n_seen += learnt
         begin += learnt
@@ -270,9 +287,9 @@ class Running:
     def _learn_whole(self, rows: _Rows, begin: int, end: int) -> int:
         """Learn a mini-batch where it lies, if all of it can be, while the average predicts; return the next row."""
         assert self.waiting is not None
-        end, out = begin + self.waiting.size, (rows.out_r, rows.out_lp)
-        is_careful = rows.out_lp is not None or self.schema.may_refuse
-        if is_careful and self.published.accumulate(rows.table, begin, end, None, None, None, *out)[1] >= 0:
+        end = begin + self.waiting.size
+        is_careful = rows.told is not None or self.schema.may_refuse
+        if is_careful and self.published.accumulate(rows.table, begin, end, None, None, None, *rows.out)[1] >= 0:
             return self._let_wait(rows, begin, end)
         learnt, status = self.engine.learn_batches(rows.table, begin, end, self.waiting.size, rows.weights)
         self.count(learnt, learnt)
@@ -286,7 +303,7 @@ class Running:
         waiting = self.waiting
         assert waiting is not None
         stop, impossible = min(end, begin + waiting.size - waiting.n), -1
-        if rows.out_lp is not None or self.schema.may_refuse:
+        if rows.told is not None or self.schema.may_refuse:
             impossible = self._score(rows, begin, stop)
         if impossible >= 0:
             rows.bad.append(impossible)
@@ -301,7 +318,7 @@ class Running:
 
     def _score(self, rows: "_Rows", begin: int, end: int) -> int:
         """Score rows where that is wanted; return the first one that no component can have made, or -1."""
-        return self.published.accumulate(rows.table, begin, end, out_r=rows.out_r, out_lp=rows.out_lp)[1]
+        return self.published.accumulate(rows.table, begin, end, None, None, None, *rows.out)[1]
 
     def settle(self) -> None:
         """Let the rows that wait make a step by themselves."""

@@ -54,6 +54,30 @@ def test_a_sorted_start_and_a_change_for_good_do_not_dwell():
     rest = rng.integers(3, size=7_000)
     assert not looked_at(np.concatenate([np.sort(rng.integers(3, size=3_000)), rest])).is_on
     assert not looked_at(np.concatenate([rng.choice(3, 5_000, p=[0.8, 0.1, 0.1]), rng.integers(3, size=5_000)])).is_on
+    stays = np.concatenate([np.zeros(250, dtype=int), np.repeat([1, 0, 2, 1, 0, 2, 1], 500), rest])
+    assert not looked_at(stays[:10_000]).is_on  # ticks are of two stays each at first, of none in the end
+
+
+def test_a_chain_of_components_that_overlap_dwells():
+    """Neighbours are little alike then, but those two apart as much."""
+    rng = np.random.default_rng(6)
+    for labels, dwells in ((dwelling(10_000, rng, 100), True), (rng.integers(3, size=10_000), False)):
+        dwell = Dwell()
+        for begin in range(0, 10_000, 500):
+            for beat in range(begin, begin + 500, 50):
+                density = np.exp(-0.5 * (rng.normal(labels[beat : beat + 50, None], 1.0, (50, 1)) - np.arange(3)) ** 2)
+                dwell.add(density / density.sum(axis=1, keepdims=True))
+            dwell.close()
+        assert dwell.is_on == dwells
+
+
+def test_a_stream_dwells_on_where_stays_are_too_long_to_tell():
+    rng, dwell = np.random.default_rng(7), looked_at(dwelling(10_000, np.random.default_rng(3)))
+    for labels, dwells in ((np.zeros(6_000, dtype=int), True), (rng.integers(3, size=10_000), False)):
+        for begin in range(0, len(labels), 500):
+            dwell.add(np.eye(3)[labels[begin : begin + 500]])
+            dwell.close()
+        assert dwell.is_on == dwells
 
 
 def test_unsure_responsibilities_say_nothing():
@@ -71,6 +95,8 @@ def test_what_dwells_is_saved():
     again = Dwell.from_json(dwell.to_json())
     assert again.to_json() == dwell.to_json()
     assert again.look() == dwell.look()
+    once = [dwell.is_on, [], [tick[1:] for tick in dwell.ticks]]
+    assert Dwell.from_json(once).look() == (1.0, dwell.look()[1])
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +115,21 @@ def test_a_dwelling_stream_is_learnt_as_a_whole(chain, drift):
     order = np.argsort([component["x"].mean for component in model.parameters])
     np.testing.assert_allclose([model.parameters[k]["x"].mean for k in order], MEANS, atol=0.15)
     np.testing.assert_allclose(model.weights[order], np.bincount(labels) / len(labels), atol=0.05)
+
+
+def test_lines_of_a_stream_that_dwells_compete_by_the_whole_of_it():
+    """What comes lies between components: of a stream that dwells, it is but a stay."""
+    rng = np.random.default_rng(14)
+    model = sm.AutoMixture((2, 3), fields=FIELDS, seed=1)
+    model.learn_many(table(rng.integers(3, size=5_000), rng))
+    running = model._learner.running
+    for dwells in (False, True):
+        for line in running.lines:
+            line.dwell.is_on = dwells
+        model.learn_many(pa.table({"x": np.full(75, 2.5)}))
+        assert len(running.beat.scores) == 2
+        assert (min(running.beat.scores) / running.beat.n > -3.5) == dwells
+        model.learn_many(table(rng.integers(3, size=25), rng))
 
 
 def test_a_dwelling_stream_is_resumed_to_the_bit(chain, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 import streammix as sm
 from streammix.auto.evidence import Paired
 from streammix.auto.findings import STALE, Findings
+from streammix.auto.verdicts import matters
 
 
 def ran(gain, ticks, spread=0.05):
@@ -86,3 +87,24 @@ def test_a_challenger_that_is_ahead_is_said(model):
         line.challengers = [challenger]
         assert ("challenged" in signs(model)) == said
     line.challengers = before
+
+
+@pytest.mark.parametrize(
+    ("gains", "grave"),
+    [((0.005,) * 6, False), ((0.0,) * 4 + (0.02,) * 2, True), ((0.02,) * 6, True), ((-0.02,) * 6, False)],
+)
+def test_a_champion_was_gravely_wrong_where_any_of_the_last_ticks_says_so(gains, grave):
+    scores = Paired()
+    for gain in gains:
+        scores.add(gain + 0.05 * np.tile([-1.0, 1.0], 250))
+        scores.close()
+    assert matters(scores) == grave
+
+
+def test_a_challenge_of_few_records_since_an_epoch_began_proves_nothing(model):
+    line = model._learner.running.line
+    before = line.tried, line.epoch
+    for tried, proven in ((21_499, False), (21_500, True)):
+        line.tried, line.epoch = tried, 20_000
+        assert ("unproven" not in signs(model)) == proven
+    line.tried, line.epoch = before

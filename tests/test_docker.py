@@ -36,11 +36,21 @@ def exported(tmp_path_factory):
     metrics._published = -1e9
     metrics.took(tally, model)
     metrics.checkpointed(1.0, 10)
+    supervised = Metrics()
+    supervised.took(Tally(), learnt_unattended())
     service = Service(Newest(str(state)), "streammix")
     service.close()
-    text = metrics.text().decode() + generate_latest(service._registry).decode()
+    text = metrics.text().decode() + supervised.text().decode() + generate_latest(service._registry).decode()
     kinds = dict(re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE))
     return set(kinds) | {f"{name}_bucket" for name, kind in kinds.items() if kind == "histogram"}
+
+
+def learnt_unattended():
+    model = sm.AutoMixture(n_components=3, fields={"x": sm.Normal()}, seed=1)
+    for i in range(400):
+        model.learn_one({"x": 8.0 * (i % 2) + i / 400})
+    assert model.labels[-1] == -1  # one that stands in
+    return model
 
 
 def test_the_dashboard_and_the_alarms_ask_for_metrics_that_there_are(exported):
@@ -49,6 +59,20 @@ def test_the_dashboard_and_the_alarms_ask_for_metrics_that_there_are(exported):
     names = {name for expression in asked for name in re.findall(r"\b(?:streammix|process)_\w+", expression)}
     assert len(names) > 15
     assert names <= exported
+
+
+def test_the_dashboard_tells_components_apart_by_place_or_by_label():
+    panels = [panel for panel in DASHBOARD["panels"] if "streammix_component" in panel["targets"][0]["expr"]]
+    assert [panel["targets"][0]["legendFormat"] for panel in panels] == ["component {{component}}{{label}}"] * 2
+    for model, shown in (
+        (sm.Mixture(components=[{"x": sm.Normal(0, 1)}]), "component"),
+        (learnt_unattended(), "label"),
+    ):
+        metrics = Metrics()
+        metrics.took(Tally(), model)
+        found = re.findall(r'^streammix_component_weight\{(.*?)="(.*?)"\}', metrics.text().decode(), re.MULTILINE)
+        labels = [str(label) for label in getattr(model, "labels", [0]) if label >= 0]
+        assert found == [(shown, label) for label in labels]
 
 
 def test_prometheus_understands_the_alarms_and_the_dashboard(tmp_path):
@@ -72,6 +96,7 @@ def test_every_metric_of_a_run_is_on_the_dashboard(exported):
         "streammix_reload_failures",
         "streammix_model_records",
         "streammix_checkpoints_total",
+        "streammix_faults_total",
     }
     assert {name for name in own - left_out if name not in shown} == set()
 

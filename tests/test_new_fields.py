@@ -342,6 +342,7 @@ def test_declared_fields_alone_stay_alone():
     ("declared", "message"),
     [
         ({"n_components": 10**9}, "n_components must be at most 100,000, not 1000000000"),
+        ({"warm_up": 10**18}, "warm_up must be at most 1,000,000, not 1000000000000000000"),
         ({"infer": 1}, "infer must be True or False, not 1"),
         ({"infer": True, "components": [{"x": sm.Normal(0, 1)}]}, "infer=True goes with fields="),
         ({"fields": {"x": None}}, "expected a family such as Normal"),

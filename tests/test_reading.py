@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from laws import bits, state_of
 
@@ -220,6 +221,30 @@ def test_a_value_that_reads_another_record():
         assert row.tolist() == [1.0, 1.0, 1.0, 1.0, 5.0, 1.0]
 
 
+def test_an_unknown_value_that_reads_another_record():
+    names = [f"f{i}" for i in range(6)]
+    reader = reader_of(**dict.fromkeys(names, sm.Normal()))
+    reader.look_out(frozenset(), {}, ())
+
+    class Nosy:
+        def as_py(self):
+            reader.row({"f0": 0.0} | {f"g{i}": 0.0 for i in range(200)})
+
+    for _ in range(4):
+        row, _ = reader.row(dict.fromkeys(names[:3], 1.0) | {"new": Nosy()} | dict.fromkeys(names[3:], 2.0))
+        assert row.tolist() == [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]
+
+
+def test_records_of_several_kinds_take_turns():
+    names = [f"f{i}" for i in range(200)]
+    reader = reader_of(**dict.fromkeys(names, sm.Normal()))
+    for turn in range(20):
+        kinds = [dict.fromkeys(names[kind::50], turn) for kind in range(50)]  # more than there are places for
+        for x in kinds:
+            row, _ = reader.row(x)
+            assert {name: value for name, value in zip(names, row, strict=True) if value == value} == x
+
+
 @pytest.mark.parametrize("key", [1, None, ("x",), 2.0])
 def test_a_key_that_is_no_string_is_refused_after_others_were_read(key):
     reader = reader_of(x=sm.Normal(), y=sm.Normal())
@@ -237,6 +262,15 @@ def test_records_without_any_field_are_refused():
         with pytest.raises(sm.RecordError, match="the record is empty"):
             reader.row({})
         assert np.isnan(reader.row({"x": None})[0]).all()
+
+
+def test_of_many_fields_a_refusal_names_the_first():
+    fields = {f"field{i:03}": sm.Normal() for i in range(300)}
+    with pytest.raises(sm.RecordError, match=r"fields: 'field000', .*'field009' and 290 more$"):
+        reader_of(**fields).row({"z": 1.0})
+    model = sm.Mixture(components=[dict.fromkeys(fields, sm.Normal(0, 1))])
+    with pytest.raises(sm.RecordError, match=r"fields: 'field000', .*'field009' and 290 more$"):
+        model.learn_many(pa.table({"z": [1.0]}))
 
 
 def test_levels_of_every_type():

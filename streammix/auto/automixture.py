@@ -166,9 +166,9 @@ class AutoMixture(Mixture):
     def labels(self) -> list[int]:
         """For each component, a number that is its own for ever: it follows it through take-overs and changes of K.
 
-        It is -1 where fewer components than were asked for stand in, of those that no record has made yet.
+        It is -1 of those that no record has made yet: while warming up, and where fewer than were asked for stand in.
         """
-        return list(range(len(self.weights))) if self._supervisor is None else self._supervisor.labels
+        return [-1] * len(self.weights) if self._supervisor is None else self._supervisor.labels
 
     @property
     def background_weight(self) -> float:
@@ -177,20 +177,19 @@ class AutoMixture(Mixture):
 
     def outlier_one(self, x: Mapping[str, Any]) -> float:
         """Return the probability that the background made a record, and no component; 0.0 while warming up."""
-        return float(self._outliers([dict(x)])[0])
+        running = self._supervisor
+        if running is None:
+            return 0.0
+        row, _ = running.schema.reader.row(dict(x))
+        told = running.tell_each(table_of(row[None, :]))
+        assert told.outliers is not None  # for the type checker
+        return float(told.outliers[0])
 
     def outlier_many(self, X: Any) -> Any:
         """Return the probability that the background made each row: a column of X's kind."""
-        return frames.column_like(X, self._outliers(self._frame(X)), "outlier")
-
-    def _outliers(self, records: Any) -> FloatArray:
-        running = self._supervisor
-        if running is None:
-            return np.zeros(len(records))
-        if isinstance(records, list):
-            rows = np.stack([running.schema.reader.row(record)[0] for record in records])
-            return running.outliers(table_of(rows))
-        return running.outliers(running.schema.encode(records).table)
+        frame, running = self._frame(X), self._supervisor
+        outliers = np.zeros(len(frame)) if running is None else running.outliers(running.schema.encode(frame).table)
+        return frames.column_like(X, outliers, "outlier")
 
 
 def _sizes(n_components: Any, stands_in: bool) -> list[int]:

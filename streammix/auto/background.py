@@ -110,8 +110,6 @@ class Box:
             return math.log(max(size, 1))
         if kind == "vonmises":
             return math.log(size)
-        if kind == "uniform":
-            return math.log(size[1] - size[0])
         if kind == "dirichlet":
             return -math.lgamma(size)
         low, high = float(self.low[column]), float(self.high[column])

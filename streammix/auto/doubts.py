@@ -8,15 +8,15 @@ from streammix.auto.events import Events
 from streammix.auto.fading import STARVED
 from streammix.auto.findings import AUDIT, LAG
 from streammix.auto.line import Line
+from streammix.auto.verdicts import MATTERS
 
 __all__ = ["doubts", "left_out"]
 
 FALL = (0.1, 6.0)  # (nats a record, z) by which the last records were less likely than those before
 AHEAD = (0.01, 2.5)  # (nats a record, z) by which what forgets fast predicts the last records better
-TOO_FEW = 0.015  # nats a record that so many parameters cost
+TOO_FEW = 0.01  # nats a record that so many parameters cost
 OVERTAKES = (0.01, 2.0)  # likewise, of a challenger and the ticks that it has run
 RESTLESS = 5  # times in the second half at which there were alarms, or restarts that mattered
-MATTERS = 0.01  # nats a record: slow drift, which experts follow, brings smaller ones for ever
 RUN = 4  # ticks that a challenger is looked at
 LEFT = 0.3  # of the records, that no component explains
 
@@ -92,6 +92,8 @@ def _ahead(line: Line) -> tuple[float, float]:
 
 def _overtakes(line: Line) -> tuple[float, float]:
     """(gain, z) of the challenger that has been most clearly ahead since it began, or over the last four ticks."""
+    if line.is_long:  # records that follow one another say less than their number
+        return 0.0, 0.0
     found = [one.scores.last(min(one.scores.n_ticks, RUN)) for one in line.challengers if one.scores.n_ticks]
     return max(found, key=lambda one: one[1], default=(0.0, 0.0))
 

@@ -4,7 +4,7 @@ Such a stream does not drift. What forgets fast chases the component of the mome
 better for it; a mixture of the stream it is not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ FloatArray = NDArray[np.float64]
 TICKS = 20  # that are looked at
 LAG = 4  # ticks after which the shares of components have forgotten what they were
 PERSISTS, ENDS = 0.6, 0.3  # of a component from a record to the next, beyond chance
+FAINT = 0.15  # likeness of neighbours in most ticks, over that of a record and itself: overlap makes it small
 RETURNS = 0.7  # of the shares' variance that lies between ticks so far apart; less is a change for good
 CHANGING = 0.05  # variance of the shares between ticks, that is no chance
 MOST = 0.6  # share of a tick that is one component's
@@ -39,14 +40,15 @@ class Dwell:
 
     def __init__(self) -> None:
         self.is_on = False
-        self.ticks: list[list[float]] = []  # of each: how like neighbours are, how like itself a record is, the shares
+        # of each tick how like a record and the last but one are, or its neighbour, or itself; and the shares
+        self.ticks: list[list[float]] = []
         self._open: list[float] = []
 
     def add(self, responsibilities: FloatArray) -> None:
-        """Take in the responsibilities of records that follow one another, (n, K), n > 1."""
-        r = responsibilities
-        like = float(np.einsum("ij,ij->", r[1:], r[:-1])) * len(r) / (len(r) - 1)
-        sums = [float(len(r)), like, float(np.einsum("ij,ij->", r, r)), *r.sum(axis=0).tolist()]
+        """Take in the responsibilities of records that follow one another, (n, K), n > 2."""
+        r, n = responsibilities, len(responsibilities)
+        like = [float(np.einsum("ij,ij->", r[lag:], r[: n - lag])) * n / (n - lag) for lag in (2, 1, 0)]
+        sums = [float(n), *like, *r.sum(axis=0).tolist()]
         self._open = sums if len(self._open) != len(sums) else [a + b for a, b in zip(self._open, sums, strict=True)]
 
     def close(self, may_be: bool = True) -> None:
@@ -55,48 +57,63 @@ class Dwell:
         self._open = []
         self.ticks = [*self.ticks, [total / n for total in sums]][-TICKS:]
         persistence, returns = self.look()
-        does = persistence > ENDS if self.is_on else persistence > PERSISTS and returns > RETURNS
-        self.is_on = does and may_be
+        if not self.is_on:
+            self.is_on = may_be and persistence > PERSISTS and returns > RETURNS
+        elif len(self._beyond()):  # else stays are so long that nobody knows
+            self.is_on = may_be and persistence > ENDS
 
     @property
     def is_left(self) -> bool:
         """Whether the background has most of the last two ticks."""
-        return len(self.ticks) > 1 and all(sum(tick[2:]) < 1.0 - MOST for tick in self.ticks[-2:])
+        return len(self.ticks) > 1 and all(sum(tick[3:]) < 1.0 - MOST for tick in self.ticks[-2:])
 
     def passes(self) -> bool:
         """Tell whether components come for longer than a tick, and don't come back."""
         if len(self.ticks) < TICKS or len({len(tick) for tick in self.ticks}) > 1:
             return False
-        shares = np.array(self.ticks)[:, 2:]
+        shares = np.array(self.ticks)[:, 3:]
         variance, returns = _between(shares)
         leads = shares.argmax(axis=1)[shares.max(axis=1) > MOST]
         runs = leads[np.flatnonzero(np.diff(leads, prepend=-1))].tolist()
         return variance > CHANGING and (returns <= RETURNS or len(runs) == len(set(runs)) > 1)
 
     def look(self) -> tuple[float, float]:
-        """Return (persistence of components beyond chance, how far shares return); zeros where that can't be told."""
-        if len(self.ticks) < TICKS or len({len(tick) for tick in self.ticks}) > 1:
-            return 0.0, 0.0
-        found = np.array(self.ticks)
-        like, own, shares = found[:, 0], found[:, 1], found[:, 2:]
-        by_chance = (shares**2).sum(axis=1)  # within a tick: what changes from tick to tick doesn't count
-        beyond = float((own - by_chance).sum())
-        if beyond < SEPARATE * TICKS:
-            return 0.0, 0.0
-        persistence = float((like - by_chance).sum()) / beyond
-        return persistence, _between(shares)[1]
+        """Return (persistence of components, how far shares return); zeros where that can't be told.
 
-    def to_json(self) -> list[Any]:
+        Where components overlap, neighbours are less alike than they persist: by as much as records two apart are.
+        """
+        beyond = self._beyond()
+        if not len(beyond):
+            return 0.0, 0.0
+        two_apart, neighbours, _ = beyond.sum(axis=0).tolist()
+        mixed = beyond[beyond[:, 2] >= SEPARATE]
+        is_usual = np.median(mixed[:, 1] / mixed[:, 2]) > FAINT  # a sorted start has ticks that are of two stays, too
+        persistence = two_apart / neighbours if is_usual and neighbours > 0.0 else 0.0
+        return persistence, _between(np.array(self.ticks)[:, 3:])[1]
+
+    def _beyond(self) -> FloatArray:
+        """How much more alike than by chance records two apart are, neighbours, and each itself; (ticks or 0, 3)."""
+        if len(self.ticks) < TICKS or len({len(tick) for tick in self.ticks}) > 1:
+            return np.empty((0, 3))
+        found = np.array(self.ticks)
+        by_chance = (found[:, 3:] ** 2).sum(axis=1)  # within a tick: what changes from tick to tick doesn't count
+        beyond: FloatArray = found[:, :3] - by_chance[:, None]
+        return beyond if beyond[:, 2].mean() >= SEPARATE else np.empty((0, 3))
+
+    def to_json(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
-        return [self.is_on, list(self._open), [list(tick) for tick in self.ticks]]
+        return {"is_on": self.is_on, "open": list(self._open), "ticks": [list(tick) for tick in self.ticks]}
 
     @classmethod
-    def from_json(cls, document: Sequence[Any]) -> "Dwell":
-        """Return what `to_json` was called of."""
+    def from_json(cls, document: Mapping[str, Any] | Sequence[Any]) -> "Dwell":
+        """Return what `to_json` was called of; once records two apart were not compared, and the tick begins anew."""
         made = cls()
-        is_on, now, ticks = document
-        made.is_on, made._open = bool(is_on), [float(value) for value in now]
-        made.ticks = [[float(value) for value in tick] for tick in ticks]
+        if isinstance(document, Mapping):
+            made.is_on, made._open = bool(document["is_on"]), [float(value) for value in document["open"]]
+            made.ticks = [[float(value) for value in tick] for tick in document["ticks"]]
+            return made
+        made.is_on = bool(document[0])
+        made.ticks = [[float(value) for value in (tick[0], *tick)] for tick in document[2]]
         return made
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streammix.answers import Told
 from streammix.auto import youth
 from streammix.auto.background import Box, takes_background
 from streammix.auto.crossing import held_out
@@ -20,6 +21,7 @@ from streammix.auto.settings import Settings
 from streammix.auto.supervisor import BEAT, Supervisor
 from streammix.clock import Look
 from streammix.columns import Encoded
+from streammix.core.table import table_of
 from streammix.core.values import short
 from streammix.declaration import Declaration
 from streammix.errors import CheckpointError, RecordError
@@ -42,6 +44,8 @@ FIRST = 50  # records that the first state is made by
 
 class AutoLearner(Learner):
     """A learner whose mixture is supervised."""
+
+    has_labels = True
 
     def __init__(
         self,
@@ -101,53 +105,38 @@ class AutoLearner(Learner):
     def _is_given(self) -> bool:
         return isinstance(self.arguments["n_components"], int)
 
-    def wait(
-        self, record: Any, weight: float, out_r: FloatArray | None = None, out_lp: FloatArray | None = None
-    ) -> None:
+    def wait(self, record: Any, weight: float, told: Told | None = None) -> None:
         """Keep a record; learn it, where there is a state; make one, or look at the fields, when it is time for it."""
         kept = self._kept(record)
-        self._take(kept, weight, out_r, out_lp)
+        self._take(kept, weight, told)
         if isinstance(self.running, Supervisor) and self.running.is_young and not self._stands_still:
             youth.hurry(self.running)
 
-    def _take(
-        self, kept: dict[str, Any], weight: float, out_r: FloatArray | None = None, out_lp: FloatArray | None = None
-    ) -> None:
+    def _take(self, kept: dict[str, Any], weight: float, told: Told | None = None) -> None:
         if isinstance(self.running, Supervisor) and self._stands_still:
-            self._score_kept(self.running, kept, out_r, out_lp)
+            self._score_kept(self.running, kept, told)
         elif isinstance(self.running, Supervisor):
-            self._learn_kept(self.running, kept, weight, out_r, out_lp)
+            self._learn_kept(self.running, kept, weight, told)
         self.buffer.append(kept)
         self.buffer_weights.append(weight)
         self._go_on()
 
-    def _learn_kept(
-        self,
-        running: Supervisor,
-        kept: dict[str, Any],
-        weight: float,
-        out_r: FloatArray | None = None,
-        out_lp: FloatArray | None = None,
-    ) -> None:
+    def _learn_kept(self, running: Supervisor, kept: dict[str, Any], weight: float, told: Told | None = None) -> None:
         """Learn a record as it is kept; it may lack all of the fields."""
         row, unseen = running.schema.reader.row({running.schema.names[0]: None} | kept)
         if running.schema.may_refuse and running.engine.expect(row) is None:
             raise RecordError(f"{IMPOSSIBLE}: {short(kept)}")
         encoded = Encoded.of_rows(row[None, :], [(0, column, key) for column, key in unseen])
-        running.absorb(encoded, np.array([weight]), out_r, out_lp)
+        running.absorb(encoded, np.array([weight]), told)
 
-    def _score_kept(
-        self, running: Supervisor, kept: dict[str, Any], out_r: FloatArray | None, out_lp: FloatArray | None
-    ) -> None:
+    def _score_kept(self, running: Supervisor, kept: dict[str, Any], told: Told | None) -> None:
         """Score a record that waits until all is made anew, by what stands still meanwhile."""
         row, _ = running.schema.reader.row({running.schema.names[0]: None} | kept)
-        found = running.published.expect(row)
-        if found is None:
+        found = running.tell(table_of(row[None, :]))
+        if np.isneginf(found.log_density[0]):
             raise RecordError(f"{IMPOSSIBLE}: {short(kept)}")
-        if out_r is not None and out_lp is not None:
-            r = running.published.alone(row)
-            out_r[0], out_lp[0] = 0.0, found[0]
-            out_r[0, : len(found[1])] = found[1] / found[1].sum() if r is None else r
+        if told is not None:
+            told.put(slice(None), found)
         running.n_seen += 1
 
     def _go_on(self) -> None:

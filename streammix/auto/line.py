@@ -22,7 +22,7 @@ from streammix.auto.past import Past
 from streammix.auto.reservoir import Kept
 from streammix.auto.resolution import Atom
 from streammix.auto.settings import Settings
-from streammix.auto.verdicts import SUDDEN, is_certain, is_over, leads, shown, trails, wakes, wins
+from streammix.auto.verdicts import SUDDEN, is_certain, is_over, leads, matters, shown, trails, wakes, wins
 from streammix.core.table import Table
 from streammix.running import joined
 from streammix.schema import Schema
@@ -38,6 +38,7 @@ EXPERTS = (0.02, 0.1)  # steps of the experts, times the number of parameters
 FASTEST = 0.01  # step of an expert
 SLEEPERS = 3
 ENOUGH = 4_000  # records of the stream's beginning that a challenge has to be held on
+ANEW = 1_500  # likewise, since an epoch began
 SPARED = 4  # times `first`: a champion of the past has been challenged before
 LONG_GROWTH = 1.25  # from a challenge to the next, of a stream that dwells
 SOON = 500  # records after an alarm until the challenge
@@ -109,7 +110,7 @@ class Line:
     @property
     def is_proven(self) -> bool:
         """Whether a challenge of enough records was held since the stream began, or showed the champion to be wrong."""
-        return self.tried >= max(self.shaken, ENOUGH)
+        return self.tried >= max(self.shaken, ENOUGH, self.epoch + ANEW)
 
     def _shake(self, n_seen: int) -> None:
         """Take down that the champion was wrong, and hold a challenge soon."""
@@ -269,8 +270,9 @@ class Line:
                 state.starts[:] = np.minimum(1.0 / expert.step[1], state.starts + state.clocks)
                 state.clocks[:] = 0.0
                 self._lay_down(n_seen)
+                is_grave = matters(expert.scores)
                 self._crown(state, expert.scores, n_seen, mean)
-                if is_certain(mean, z):
+                if is_grave:
                     self._shake(n_seen)
                 events.note(n_seen, "restart", expert=number, z=z, gain=mean)
                 return

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streammix.answers import Told
 from streammix.auto.background import Box
 from streammix.auto.choice import FEWEST, Choice
 from streammix.auto.doubts import doubts, left_out
 from streammix.auto.events import Events
 from streammix.auto.line import BEAT, MATCHED, Line
 from streammix.auto.matching import matched_by, widened
-from streammix.auto.member import Member
+from streammix.auto.member import Member, densities
 from streammix.auto.reservoir import Kept, Reservoir
 from streammix.auto.resolution import LOOKED_AT, Resolution
 from streammix.auto.settings import Settings
@@ -26,7 +27,7 @@ from streammix.auto.strays import Strays
 from streammix.auto.youth import bear, needs
 from streammix.core.engine import Engine
 from streammix.core.records import Waiting
-from streammix.core.table import Table, table_of
+from streammix.core.table import Table, most_responsible, table_of
 from streammix.declaration import Declaration
 from streammix.running import Running
 from streammix.schema import Schema
@@ -286,6 +287,8 @@ class Supervisor(Running):
         if len(self.lines) > 1:
             if ends_tick or self.is_young:
                 line.surplus = self.resolution.surplus(line.schema.layout(), line.published, self.rows[: beat.n])
+            if self.line.is_long and not self.is_young:
+                scores = self._score_sample(line, beat)
             beat.scores.append(float(np.maximum(scores, LOWEST).sum()) - beat.n * line.surplus)
         if ends_tick:
             self._end_tick(line, beat.now)
@@ -308,6 +311,15 @@ class Supervisor(Running):
             self._judge(beat.now)
         elif self.is_young and len(self.lines) > 1:
             self._choose(beat.now)
+
+    def _score_sample(self, line: Line, beat: Beat) -> FloatArray:
+        """How a line explains as many records of the whole stream: those of a beat are of few stays, and say little.
+
+        It has learnt them: all of the stream's it explains by a nat for each parameter better than other records.
+        """
+        there = min(self.sample.n, len(self.sample.rows))
+        rows = self.sample.rows[np.arange(beat.at, beat.at + beat.n) % there]
+        return densities(line.published.engine, table_of(rows), 0, beat.n) - line.n_parameters / beat.now
 
     def n_parameters_of(self, n_components: int) -> int:
         """Return how many parameters a mixture of so many components has."""
@@ -385,27 +397,52 @@ class Supervisor(Running):
 
     def evaluate(self, table: Table) -> tuple[FloatArray, FloatArray]:
         """Return (responsibilities of the components, the background aside; log densities) of rows."""
+        return self._look(table)[:2]
+
+    def tell(self, table: Table) -> Told:
+        """Return all that is said of rows; nothing is learnt."""
+        responsibilities, log_density, outliers = self._look(table)
+        return Told(responsibilities, log_density, self.labels_of(responsibilities), outliers)
+
+    def tell_each(self, table: Table) -> Told:
+        """Do as `tell`, to the last bit as of each row by itself."""
+        outliers = np.empty(table.n_rows)
+        responsibilities, log_density = self._evaluate_each(table, outliers)
+        return Told(responsibilities, log_density, self.labels_of(responsibilities), outliers)
+
+    def labels_of(self, responsibilities: FloatArray) -> NDArray[np.int64]:
+        """Return the label of the most responsible component of each row."""
+        return np.array(self.labels)[most_responsible(responsibilities)]
+
+    def _look(self, table: Table) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return responsibilities, log densities, and how probably the background made each row."""
         responsibilities, log_density = super().evaluate(table)
-        if self.box is not None:
-            total = responsibilities.sum(axis=1)
-            for row in np.flatnonzero(total < 1e-100).tolist():
-                alone = self.published.alone(table.rows(row, row + 1)[0])
-                if alone is not None:
-                    responsibilities[row] = alone
-            responsibilities /= responsibilities.sum(axis=1, keepdims=True)
-        return responsibilities, log_density
+        if self.box is None:
+            return responsibilities, log_density, np.zeros(table.n_rows)
+        total = _sums(responsibilities)
+        outliers = np.maximum(1.0 - total, 0.0)
+        for row in np.flatnonzero(total < 1e-100).tolist():
+            alone = self.published.alone(table.rows(row, row + 1)[0])
+            if alone is not None:
+                responsibilities[row] = alone
+        responsibilities /= _sums(responsibilities)[:, None]
+        return responsibilities, log_density, outliers
 
     def _score(self, rows: Any, begin: int, end: int) -> int:
-        responsibilities, log_density = self.evaluate(table_of(rows.table.rows(begin, end)))
-        if rows.out_lp is not None:
-            rows.out_r[begin:end] = 0.0  # there may be fewer components than columns
-            rows.out_r[begin:end, : responsibilities.shape[1]] = responsibilities
-            rows.out_lp[begin:end] = log_density
-        impossible = np.flatnonzero(np.isneginf(log_density))
+        found = self.tell(table_of(rows.table.rows(begin, end)))
+        if rows.told is not None:
+            rows.told.put(slice(begin, end), found)
+        impossible = np.flatnonzero(np.isneginf(found.log_density))
         return begin + int(impossible[0]) if len(impossible) else -1
 
     def outliers(self, table: Table) -> FloatArray:
         """Return the probability that the background made each row, (n,)."""
-        responsibilities = np.empty((table.n_rows, self.published.n_components))
-        self.published.accumulate(table, 0, table.n_rows, out_r=responsibilities, out_lp=np.empty(table.n_rows))
-        return np.maximum(1.0 - responsibilities.sum(axis=1), 0.0) if self.box is not None else np.zeros(table.n_rows)
+        return self._look(table)[2]
+
+
+def _sums(responsibilities: FloatArray) -> FloatArray:
+    """The sum of each row, component by component: however many rows there are, it is the same to the bit."""
+    total = np.zeros(len(responsibilities))
+    for own in responsibilities.T:
+        total += own
+    return total

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from streammix.auto.evidence import Paired
 
-__all__ = ["SUDDEN", "is_certain", "is_over", "leads", "shown", "trails", "wakes", "wins"]
+__all__ = ["MATTERS", "SUDDEN", "is_certain", "is_over", "leads", "matters", "shown", "trails", "wakes", "wins"]
 
 Gain = tuple[float, float]  # nats a record, and z
 
 RECENT = 6  # ticks over which experts are judged
-LEADS, TRAILS, MATTERS = 2.5, -3.0, 0.0005  # an expert takes over at z and nats a record, or starts again at z
+LEADS, TRAILS, LEAST = 2.5, -3.0, 0.0005  # an expert takes over at z and nats a record, or starts again at z
+MATTERS = 0.01  # nats a record by which a champion was wrong: slow drift, which experts follow, brings less for ever
 SHOWN = 1.0  # z at which the average or an expert is published
 FAMILIAR = 1 / 4_000  # nats a record and parameter that records which come again give what learnt them before
 WINS = 2.0  # z at which a challenger becomes champion
@@ -26,9 +27,15 @@ ALIKE = 2e-4  # nats a record: as good as at the same optimum
 def leads(scores: Paired) -> Gain | None:
     """Return by how much an expert leads that is to take over; None where it is not."""
     mean, z = scores.last(RECENT)
-    if z > LEADS and mean > MATTERS:
+    if z > LEADS and mean > LEAST:
         return mean, z
     return _early(scores, SUDDEN)
+
+
+def matters(scores: Paired) -> bool:
+    """Tell whether the champion was wrong by more than slow drift makes it, which experts follow for ever."""
+    found = [scores.last(ticks) for ticks in range(1, RECENT + 1)]
+    return any(mean > MATTERS and z > LEADS for mean, z in found)
 
 
 def trails(scores: Paired) -> bool:

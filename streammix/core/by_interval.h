@@ -47,8 +47,9 @@ static inline __attribute__((always_inline)) void columns_of(const double *const
 }
 
 static inline vd polynomial(const vd *c, vd x) {
-    vd x2 = x * x;
-    return ((c[0] + x * c[1]) + x2 * (c[2] + x * c[3])) + x2 * x2 * ((c[4] + x * c[5]) + x2 * (c[6] + x * c[7]));
+    vd x2 = x * x, pair[COEFFICIENTS / 2];
+    for (int i = 0; i < COEFFICIENTS / 2; i++) pair[i] = plus_product(c[2 * i], x, c[2 * i + 1]);
+    return plus_product(plus_product(pair[0], x2, pair[1]), x2 * x2, plus_product(pair[2], x2, pair[3]));
 }
 
 /* the polynomials of each lane's interval, of which a row of the table has two; `second` is NULL where it isn't wanted */

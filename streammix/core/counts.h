@@ -11,7 +11,7 @@ static inline vd deviance(vd x, vd mean, vd log_mean) {
 }
 
 /* ---- Poisson */
-static inline vd poisson_few(vd x, vd rate, vd log_rate) { return x * log_rate - rate; }
+static inline vd poisson_few(vd x, vd rate, vd log_rate) { return plus_product(-rate, x, log_rate); }
 
 static inline vd poisson_exponent(vd x, vd rate, vd log_rate) {
     vi many = x >= MANY_COUNTS;

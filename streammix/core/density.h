@@ -11,7 +11,7 @@ static inline __attribute__((always_inline)) vd two_normals(double x, double y, 
     vd d = normal_deviation(all(x), CONST_AT(s), CONST_AT(s + kpad)), px = CONST_AT(t);
     vd f = normal_deviation(all(y), CONST_AT(s + 3 * kpad), CONST_AT(s + 4 * kpad)), py = CONST_AT(t + 2 * kpad);
     times_root(a, px * py);
-    return d * d * px + f * f * py;
+    return plus_product(f * f * py, d * d, px);
 }
 
 static inline vd one_normal(double x, const double *s, const double *t, int kpad, density *a, vd *dead) {
@@ -37,7 +37,7 @@ static inline __attribute__((always_inline)) void normals_density(const block *b
         squares += one_normal(row[*column], s, t, kpad, a, dead);
         if (((last - column) & 127) < 2) renormalise(a);
     }
-    a->sum -= 0.5 * squares;
+    a->sum = less_product(a->sum, all(0.5), squares);
 }
 
 #define PRODUCTS 16 /* a product of so many factors in so many blocks stays small */

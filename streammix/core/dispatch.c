@@ -20,7 +20,7 @@ const kernels *kernels_for(const char *level) {
     return 0;
 }
 
-double step_size(const engine *e, double n, double start) { return kernels_v1.step(e, n, start); } /* as at any level */
+double step_size(const engine *e, double n, double start) { return kernels_for(0)->step(e, n, start); }
 
 static double log_factorials[MANY_COUNTS];
 

@@ -81,12 +81,16 @@ cdef class Engine(Binding):
         self.e.width = width
         return None if status == IMPOSSIBLE else self.responsibilities[:self.e.k]
 
-    def expect_rows(self, Table t, double[:, ::1] out_r, double[::1] out_lp):
-        """The E-step of each row by itself: responsibilities as by `alone`, NaN for None, and log densities."""
+    def expect_rows(self, Table t, double[:, ::1] out_r, double[::1] out_lp, double[::1] outliers=None):
+        """The E-step of each row by itself: responsibilities as by `alone`, NaN for None, and log densities.
+
+        `outliers` receives what the background is responsible for.
+        """
         cdef const double *width = self.e.width
         cdef double *row
         cdef long at = 0, i, n
         cdef int j, status
+        cdef double left
         if self.records == NULL:
             self.records = self.bind(aligned(TILE, t.t.n_columns))
         with nogil:
@@ -97,6 +101,13 @@ cdef class Engine(Binding):
                     row = self.records + (i - at) * t.t.n_columns
                     status = self.run.expect(&self.e, row)
                     out_lp[i] = -INFINITY if status == IMPOSSIBLE else log_density(&self.e, total_mass(&self.e))
+                    if outliers is not None:
+                        left = 0.0
+                        if width != NULL and status != IMPOSSIBLE:
+                            left = 1.0
+                            for j in range(self.e.k):
+                                left -= self.e.r[j]
+                        outliers[i] = max(left, 0.0)
                     if width != NULL:
                         self.e.width = NULL
                         status = self.run.expect(&self.e, row)

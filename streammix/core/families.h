@@ -5,7 +5,9 @@
  */
 #define HALF_LOG_2PI 0.91893853320467274178
 
-static inline vd shrink(vd statistic, vd prior, vd kappa) { return statistic + kappa * (prior - statistic); }
+static inline vd shrink(vd statistic, vd prior, vd kappa) {
+    return plus_product(statistic, kappa, prior - statistic);
+}
 
 /* ---- Normal: the mean is anchor + offset, so that nothing is lost far from zero */
 static inline vd normal_deviation(vd x, vd anchor, vd offset) { return (x - anchor) - offset; }
@@ -19,7 +21,7 @@ static inline void normal_density(density *a, vd deviation, vd precision) {
 
 static inline vd normal_step(vd x, vd anchor, vd rho, double *offset, double *variance) {
     vd before = AT(offset), deviation = normal_deviation(x, anchor, before), move = rho * deviation;
-    vd after = (1.0 - rho) * (AT(variance) + move * deviation);
+    vd after = (1.0 - rho) * plus_product(AT(variance), move, deviation);
     AT(offset) = before + move;
     AT(variance) = after;
     return after;
@@ -84,10 +86,10 @@ static inline __attribute__((always_inline)) void normals_maximize(const int n, 
 }
 
 /* ---- families whose statistic is the mean of x */
-static inline void mean_step(vd x, vd rho, double *mean) { AT(mean) += rho * (x - AT(mean)); }
+static inline void mean_step(vd x, vd rho, double *mean) { AT(mean) = plus_product(AT(mean), rho, x - AT(mean)); }
 
 static inline void exponential_density(density *a, vd x, vd rate) {
-    a->sum -= rate * x;
+    a->sum = less_product(a->sum, rate, x);
     times(a, rate);
 }
 
@@ -95,7 +97,7 @@ static inline void exponential_maximize(vd mean, vd prior, vd kappa, double *the
     AT(theta) = 1.0 / vmax(shrink(mean, prior, kappa), all(SMALLEST));
 }
 
-static inline vd geometric_exponent(vd x, vd log_p, vd log_q) { return x * log_q + log_p; }
+static inline vd geometric_exponent(vd x, vd log_p, vd log_q) { return plus_product(log_p, x, log_q); }
 
 static inline void geometric_maximize(vd mean, vd prior, vd kappa, double *theta, int kpad) {
     vd m = vmax(shrink(mean, prior, kappa), all(SMALLEST)), p = 1.0 / (1.0 + m), q = m * p;
@@ -117,7 +119,7 @@ static inline void bernoulli_maximize(vd mean, vd prior, vd kappa, double *theta
 
 /* ---- Categorical: counts[v] / total is the share of level v; p = counts[v] * slope + floor */
 static inline vd categorical_probability(vd count, vd slope, vd floor) {
-    return vmax(count * slope + floor, all(SMALLEST));
+    return vmax(plus_product(floor, count, slope), all(SMALLEST));
 }
 
 /* n records, V levels, beta pseudo-observations of each level and of an unseen one */
@@ -134,6 +136,6 @@ static inline vd categorical_step(vd rho, double *total, double *count) {
     vd kept = vmax(1.0 - rho, all(1e-15));
     vd t = AT(total) / kept;
     AT(total) = t;
-    AT(count) += rho * t;
+    AT(count) = plus_product(AT(count), rho, t);
     return t;
 }

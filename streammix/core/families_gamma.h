@@ -9,11 +9,11 @@
 static inline void gap_step(vd x, vd t, vd log_ratio, vd apart, vd own, vd rho, double *mean, double *gap) {
     vd m = AT(mean), move = rho * t;
     vi near = is_near(t), small = is_near(move);
-    vd moved = vmax(select_(near, m + rho * (x - m), (1.0 - rho) * m + rho * x), all(LEAST_MEAN));
-    vd more = rho * apart - step_excess(move);
+    vd moved = vmax(select_(near, plus_product(m, rho, x - m), (1.0 - rho) * m + rho * x), all(LEAST_MEAN));
+    vd more = plus_product(-step_excess(move), rho, apart);
     if (some(~small)) more = select_(small, more, vlog(moved / m) - rho * log_ratio);
     AT(mean) = moved;
-    AT(gap) = vmax((1.0 - rho) * AT(gap) + (more + rho * own), all(0.0));
+    AT(gap) = vmax(plus_product(plus_product(more, rho, own), 1.0 - rho, AT(gap)), all(0.0));
 }
 
 /* the same towards means over a mini-batch: of x, of its excess and of its log_ratio, both about the mean so far */

@@ -13,19 +13,17 @@
 static inline vi is_near(vd t) { return (t > -0.29) & (t < 0.41); }
 
 static inline vd near_excess(vd t) {
-    vd s = t / (2.0 + t), z = s * s, w = z * z;
-    vd t1 = w * (0.3999999999940941908 + w * (0.2222219843214978396 + w * 0.1531383769920937332));
-    vd t2 = z * (0.6666666666666735130 +
-                 w * (0.2857142874366239149 + w * (0.1818357216161805012 + w * 0.1479819860511658591)));
-    vd half = 0.5 * t * t;
-    return half - s * (half + (t1 + t2));
+    vd s = t / (2.0 + t), half = 0.5 * t * t;
+    return less_product(half, s, half + log_series(s));
 }
 
 /* the same of a step's t, which tends to be tiny: then a polynomial without a division does */
 static inline vd step_excess(vd t) {
     vd t2 = t * t, t4 = t2 * t2, t8 = t4 * t4;
-    vd low = (0.5 - t * (1.0 / 3)) + t2 * (0.25 - t * 0.2), mid = (1.0 / 6 - t * (1.0 / 7)) + t2 * (0.125 - t * (1.0 / 9));
-    vd tiny = t2 * ((low + t4 * mid) + t8 * ((0.1 - t * (1.0 / 11)) + t2 * (1.0 / 12)));
+    vd low = plus_product(less_product(all(0.5), t, all(1.0 / 3)), t2, less_product(all(0.25), t, all(0.2)));
+    vd mid = plus_product(less_product(all(1.0 / 6), t, all(1.0 / 7)), t2, less_product(all(0.125), t, all(1.0 / 9)));
+    vd top = plus_product(less_product(all(0.1), t, all(1.0 / 11)), t2, all(1.0 / 12));
+    vd tiny = t2 * plus_product(plus_product(low, t4, mid), t8, top);
     vi is_tiny = (t > -0.03125) & (t < 0.03125);
     if (every(is_tiny)) return tiny;
     return select_(is_tiny, tiny, near_excess(t));

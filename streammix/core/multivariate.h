@@ -17,16 +17,16 @@ ALWAYS_INLINE vd mvn_squares_of(const int n, const int bounded, long D, long i, 
         s[h] = normal_deviation(all(x[i + h]), CONST_AT(anchor + h * kpad), CONST_AT(offset + h * kpad));
     for (long j = 0; j < i * kpad; j += kpad) {
         vd yj = CONST_AT(y + j);
-        for (int h = 0; h < n; h++) s[h] -= CONST_AT(row[h] + j) * yj;
+        for (int h = 0; h < n; h++) s[h] = less_product(s[h], CONST_AT(row[h] + j), yj);
     }
     y += i * kpad;
     for (int h = 0; h < n; h++) {
         for (int g = 0; g < n - 1; g++)
-            if (g < h) s[h] -= CONST_AT(row[h] + (i + g) * kpad) * s[g];
+            if (g < h) s[h] = less_product(s[h], CONST_AT(row[h] + (i + g) * kpad), s[g]);
         if (bounded) s[h] = mvn_bounded(s[h]);
         AT(y + h * kpad) = s[h];
         *most = vmax(vmax(s[h], -s[h]), *most);
-        sum += normal_square(s[h], CONST_AT(precision + h * kpad));
+        sum = plus_product(sum, 0.5 * s[h] * s[h], CONST_AT(precision + h * kpad));
     }
     return sum;
 }
@@ -83,39 +83,48 @@ ALWAYS_INLINE void some_pivots(const int n, pivots *p, long D, long i, const dou
     for (int g = 0; g < n; g++) {
         vd a = CONST_AT(y + g * kpad);
         ratio[g] = a * CONST_AT(inverse + g * kpad);
-        p->t += p->rho * (a * ratio[g]);
+        p->t = plus_product(p->t, p->rho, a * ratio[g]);
         t[g] = p->t;
     }
     some_inverses(n, t, of);
     for (int g = 0; g < n; g++) {
         vd a = CONST_AT(y + g * kpad), before = AT(offset + g * kpad), scale = CONST_AT(prior + g * kpad);
-        AT(offset + g * kpad) = before + p->rho * normal_deviation(all(x[i + g]), CONST_AT(anchor + g * kpad), before);
-        AT(d + g * kpad) = vmax(p->kept * (AT(d + g * kpad) + p->sigma * (a * a)), scale * least[i + g]);
+        AT(offset + g * kpad) =
+            plus_product(before, p->rho, normal_deviation(all(x[i + g]), CONST_AT(anchor + g * kpad), before));
+        AT(d + g * kpad) = vmax(p->kept * plus_product(AT(d + g * kpad), p->sigma, a * a), scale * least[i + g]);
         p->sigma = p->rho * of[g];
         AT(h + g * kpad) = p->sigma * ratio[g];
     }
 }
 
-/* the rows of L, two at a time, the second one entry ahead */
-ALWAYS_INLINE void rows_step(long D, double *L, const long kpad, const double *y, const double *h) {
-    for (long i = 1; i < D; i += 2) {
-        const int pair = i + 1 < D;
-        double *row = L + triangle(i) * kpad, *next = pair ? row + i * kpad : row;
-        vd w = CONST_AT(y + i * kpad), v = w;
-        if (pair) {
-            v = CONST_AT(y + (i + 1) * kpad);
-            vd l = AT(next + i * kpad);
-            AT(next + i * kpad) = l + CONST_AT(h + i * kpad) * v;
-            v += w * l;
-        }
-        for (long j = (i - 1) * kpad; j >= 0; j -= kpad) {
-            vd l = AT(row + j), m = AT(next + j), hj = CONST_AT(h + j), yj = CONST_AT(y + j);
-            AT(row + j) = l + hj * w;
-            w += yj * l;
-            AT(next + j) = m + hj * v;
-            v += yj * m;
-        }
+ALWAYS_INLINE void entry_step(double *l, vd y, vd h, vd *w) {
+    const vd before = AT(l);
+    AT(l) = plus_product(before, h, *w);
+    *w = plus_product(*w, y, before);
+}
+
+/* n rows of L from the i-th, side by side, as each entry waits for the one after it */
+ALWAYS_INLINE void some_rows_step(const int n, long i, double *L, const long kpad, const double *y, const double *h) {
+    double *row[4];
+    vd w[4];
+    for (int g = 0; g < n; g++) {
+        row[g] = L + triangle(i + g) * kpad;
+        w[g] = CONST_AT(y + (i + g) * kpad);
+        for (long j = (i + g - 1) * kpad; j >= i * kpad; j -= kpad)
+            entry_step(row[g] + j, CONST_AT(y + j), CONST_AT(h + j), w + g);
     }
+    for (long j = (i - 1) * kpad; j >= 0; j -= kpad) {
+        const vd yj = CONST_AT(y + j), hj = CONST_AT(h + j);
+        for (int g = 0; g < n; g++) entry_step(row[g] + j, yj, hj, w + g);
+    }
+}
+
+/* the last rows first: they are still in the cache from the E-step */
+ALWAYS_INLINE void rows_step(long D, double *L, const long kpad, const double *y, const double *h) {
+    long i = D;
+    for (; i >= 4; i -= 4) some_rows_step(4, i - 4, L, kpad, y, h);
+    if (i == 3) some_rows_step(1, 2, L, kpad, y, h);
+    if (i >= 2) some_rows_step(2, 0, L, kpad, y, h);
 }
 
 ALWAYS_INLINE void mvn_step_by(long D, vd rho, const double *x, double *stat, const double *theta, const double *prior,

@@ -12,14 +12,14 @@ from cpython.dict cimport PyDict_Next
 from cpython.object cimport PyObject
 from libc.math cimport NAN, isnan, log
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memmove
 
 from streammix.core.rules cimport Rules, find_code
 from streammix.core.scalars cimport find_scalars, is_integral, plain_number
 from streammix.core.transforms cimport ALIKE, LEVEL, LOG, SHARED, WHOLE
 from streammix.core.values cimport is_missing
 
-from streammix.core.values import as_record, plain_of, short
+from streammix.core.values import as_record, listed, plain_of, short
 from streammix.errors import RecordError
 
 cdef extern from "Python.h":
@@ -32,6 +32,7 @@ cdef extern from "Python.h":
 cdef enum: MOST_PLACES = 4096
 cdef enum: MOST_LOOKED_AT = 32  # places whose key may be the very object sought
 cdef enum: MOST_COMPARED = 4  # places whose key may be equal to it
+cdef enum: MOST_SPARE = 64  # places beyond a record's fields: it may lack some, or be one of several kinds
 cdef enum: MOST_OUT_OF_ORDER = 8  # records in a row, after which their order is the one to expect
 cdef enum: NO_COLUMN = -1, NEW_FIELD = -2  # a place's column where the model doesn't read its field
 
@@ -104,9 +105,13 @@ cdef class Reader:
             self.n_out_of_order = 0
         here = self.places
         while PyDict_Next(x, &at, &key, &value):
-            if key != here.key and not is_again(here, key):
-                expected = self.find(expected, <object>key, len(x))
-                here = self.places + expected
+            if key != here.key:
+                if expected < self.n_places and key == here[1].key:  # the field expected is missing
+                    expected += 1
+                    here += 1
+                elif not is_again(here, key):
+                    expected = self.find(expected, <object>key, len(x))
+                    here = self.places + expected
             if here.column >= 0:
                 known = 1
                 if here.kind < LEVEL and plain_number(value, &v) and here.low <= v <= here.high and (
@@ -126,6 +131,8 @@ cdef class Reader:
                     here = self.places + expected
             elif here.column == NEW_FIELD:
                 self.notice(<object>key, <object>value)
+                expected = min(expected, self.n_places)
+                here = self.places + expected
             if expected < self.n_places:
                 expected += 1
                 here += 1
@@ -137,7 +144,7 @@ cdef class Reader:
         if not x:
             raise RecordError("the record is empty")
         if not known and not any(name in self.awaited for name in x):
-            fields = ", ".join(map(repr, self.rules.first_column))
+            fields = listed(self.rules.first_column)
             raise RecordError(f"the record {short(x)} has none of the model's fields: {fields}")
         return 0
 
@@ -196,22 +203,23 @@ cdef class Reader:
                 here.other = <PyObject *>key
                 return i
         column = self.rules.first_column.get(key, NO_COLUMN if self.ignored is None or key in self.ignored else NEW_FIELD)
-        at = min(at, self.n_places)
+        n = self.n_places  # the key's own code may have read another record
+        at = min(at, n)
         here = self.places + at
-        if at < self.n_places:
-            replaced = self.keys[at]  # goes when nothing here is half done
-            self.keys[at] = key
-            here.key = <PyObject *>key
-        elif at < min(n_fields, MOST_PLACES):
-            here = <place *>realloc(self.places, sizeof(place) * (at + 2))
+        if n < min(n_fields + MOST_SPARE, MOST_PLACES):
+            here = <place *>realloc(self.places, sizeof(place) * (n + 2))
             if here == NULL:
                 raise MemoryError
             self.places = here
-            here[at + 1].key = NULL
+            self.keys.insert(at, key)
             here += at
+            memmove(here + 1, here, sizeof(place) * (n + 1 - at))
             here.key = <PyObject *>key
-            self.keys.append(key)
             self.n_places += 1
+        elif at < n:
+            replaced = self.keys[at]  # goes when nothing here is half done
+            self.keys[at] = key
+            here.key = <PyObject *>key
         else:
             self.is_out_of_order = at < MOST_PLACES
         here.other = NULL

@@ -254,9 +254,9 @@ static inline __attribute__((always_inline)) void mass_learn(const engine *e, in
                                                              double gamma, double records, const int kpad) {
     double *mass = e->mass + m * kpad + k, *count = e->count + m * kpad + k;
     vd r = CONST_AT(e->r + k), part = vmax(gamma * CONST_AT(e->share + k), all(SMALLEST));
-    vd before = (1.0 - gamma) * AT(mass), after = before + part * inverse;
+    vd before = (1.0 - gamma) * AT(mass), after = plus_product(before, part, inverse);
     vi moved = r > NEGLIGIBLE;
-    AT(e->rho + m * kpad + k) = select_(moved, part / (before * sum + part), all(0.0));
+    AT(e->rho + m * kpad + k) = select_(moved, part / plus_product(part, before, sum), all(0.0));
     vd stands = select_(moved, vmax(after * records, all(SMALLEST)), AT(count));
     AT(count) = stands;
     if (e->prior_weight > 0.0) AT(e->kappa + m * kpad + k) = prior_share(e, stands);
@@ -269,7 +269,7 @@ static inline __attribute__((always_inline)) int learn_lanes(engine *e, const do
     if (status) return status;
     if (!e->whole && needs_fork(e, row)) return FORK;
     const vd sum = all(e->sum), inverse = all(1.0 / e->sum);
-    for (int k = 0; k < kpad; k += W) AT(e->r + k) = CONST_AT(e->share + k) / sum;
+    for (int k = 0; k < kpad; k += W) AT(e->r + k) = CONST_AT(e->share + k) * inverse;
     e->n_active = kpad == LANES;
     e->active[0] = 0;
     for (int g = 0; kpad > LANES && g < kpad; g += LANES) {
@@ -298,7 +298,7 @@ static inline __attribute__((always_inline)) int learn_lanes(engine *e, const do
     for (int i = 0; i < e->n_blocks; i++) {
         const block *b = e->blocks + i;
         if (b->fixed) continue;
-        for (int g = 0; g < e->n_active; g++)
+        for (int g = e->n_active - 1; g >= 0; g--) /* the last group first, likewise */
             for (int k = e->active[g]; k < e->active[g] + LANES; k += W) block_learn(e, b, k, row, kpad);
     }
     if (e->top < -1e20) {

@@ -42,12 +42,12 @@ ALWAYS_INLINE void some_squares(const block *b, const double *f, const double *c
             const vd back = all(-own[3]);
             ABREAST_OF(side) {
                 vd d = to_mean(x + h * W, own, apart);
-                q[h] += where_positive(seen + h * W, d * d * half, back);
+                q[h] = where_positive(seen + h * W, plus_product(q[h], d * d, half), q[h] + back);
             }
         } else
             ABREAST_OF(side) {
                 vd d = to_mean(x + h * W, own, apart);
-                q[h] += d * d * half;
+                q[h] = plus_product(q[h], d * d, half);
             }
     }
     ABREAST_OF(side) add_density(lp + i + h * W, q[h]);
@@ -88,7 +88,7 @@ ALWAYS_INLINE void normal_moments(const int *column, const double *own, const do
                 vd d = to_mean(x[u] + i, own + u * FOUR, apart), v = weight * d;
                 if (missing) v = select_(CONST_AT(t->seen + column[u] * TILE + i) > 0.0, v, all(0.0));
                 first[u] -= v;
-                second[u] += v * d;
+                second[u] = plus_product(second[u], v, d);
             }
         }
         for (int u = 0; u < n; u++) {
@@ -135,7 +135,7 @@ static void normal_listed_sums(const block *b, const double *f, uint64_t respond
             const int i = __builtin_ctzll(left);
             const vd d = CONST_AT(across + i * P + u) - CONST_AT(mean + u), v = d * r[i];
             first += v;
-            second += v * d;
+            second = plus_product(second, v, d);
         }
         AT(sums + u) = first;
         AT(sums + P + u) = second;
@@ -166,16 +166,16 @@ ALWAYS_INLINE void mvn_forward(int D, const double *f, const double *x, int apar
             ABREAST_OF(side) {
                 vd yj = CONST_AT(solved + j * TILE + h * W);
                 IN_REGISTER(yj);
-                y[h] -= l * yj;
-                z[h] -= m * yj;
+                y[h] = less_product(y[h], l, yj);
+                z[h] = less_product(z[h], m, yj);
             }
         }
         ABREAST_OF(side) {
             AT(solved + a * TILE + h * W) = y[h];
-            q[h] += y[h] * y[h] * f[2 * D + a];
-            z[h] -= next[a] * y[h];
+            q[h] = plus_product(q[h], y[h] * y[h], all(f[2 * D + a]));
+            z[h] = less_product(z[h], all(next[a]), y[h]);
             AT(solved + (a + 1) * TILE + h * W) = z[h];
-            q[h] += z[h] * z[h] * f[2 * D + a + 1];
+            q[h] = plus_product(q[h], z[h] * z[h], all(f[2 * D + a + 1]));
         }
     }
     if (a < last) {
@@ -183,8 +183,8 @@ ALWAYS_INLINE void mvn_forward(int D, const double *f, const double *x, int apar
         ABREAST_OF(side) y[h] = CONST_AT(x + a * TILE + h * W) - f[a];
         if (apart) ABREAST_OF(side) y[h] -= f[D + a];
         for (int j = 0; j < a; j++)
-            ABREAST_OF(side) y[h] -= row[j] * CONST_AT(solved + j * TILE + h * W);
-        ABREAST_OF(side) q[h] += y[h] * y[h] * f[2 * D + a];
+            ABREAST_OF(side) y[h] = less_product(y[h], all(row[j]), CONST_AT(solved + j * TILE + h * W));
+        ABREAST_OF(side) q[h] = plus_product(q[h], y[h] * y[h], all(f[2 * D + a]));
     }
 }
 
@@ -327,7 +327,7 @@ ALWAYS_INLINE void outer_block(const double *left, const double *right, int n, i
         vd d[2];
         for (int v = 0; v < vectors; v++) d[v] = CONST_AT(right + v * W);
         for (int o = 0; o < rows; o++)
-            for (int v = 0; v < vectors; v++) s[o][v] += left[o] * d[v];
+            for (int v = 0; v < vectors; v++) s[o][v] = plus_product(s[o][v], all(left[o]), d[v]);
     }
     for (int o = 0; o < rows; o++)
         for (int v = 0; v < vectors; v++) AT(S2 + o * P + v * W) = s[o][v];
@@ -362,7 +362,7 @@ static void mvn_full_sums(int D, const double *root, const int *rows, int n, con
             const vd weight = all(root[rows[j]]);
             vd d = normal_deviation(CONST_AT(across + rows[j] * P + a), anchor, offset) * weight;
             AT(delta + j * P + a) = d;
-            sum += d * weight;
+            sum = plus_product(sum, d, weight);
         }
         AT(S1 + a) = sum;
     }

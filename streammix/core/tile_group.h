@@ -16,7 +16,7 @@ ALWAYS_INLINE void features_sums(const double *together, const double *features,
         for (int i = 0; i < height; i++) {
             const vd weight = CONST_AT(together + i * LANES + lane);
 #pragma GCC unroll 24
-            for (int j = 0; j < padded; j++) part[j] += weight * features[j * TILE + i];
+            for (int j = 0; j < padded; j++) part[j] = plus_product(part[j], weight, all(features[j * TILE + i]));
         }
         for (int j = 0; j < n; j++) AT(sums + j * LANES + lane) += part[j];
     }

@@ -81,6 +81,13 @@ def as_record(x):
     return dict(x)
 
 
+def listed(names):
+    """The reprs of names, of many the first ten."""
+    names = list(names)
+    more = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
+    return ", ".join([short(name) for name in names[:10]]) + more
+
+
 def short(value):
     """A value's repr, cut where it is long."""
     try:

@@ -1,7 +1,7 @@
 /* Vectors of W doubles and the elementary functions on them.
  *
- * Every lane does the same IEEE operations in the same order whatever W is (no contraction, no reassociation), so that
- * all levels give the same bits.
+ * Every lane does the same IEEE operations in the same order whatever W is: nothing is reassociated, and a product is
+ * fused with a sum where it is written so and nowhere else. So all levels give the same bits where the processor fuses.
  */
 typedef double vd __attribute__((vector_size(8 * W), may_alias));
 typedef int64_t vi __attribute__((vector_size(8 * W), may_alias));
@@ -12,6 +12,21 @@ typedef uint64_t vu __attribute__((vector_size(8 * W), may_alias));
 #define CONST_AT(p) (*(const vd *)(p))
 
 static inline vd all(double a) { return a - (vd){0}; } /* not a + 0: that is not a where a is -0, so it costs an addition */
+
+/* a + b c and a - b c, rounded once; twice on processors that can't fuse the two */
+#if W == 8
+static inline vd plus_product(vd a, vd b, vd c) { return (vd)_mm512_fmadd_pd((__m512d)b, (__m512d)c, (__m512d)a); }
+static inline vd less_product(vd a, vd b, vd c) { return (vd)_mm512_fnmadd_pd((__m512d)b, (__m512d)c, (__m512d)a); }
+#elif W == 4
+static inline vd plus_product(vd a, vd b, vd c) { return (vd)_mm256_fmadd_pd((__m256d)b, (__m256d)c, (__m256d)a); }
+static inline vd less_product(vd a, vd b, vd c) { return (vd)_mm256_fnmadd_pd((__m256d)b, (__m256d)c, (__m256d)a); }
+#elif defined(__FP_FAST_FMA)
+static inline vd plus_product(vd a, vd b, vd c) { return (vd){fma(b[0], c[0], a[0]), fma(b[1], c[1], a[1])}; }
+static inline vd less_product(vd a, vd b, vd c) { return plus_product(a, -b, c); }
+#else
+static inline vd plus_product(vd a, vd b, vd c) { return a + b * c; }
+static inline vd less_product(vd a, vd b, vd c) { return a - b * c; }
+#endif
 
 /* where the compiler misses the one instruction; the same values: b where a lane compares false */
 #if W == 8
@@ -69,14 +84,6 @@ static inline vd unless_below(vd x, double limit, vd v) {
 static inline vd unless_below(vd x, double limit, vd v) { return (vd)((x >= limit) & (vi)v); }
 #endif
 
-/* a - b c where the product b c is exact: one rounding either way, so fusing the two changes no bit */
-#if W == 8
-static inline vd less_exact_product(vd a, vd b, vd c) { return (vd)_mm512_fnmadd_pd((__m512d)b, (__m512d)c, (__m512d)a); }
-#elif W == 4
-static inline vd less_exact_product(vd a, vd b, vd c) { return (vd)_mm256_fnmadd_pd((__m256d)b, (__m256d)c, (__m256d)a); }
-#else
-static inline vd less_exact_product(vd a, vd b, vd c) { return a - b * c; }
-#endif
 
 static const double sixteenths[16] __attribute__((aligned(64))) = {
     1.0, 1.0442737824274138, 1.0905077326652577, 1.1387886347566916,
@@ -109,18 +116,18 @@ static inline vd power_of_sixteenth(vi n) {
  * Chebyshev's nodes, less than 3e-17 away. */
 static inline __attribute__((always_inline)) void vexps(vd *x, const int n) {
     vd shifted[ABREAST], r[ABREAST], r2[ABREAST], low[ABREAST], high[ABREAST], p[ABREAST];
-    STEP shifted[h] = x[h] * 23.083120654223414 + SHIFTER;
+    STEP shifted[h] = plus_product(all(SHIFTER), x[h], all(23.083120654223414));
     STEP p[h] = shifted[h] - SHIFTER;
-    STEP r[h] = less_exact_product(x[h], p[h], all(6.93147180369123816490e-01 / 16)); /* 48 bits */
-    STEP r[h] -= p[h] * (1.90821492927058770002e-10 / 16);
+    STEP r[h] = less_product(x[h], p[h], all(6.93147180369123816490e-01 / 16)); /* 48 bits: exact */
+    STEP r[h] = less_product(r[h], p[h], all(1.90821492927058770002e-10 / 16));
     STEP r2[h] = r[h] * r[h];
-    STEP low[h] = 0.5 + r[h] * 0.1666666666530169;
-    STEP high[h] = 0.04166666666496045 + r[h] * 0.00833344970125369;
+    STEP low[h] = plus_product(all(0.5), r[h], all(0.1666666666530169));
+    STEP high[h] = plus_product(all(0.04166666666496045), r[h], all(0.00833344970125369));
     STEP p[h] = power_of_sixteenth((vi)shifted[h]);
-    STEP high[h] += r2[h] * 0.0013889034348599754;
-    STEP low[h] += r2[h] * high[h];
-    STEP r[h] += r2[h] * low[h];
-    STEP p[h] += p[h] * r[h];
+    STEP high[h] = plus_product(high[h], r2[h], all(0.0013889034348599754));
+    STEP low[h] = plus_product(low[h], r2[h], high[h]);
+    STEP r[h] = plus_product(r[h], r2[h], low[h]);
+    STEP p[h] = plus_product(p[h], p[h], r[h]);
     STEP x[h] = unless_below(x[h], EXP_CUT, (vd)((vi)p[h] + (((vi)shifted[h] & ~15LL) << 48)));
 }
 
@@ -184,15 +191,21 @@ static inline __attribute__((always_inline)) binary binary_of(vd x, vi extra) {
     return (binary){from_int(k - high), m - 1.0};
 }
 
+/* log(1 + f) is f - f^2 / 2 + s (f^2 / 2 + this), where s is f / (2 + f) */
+static inline __attribute__((always_inline)) vd log_series(vd s) {
+    vd z = s * s, w = z * z;
+    vd odd = plus_product(all(0.2222219843214978396), w, all(0.1531383769920937332));
+    vd even = plus_product(all(0.1818357216161805012), w, all(0.1479819860511658591));
+    odd = w * plus_product(all(0.3999999999940941908), w, odd);
+    even = plus_product(all(0.2857142874366239149), w, even);
+    return plus_product(odd, z, plus_product(all(0.6666666666666735130), w, even));
+}
+
 /* its logarithm, where s is f / (2 + f) */
 static inline __attribute__((always_inline)) vd binary_log(binary x, vd s) {
-    vd z = s * s, w = z * z;
-    vd t1 = w * (0.3999999999940941908 + w * (0.2222219843214978396 + w * 0.1531383769920937332));
-    vd t2 = z * (0.6666666666666735130 +
-                 w * (0.2857142874366239149 + w * (0.1818357216161805012 + w * 0.1479819860511658591)));
     vd half = 0.5 * x.f * x.f;
-    return x.e * 6.93147180369123816490e-01 -
-           ((half - (s * (half + (t1 + t2)) + x.e * 1.90821492927058770002e-10)) - x.f);
+    vd rest = half - plus_product(x.e * 1.90821492927058770002e-10, s, half + log_series(s));
+    return plus_product(x.f - rest, x.e, all(6.93147180369123816490e-01));
 }
 
 /* log(x * 2^extra) for positive normal x */
@@ -242,7 +255,7 @@ static inline void renormalise(density *a) {
 /* the density as exp(result) * root, where root is the product's: no logarithm is needed to compare or to add densities */
 static inline vd density_scale(const density *a, vd *root) {
     *root = vsqrt(a->product);
-    return a->sum + from_int(a->exponent) * 0.34657359027997264 /* log(2) / 2 */;
+    return plus_product(a->sum, from_int(a->exponent), all(0.34657359027997264)); /* log(2) / 2 */
 }
 
 static inline vd density_log(const density *a) {

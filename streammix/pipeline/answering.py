@@ -17,11 +17,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streammix.core.json_lines import line_ends
+from streammix.core.values import level_of
 from streammix.errors import RecordError
+from streammix.families import Bernoulli
 from streammix.mixture import Mixture
 from streammix.pipeline.decode import JsonDecoder
 from streammix.pipeline.evaluating import evaluate
 from streammix.pipeline.flow import Batch, Lines, Scored, joined
+from streammix.schema import OTHER, Schema
 
 __all__ = ["OUTPUTS", "Step", "infer", "inputs_of", "outputs_of", "score_lines"]
 
@@ -36,13 +39,20 @@ _TYPES = {
     **{f"UINT{bits}": pa.uint64() for bits in (8, 16, 32, 64)},
     **{f"FP{bits}": pa.float64() for bits in (16, 32, 64)},
 }
+_OF_LEVELS: dict[type, str] = {int: "INT64", bool: "BOOL"}
 OUTPUTS = {"responsibilities": "FP64", "component": "INT32", "score": "FP64"}
+LABELS = {"label": "INT64", "outlier": "FP64"}  # of an `AutoMixture`
 
 
 class _Answer(msgspec.Struct):
     component: int
     responsibilities: list[float]
     score: float
+
+
+class _LabelledAnswer(_Answer):
+    label: int
+    outlier: float
 
 
 class _Error(msgspec.Struct):
@@ -75,8 +85,8 @@ def score_lines(model: Mixture, body: bytes) -> Iterator[Step]:
     Yields
     ------
     answers
-        NDJSON: ``{"component": …, "responsibilities": […], "score": …}`` or ``{"error": …}``. A blank line is no
-        record.
+        NDJSON: ``{"component": …, "responsibilities": […], "score": …}``, of an `AutoMixture` with ``"label": …,
+        "outlier": …``, or ``{"error": …}``. A blank line is no record.
     scored, refused
         How many records were.
 
@@ -102,9 +112,13 @@ def _score(model: Mixture, batch: Batch) -> Step:
     records = batch.records
     assert isinstance(records, list) or records is not None  # for the type checker: it is decoded
     done = evaluate(model, records)
-    rows = Scored("request", batch.offsets[done.rows], done.responsibilities, done.log_density)
-    columns = (rows.components.tolist(), rows.responsibilities.tolist(), rows.scores.tolist())
-    answers: list[Any] = [_Answer(*row) for row in zip(*columns, strict=True)]
+    rows = Scored.of("request", batch.offsets[done.rows], done)
+    columns: list[NDArray[Any]] = [rows.components, rows.responsibilities, rows.scores]
+    answer: type[_Answer] = _Answer
+    if rows.labels is not None and rows.outliers is not None:
+        columns += [rows.labels, rows.outliers]
+        answer = _LabelledAnswer
+    answers: list[Any] = [answer(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
     errors = [(refusal.offset, _Error(refusal.reason)) for refusal in batch.refused]
     errors += [(int(batch.offsets[row]), _Error(str(error))) for row, error in done.rejected]
     if errors:
@@ -141,49 +155,64 @@ def infer(model: Mixture, name: str, body: bytes) -> Iterator[Step]:
         request = _request.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError(f"the inference request can't be read: {error}") from None
-    wanted = list(OUTPUTS) if request.outputs is None else [output.name for output in request.outputs]
+    kinds = _kinds(model)
+    wanted = list(kinds) if request.outputs is None else [output.name for output in request.outputs]
     for output in wanted:
-        if output not in OUTPUTS:
-            raise RecordError(f"unknown output {output!r}; the outputs are {', '.join(OUTPUTS)}")
+        if output not in kinds:
+            raise RecordError(f"unknown output {output!r}; the outputs are {', '.join(kinds)}")
     batch, parts = _batch(model, request.inputs), []
     for at in range(0, max(len(batch), 1), AT_ONCE):
         done = evaluate(model, batch.slice(at, AT_ONCE))
         for row, why in done.rejected[:1]:
             raise RecordError(f"record {at + row}: {why}", field=why.field, row=at + row)
-        parts.append(Scored(name, at + done.rows, done.responsibilities, done.log_density))
+        parts.append(Scored.of(name, at + done.rows, done))
         yield b"", len(done.rows), 0
     rows = joined(parts)
-    values: dict[str, NDArray[Any]] = {
+    values: dict[str, NDArray[Any] | None] = {
         "responsibilities": rows.responsibilities,
         "component": rows.components,
         "score": rows.scores,
+        "label": rows.labels,
+        "outlier": rows.outliers,
     }
-    outputs = [
-        {
-            "name": output,
-            "datatype": OUTPUTS[output],
-            "shape": values[output].shape,
-            "data": values[output].ravel().tolist(),
-        }
-        for output in wanted
-    ]
+    outputs = [_tensor(output, kinds[output], values[output]) for output in wanted]
     response = {"model_name": name, **({} if request.id is None else {"id": request.id}), "outputs": outputs}
     yield _encoder.encode(response), 0, 0
+
+
+def _tensor(name: str, datatype: str, values: Any) -> dict[str, Any]:
+    return {"name": name, "datatype": datatype, "shape": values.shape, "data": values.ravel().tolist()}
+
+
+def _kinds(model: Mixture) -> dict[str, str]:
+    return OUTPUTS | LABELS if model._learner.has_labels else OUTPUTS
 
 
 def inputs_of(model: Mixture) -> list[dict[str, Any]]:
     """Return the metadata of a model's input tensors; none while its fields are not known yet."""
     schema = model._learner.schema
-    names = [] if schema is None else model._learner.names
-    kinds = {name: "BYTES" if schema is not None and schema.kind_of(name) == "level" else "FP64" for name in names}
-    return [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in kinds.items()]
+    if schema is None:
+        return []
+    return [{"name": name, "datatype": _datatype(schema, name), "shape": [-1]} for name in model._learner.names]
+
+
+def _datatype(schema: Schema, name: str) -> str:
+    """The datatype by which a field's values are what the model has learnt: 10 and "10" are two levels."""
+    family = next((family for names, family in schema.components[0].items() if name in names), None)
+    if isinstance(family, Bernoulli):
+        return "BOOL"
+    if schema.kind_of(name) != "level":
+        return "FP64"
+    levels = [level_of(key) for key in schema.codes[name] if key != OTHER]
+    types = {type(level) for level in levels if level is not None}
+    return _OF_LEVELS.get(types.pop(), "BYTES") if len(types) == 1 else "BYTES"
 
 
 def outputs_of(model: Mixture) -> list[dict[str, Any]]:
     """Return the metadata of a model's output tensors."""
     return [
         {"name": name, "datatype": kind, "shape": [-1, len(model.weights)] if name == "responsibilities" else [-1]}
-        for name, kind in OUTPUTS.items()
+        for name, kind in _kinds(model).items()
     ]
 
 

@@ -3,19 +3,18 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
-from streammix.bucket import is_url
+from streammix.core.values import short
 from streammix.errors import ConfigError
 from streammix.pipeline.brokers import broker_sink, broker_source, kafka_channel
 from streammix.pipeline.config import Config
 from streammix.pipeline.dead_letter import DeadLetters
 from streammix.pipeline.flow import Sink, Source
 from streammix.pipeline.model import declared_fields, text_fields
+from streammix.pipeline.places import check_places, dead_letter_path, is_output, listed
 from streammix.pipeline.sink_sections import (
     KafkaSinkSection,
-    NdjsonSection,
     ParquetSection,
     RedisSinkSection,
     SinkSection,
@@ -23,7 +22,7 @@ from streammix.pipeline.sink_sections import (
 )
 from streammix.pipeline.sinks.ndjson import NdjsonSink, StdoutSink
 from streammix.pipeline.sinks.outbox import Posted
-from streammix.pipeline.sinks.parquet import ParquetSink, is_scored_file
+from streammix.pipeline.sinks.parquet import ParquetSink
 from streammix.pipeline.source_sections import (
     SOURCES,
     FileSection,
@@ -63,7 +62,7 @@ def prepare_source(config: Config, own: OpenSource | None = None) -> OpenSource:
         If a path matches no file, a data set is unknown, or two outputs are one file. What is returned
         raises it as well, if the position is of another kind of source.
     """
-    _check_places(config)
+    check_places(config)
     try:
         kind, build = _source(config, own)
     except ConfigError as error:
@@ -88,6 +87,8 @@ def open_sinks(config: Config, recorded: dict[str, Any], own: Sequence[OpenSink]
             if sinks[-1].name in [sink.name for sink in sinks[:-1]]:
                 raise ConfigError(f"[sink] {sinks[-1].name} is declared twice")
         for open_sink in own:
+            if open_sink.name in [sink.name for sink in sinks]:
+                raise ConfigError(f"two sinks have the name {open_sink.name!r}")
             sinks.append(open_sink(recorded.get(open_sink.name)))
             opened.callback(sinks[-1].close)
         opened.pop_all()
@@ -111,14 +112,6 @@ def _sink(config: Config, section: SinkSection, recorded: dict[str, Any]) -> Sin
         return NdjsonSink(name, path, recorded.get(name))
     except ConfigError as error:
         raise ConfigError(f"[sink] path: {error}") from None
-
-
-def dead_letter_path(config: Config) -> Path:
-    """Return where refused records go."""
-    path, checkpoints = config.dead_letter.path, config.checkpoints
-    # tools that read the directory of checkpoints as one data set pass over names that begin with an
-    # underscore
-    return config.resolve(path) if path else _directory(checkpoints, config.path.parent) / "_dead-letter.ndjson"
 
 
 def open_dead_letters(config: Config, recorded: dict[str, Any] | None) -> DeadLetters:
@@ -148,10 +141,6 @@ def open_dead_letters(config: Config, recorded: dict[str, Any] | None) -> DeadLe
         raise ConfigError(f"[dead_letter] path: {error}") from None
 
 
-def _directory(place: Path | str, otherwise: Path) -> Path:
-    return place if isinstance(place, Path) else otherwise
-
-
 def _open(kind: str, build: OpenSource, position: dict[str, Any] | None) -> Source:
     if position is not None and (known := position.get("kind", "own")) != kind:
         raise ConfigError(
@@ -159,9 +148,16 @@ def _open(kind: str, build: OpenSource, position: dict[str, Any] | None) -> Sour
             "start anew with another checkpoint directory"
         )
     try:
-        return build(position)
+        source = build(position)
     except ConfigError as error:
         raise ConfigError(f"[source] {error}") from None
+    if kind == "own" and (not isinstance(stands := source.position(), dict) or "kind" in stands):
+        source.close()
+        raise ConfigError(
+            "[source] position() of a source of one's own must be a dict of what JSON can hold, without a key 'kind', "
+            f"not {short(stands)}"
+        )
+    return source
 
 
 def _source(config: Config, own: OpenSource | None) -> tuple[str, OpenSource]:
@@ -189,7 +185,7 @@ def _kind(section: SourceSection) -> str:
 
 def _files(config: Config, section: FileSection) -> OpenSource:
     base, infers = config.path.parent, declared_fields(config.model) is None
-    find = partial(find_files, _listed(section.path), base, partial(_is_own, config))
+    find = partial(find_files, listed(section.path), base, partial(is_output, config))
 
     def how() -> Reading:
         return Reading(
@@ -209,45 +205,3 @@ def _files(config: Config, section: FileSection) -> OpenSource:
     names = find()
     FileSource(names, base, None, how()).close()
     return lambda position: FileSource(names, base, position, how())
-
-
-def _listed(path: str | list[str]) -> list[str]:
-    return [path] if isinstance(path, str) else path
-
-
-def _check_places(config: Config) -> None:
-    """Refuse paths that can't be, and two outputs in one place, however they are spelled."""
-    outputs = [
-        (f"[[sink]] number {i} path", sink.path)
-        for i, sink in enumerate(config.sinks, 1)
-        if isinstance(sink, ParquetSection | NdjsonSection)
-    ]
-    if not is_url(config.checkpoint.directory):
-        outputs.append(("[checkpoint] directory", config.checkpoint.directory))
-    if config.dead_letter.path:
-        outputs.append(("[dead_letter] path", config.dead_letter.path))
-    sources = _listed(config.source.path) if isinstance(config.source, FileSection) else []
-    for what, path in [*outputs, *(("[source] path", path) for path in sources)]:
-        if "\0" in path:
-            raise ConfigError(f"{what}: {path!r} holds a NUL character, which no path can")
-    if not config.dead_letter.path:
-        outputs.append(("the dead-letter file, which lies in the checkpoint directory,", str(dead_letter_path(config))))
-    seen: dict[Path, str] = {}
-    for what, path in outputs:
-        place = config.resolve(path).resolve()
-        if place in seen:
-            raise ConfigError(f"{seen[place]} and {what} are one place, {place}; give each output its own")
-        if not place.exists() or place.is_file() or place.is_dir():  # devices may be shared
-            seen[place] = what
-
-
-def _is_own(config: Config, path: Path) -> bool:
-    """Tell whether a file is one that this run writes: a pattern may well match it, but it is no event."""
-    path = path.resolve()
-    files = [config.resolve(sink.path).resolve() for sink in config.sinks if isinstance(sink, NdjsonSection)]
-    scored = [config.resolve(sink.path).resolve() for sink in config.sinks if isinstance(sink, ParquetSection)]
-    return (
-        path in [*files, dead_letter_path(config).resolve()]
-        or (isinstance(config.checkpoints, Path) and config.checkpoints.resolve() in path.parents)
-        or (path.parent in scored and is_scored_file(path))
-    )

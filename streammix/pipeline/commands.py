@@ -151,6 +151,14 @@ class _Attempts:
 
     def __call__(self, is_first: bool) -> None:
         """Work to the stream's end, or until asked to stop."""
+        try:
+            self._attempt(is_first)
+        except UnavailableError:
+            if self._watch is not None:
+                self._watch.failed()
+            raise
+
+    def _attempt(self, is_first: bool) -> None:
         with ExitStack() as opened:
             if self._watch is not None:
                 self._watch.is_ready = False
@@ -177,7 +185,10 @@ class _Attempts:
             raise UnavailableError(f"{self._store.directory}: the checkpoints are gone")
         if found is not None:
             check_same(self._declared, config.model, found.model)
-            log.info("resuming after %s records", f"{found.positions['records']:,}")
+            if "records" in found.positions:
+                log.info("resuming after %s records", f"{found.positions['records']:,}")
+            else:
+                log.info("%s was written by no run: its model goes on at the source's beginning", found.path)
             found, source = self._open(found)
             if self._watch is not None:
                 self._watch.restored((datetime.now(UTC) - found.written_at).total_seconds(), self._store.sizes[-1])
@@ -211,7 +222,7 @@ class _Attempts:
             crew=crew,
         )
         opened.callback(pipeline.dead_letters.close)
-        if found is None or set(outputs["sinks"]) != {sink.name for sink in sinks}:
+        if found is None or set(outputs.get("sinks", ())) != {sink.name for sink in sinks}:
             # what a sink finds at its place is its own only if a checkpoint knows of it, so one is written before
             # any row
             pipeline.checkpoint()
@@ -227,7 +238,7 @@ class _Attempts:
                 if (before := self._store.latest(before=place)) is None:
                     raise
                 found, place = before, before.path
-                log.warning("%s, after %s records", error, f"{found.positions['records']:,}")
+                log.warning("%s, after %s records", error, f"{found.positions.get('records', 0):,}")
                 try:  # as the newest one: what was not heard of counts never more
                     self._store.write(found.model, found.positions, found.outputs)
                 except SupersededError:

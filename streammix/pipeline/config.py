@@ -112,7 +112,7 @@ def load_config(path: Path) -> Config:
         the place, the key and the closest valid name.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"there is no configuration file {path}") from None
     except OSError as error:
@@ -136,6 +136,12 @@ def _config(path: Path, table: dict[str, Any]) -> Config:
             raise ConfigError(f"unknown section [{name}]; {_hint(name, SECTIONS)}")
     if "source" not in table:
         raise ConfigError("there is no section [source]: it says where the records come from")
+    dead_letter = _read("[dead_letter]", table.get("dead_letter", {}), DeadLetterSection)
+    if dead_letter.path is not None and dead_letter.topic is not None:
+        raise ConfigError("[dead_letter] has a path and a topic: refused records go to one of them")
+    for name in ("brokers", "settings"):
+        if dead_letter.topic is None and getattr(dead_letter, name) is not None:
+            raise ConfigError(f"[dead_letter] {name} goes with a topic, which is missing")
     sinks = table.get("sink", [])
     is_list = isinstance(sinks, list)
     return Config(
@@ -147,7 +153,7 @@ def _config(path: Path, table: dict[str, Any]) -> Config:
             _read_kind(f"[[sink]] number {i}" if is_list else "[sink]", sink, SINKS)
             for i, sink in enumerate(sinks if is_list else [sinks], 1)
         ],
-        dead_letter=_read("[dead_letter]", table.get("dead_letter", {}), DeadLetterSection),
+        dead_letter=dead_letter,
         faults=_read("[faults]", table.get("faults", {}), FaultsSection),
         metrics=_read("[metrics]", table["metrics"], MetricsSection) if "metrics" in table else None,
         workers=workers,

@@ -30,7 +30,7 @@ __all__ = ["Crew", "has_shares"]
 
 def has_shares(model: Any) -> bool:
     """Tell whether workers can share a model's mini-batches."""
-    return isinstance(model, Mixture) and model.batch_size > CHUNK and model._learner.clock is None
+    return type(model) is Mixture and model.batch_size > CHUNK and model._learner.clock is None
 
 
 @dataclass

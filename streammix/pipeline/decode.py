@@ -25,10 +25,11 @@ written ``null`` or left out. Numbers beyond a double's range, broken UTF-8 and 
 refused as well.
 
 The rules for CSV: comma-separated, a header row, UTF-8 (a byte-order mark is skipped), fields quoted with
-``"``. An empty cell is missing. A column that the model declares categorical stays text. In any other column
-a cell is a whole number (digits alone), a number, ``true`` or ``false`` if it reads as one, otherwise text;
-``nan`` is a missing number. Where the model's fields are inferred, a column's first cell that is not missing
-decides for the column: if it reads as text, or is digits with a leading zero, then the column stays text.
+``"``, at most max_record_bytes a record. An empty cell is missing. A column that the model declares
+categorical stays text. In any other column a cell is a whole number (digits alone), a number, ``true`` or
+``false`` if it reads as one, otherwise text; ``nan`` is a missing number. Where the model's fields are
+inferred, a column's first cell that is not missing decides for the column: if it reads as text, or is digits
+with a leading zero, then the column stays text.
 """
 
 from collections.abc import Callable, Collection, Sequence

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from streammix.answers import Ingested
+from streammix.answers import Ingested, Told
 from streammix.columns import Encoded
 from streammix.core.json_lines import JsonLines
 from streammix.errors import RecordError
@@ -35,7 +35,7 @@ def evaluate(model: Mixture, records: list[Any] | JsonLines | pa.RecordBatch) ->
     Returns
     -------
     Ingested
-        Responsibilities, log densities, the indices of the records that were scored, and the refusals.
+        What is said of the records that were scored, their indices, and the refusals.
 
     Examples
     --------
@@ -49,8 +49,7 @@ def evaluate(model: Mixture, records: list[Any] | JsonLines | pa.RecordBatch) ->
     if running is None:
         return _unknown(model, records)
     encoded, kept, refused = _encoded(model, records)
-    responsibilities, log_density = running.evaluate(encoded.table)
-    return Ingested(responsibilities, log_density, np.array(kept, dtype=np.int64), refused)
+    return _ingested(running.tell(encoded.table), kept, refused)
 
 
 def evaluate_each(model: Mixture, records: list[Any] | JsonLines | pa.RecordBatch) -> Ingested:
@@ -68,10 +67,7 @@ def evaluate_each(model: Mixture, records: list[Any] | JsonLines | pa.RecordBatc
     if running is None:
         return _unknown(model, records)
     encoded, kept, refused = _encoded(model, records)
-    responsibilities, log_density = np.empty((len(kept), len(model.weights))), np.empty(len(kept))
-    running.published.expect_rows(encoded.table, responsibilities, log_density)
-    responsibilities[np.isnan(responsibilities[:, 0])] = model.weights
-    return Ingested(responsibilities, log_density, np.array(kept, dtype=np.int64), refused)
+    return _ingested(running.tell_each(encoded.table), kept, refused)
 
 
 def _encoded(model: Mixture, records: Any) -> tuple[Encoded, Sequence[int], list[tuple[int, RecordError]]]:
@@ -87,5 +83,9 @@ def _unknown(model: Mixture, records: Any) -> Ingested:
             kept.append(i)
         except RecordError as error:
             refused.append((i, error.with_traceback(None)))
-    k = len(model.weights)
-    return Ingested(np.full((len(kept), k), 1 / k), np.zeros(len(kept)), np.array(kept, dtype=np.int64), refused)
+    return _ingested(Told.nothing(len(kept), len(model.weights), model._learner.has_labels), kept, refused)
+
+
+def _ingested(told: Told, kept: Sequence[int], refused: list[tuple[int, RecordError]]) -> Ingested:
+    rows = np.array(kept, dtype=np.int64)
+    return Ingested(told.responsibilities, told.log_density, rows, refused, told.labels, told.outliers)

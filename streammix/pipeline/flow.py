@@ -26,13 +26,14 @@ to write one's own:
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, overload, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from streammix.answers import Ingested
 from streammix.core.json_lines import JsonLines
 from streammix.core.table import most_responsible
 
@@ -159,6 +160,9 @@ class Scored:
         (n,); 0 while the model is warming up.
     lines
         The rows as NDJSON, where they have been written already.
+    labels, outliers
+        (n,), of an `AutoMixture` alone: the label of each record's most responsible component, which lasts where places
+        change, -1 of one that no record has made yet; and the probability that the background made the record.
     """
 
     source: str
@@ -166,9 +170,19 @@ class Scored:
     responsibilities: NDArray[np.float64]
     log_density: NDArray[np.float64]
     lines: bytes | None = None
+    labels: Integers | None = None
+    outliers: NDArray[np.float64] | None = None
+
+    @classmethod
+    def of(cls, source: str, offsets: Integers, done: Ingested) -> "Scored":
+        """Return what came of records that stood at these offsets."""
+        return cls(source, offsets, done.responsibilities, done.log_density, None, done.labels, done.outliers)
 
     def __getitem__(self, rows: slice) -> "Scored":
-        return Scored(self.source, self.offsets[rows], self.responsibilities[rows], self.log_density[rows])
+        found = Scored(self.source, self.offsets[rows], self.responsibilities[rows], self.log_density[rows])
+        if self.labels is None or self.outliers is None:
+            return found
+        return replace(found, labels=self.labels[rows], outliers=self.outliers[rows])
 
     @property
     def components(self) -> NDArray[np.int32]:
@@ -185,12 +199,17 @@ def joined(parts: Sequence[Scored]) -> Scored:
     """Return scored records of one source in one piece."""
     if len(parts) == 1:
         return parts[0]
-    return Scored(
+    found = Scored(
         parts[0].source,
         np.concatenate([part.offsets for part in parts]),
         np.concatenate([part.responsibilities for part in parts]),
         np.concatenate([part.log_density for part in parts]),
     )
+    labels = [part.labels for part in parts if part.labels is not None]
+    outliers = [part.outliers for part in parts if part.outliers is not None]
+    if not labels:
+        return found
+    return replace(found, labels=np.concatenate(labels), outliers=np.concatenate(outliers))
 
 
 class Source(Protocol):

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
 
 from streammix.errors import ConfigError, StreammixError, UnavailableError
 from streammix.pipeline.stopping import is_over
@@ -103,6 +104,17 @@ class KafkaLink:
         if cause.code() in AWAY:
             return UnavailableError(f"Kafka at {self.brokers} does not answer: {cause.str()}")
         return UnavailableError(f"Kafka: {cause.str()}")
+
+    def topic_ids(self, topics: list[str]) -> dict[str, str]:
+        """Return what tells topics from others of their names, as far as the cluster says."""
+        ids = {}
+        admin = self.client(AdminClient, self.options())
+        for topic, found in admin.describe_topics(TopicCollection(topics), request_timeout=TIMEOUT).items():
+            try:
+                ids[topic] = str(found.result().topic_id)
+            except KafkaException as error:
+                log.debug("Kafka does not say the id of %s: %s", topic, error)
+        return ids
 
     def _note(self, error: KafkaError) -> None:
         """Take an error that belongs to no call."""

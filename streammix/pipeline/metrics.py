@@ -36,6 +36,7 @@ class _Numbers:
     rate: float = 0.0
     mean_log_density: float | None = None
     lag: int | None = None
+    labels: list[int] | None = None
     weights: NDArray[np.float64] | None = None
     sample_sizes: NDArray[np.float64] | None = None
     events: dict[str, int] | None = None
@@ -61,6 +62,7 @@ class Metrics(Collector):
 
     def __init__(self) -> None:
         self.is_ready = False
+        self._faults = 0
         self._numbers = _Numbers()
         self._past: deque[tuple[float, int, int, float]] = deque()  # (when, records, scored, log density)
         self._published = -PUBLISH_SECONDS
@@ -91,6 +93,7 @@ class Metrics(Collector):
             events=None if supervised is None else supervised.event_counts,
             doubts=None if supervised is None else [doubt["sign"] for doubt in supervised.warnings],
             background=None if supervised is None else supervised.background_weight,
+            labels=None if supervised is None else supervised.labels,
             records=tally.records,
             reasons=dict(tally.reasons),
             scored=tally.scored,
@@ -106,6 +109,11 @@ class Metrics(Collector):
         """Note a checkpoint."""
         self._checkpoints += 1
         self._checkpoint = time.monotonic(), seconds, size
+
+    def failed(self) -> None:
+        """Note that the run has to begin again at its last checkpoint."""
+        self._faults += 1
+        self.is_ready = False
 
     def restored(self, age: float, size: int) -> None:
         """Note the checkpoint that the run goes on from, written so many seconds ago."""
@@ -130,10 +138,11 @@ class Metrics(Collector):
             yield _gauge("mean_log_density", "The mean log density of the records of the last ten seconds.", mean)
         if now.lag is not None:
             yield _gauge("lag_records", "Records that the source holds and the run has not read.", now.lag)
-        yield _by_component("component_weight", "Mixing weight.", now.weights)
-        yield _by_component(
-            "component_effective_sample_size", "How many records stand behind a component.", now.sample_sizes
-        )
+        for name, what, values in (
+            ("component_weight", "Mixing weight.", now.weights),
+            ("component_effective_sample_size", "How many records stand behind a component.", now.sample_sizes),
+        ):
+            yield _by_component(name, what, values, now.labels)
         if now.events is not None:
             events = CounterMetricFamily("streammix_events", "What a supervised model did.", labels=["kind"])
             for kind, n in now.events.items():
@@ -146,6 +155,7 @@ class Metrics(Collector):
             yield doubts
         if now.background is not None:
             yield _gauge("background_weight", "The share of records that no component explains.", now.background)
+        yield _counter("faults", "Times that the run had to go back to its last checkpoint.", self._faults)
         yield _counter("checkpoints", "Checkpoints that this run has written.", self._checkpoints)
         if self._checkpoint is not None:
             when, seconds, size = self._checkpoint
@@ -162,8 +172,11 @@ def _counter(name: str, what: str, value: float) -> Metric:
     return CounterMetricFamily(f"streammix_{name}", what, value=value)
 
 
-def _by_component(name: str, what: str, values: NDArray[np.float64] | None) -> Metric:
-    family = GaugeMetricFamily(f"streammix_{name}", what, labels=["component"])
+def _by_component(name: str, what: str, values: NDArray[np.float64] | None, labels: list[int] | None) -> Metric:
+    """A number of each component: by its place or, where places change, by the label that lasts."""
+    family = GaugeMetricFamily(f"streammix_{name}", what, labels=["component" if labels is None else "label"])
     for k, value in enumerate([] if values is None else values.tolist()):
-        family.add_metric([str(k)], value)
+        label = k if labels is None else labels[k]
+        if label >= 0:
+            family.add_metric([str(label)], value)
     return family

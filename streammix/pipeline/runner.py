@@ -359,7 +359,7 @@ class Pipeline:
             self.dead_letters.write(refused)
         if len(done.rows):
             offsets = batch.offsets if len(done.rows) == len(batch.offsets) else batch.offsets[done.rows]
-            self._unwritten.append(Scored(batch.source, offsets, done.responsibilities, done.log_density))
+            self._unwritten.append(Scored.of(batch.source, offsets, done))
             self._write()
         self.tally.add(len(batch), refused, done.log_density)
 

@@ -7,6 +7,8 @@ from contextlib import closing
 from io import FileIO
 from pathlib import Path
 
+import pyarrow as pa
+
 from streammix.bucket import is_url
 from streammix.errors import ConfigError
 from streammix.families import Categorical
@@ -14,10 +16,11 @@ from streammix.mixture import Mixture
 from streammix.pipeline.decode import JsonDecoder
 from streammix.pipeline.evaluating import evaluate_each, stand_still
 from streammix.pipeline.flow import Refusal, Scored
+from streammix.pipeline.places import check_local
 from streammix.pipeline.runner import RECORDS_AT_ONCE
 from streammix.pipeline.saved import newest
 from streammix.pipeline.sinks.ndjson import StdoutSink, to_lines
-from streammix.pipeline.sinks.parquet import open_writer, to_table
+from streammix.pipeline.sinks.parquet import open_writer, schema_of, to_table
 from streammix.pipeline.sources.file import FileSource, find_files
 from streammix.pipeline.sources.opening import Reading
 from streammix.pipeline.talk import naming
@@ -48,6 +51,9 @@ def score(state: Path | str, events: Path, output: Path | None = None) -> None:
     StreammixError
         If the output can't be written.
     """
+    check_local("EVENTS", str(events))
+    if output is not None:
+        check_local("--output", str(output))
     if output is not None and output.suffix not in (".ndjson", ".parquet"):
         raise ConfigError(f"--output: {output} ends neither in .ndjson nor in .parquet")
     model = newest(state).model
@@ -66,7 +72,7 @@ def score(state: Path | str, events: Path, output: Path | None = None) -> None:
                 with naming():
                     sink.write(batch)
         else:
-            _write(rows, output)
+            _write(rows, output, schema_of(model._learner.has_labels))
     if refused:
         first = refused[0]
         log.warning(
@@ -94,7 +100,7 @@ def _scored(model: Mixture, source: FileSource, refused: list[Refusal]) -> Itera
         for row, error in done.rejected:
             refused.append(Refusal(batch.source, int(batch.offsets[row]), str(error), batch.raw(row)))
         if len(done.rows):
-            yield Scored(batch.source, batch.offsets[done.rows], done.responsibilities, done.log_density)
+            yield Scored.of(batch.source, batch.offsets[done.rows], done)
 
 
 def _text_fields(model: Mixture) -> set[str]:
@@ -102,12 +108,12 @@ def _text_fields(model: Mixture) -> set[str]:
     return {name for name, family in fields.items() if isinstance(name, str) and isinstance(family, Categorical)}
 
 
-def _write(rows: Iterator[Scored], output: Path) -> None:
+def _write(rows: Iterator[Scored], output: Path, schema: pa.Schema) -> None:
     temporary = output.with_name(output.name + ".tmp")
     try:
         if output.suffix == ".parquet":
             with naming(str(output)):
-                writer = open_writer(temporary)
+                writer = open_writer(temporary, schema)
             try:
                 for batch in rows:
                     with naming(str(output)):

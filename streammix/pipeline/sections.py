@@ -19,10 +19,12 @@ __all__ = [
     "Section",
     "Setting",
     "Text",
+    "Topic",
 ]
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
+Topic = Annotated[str, msgspec.Meta(min_length=1, max_length=249, pattern=r"^[A-Za-z0-9._-]+$")]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 LONGEST = 1 << 20
 
@@ -142,8 +144,8 @@ class DeadLetterSection(Section):
         As in `KafkaSection`, the source's where left out.
     """
 
-    path: str | None = None
-    topic: Text | None = None
+    path: Text | None = None
+    topic: Topic | None = None
     brokers: Text | None = None
     settings: dict[str, Setting] | None = None
 

@@ -7,6 +7,7 @@ model that was newest when its first turn came. So no request waits for a model 
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -53,10 +54,12 @@ def serve(state: str, listen: web.Listen, name: str = "streammix") -> int:
     Raises
     ------
     ConfigError
-        If there is no such place, or it can't be listened at.
+        If there is no such place, it can't be listened at, or the name can't stand in a URL.
     CheckpointError
         If the one checkpoint is damaged or foreign.
     """
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+        raise ConfigError(f"--name is a part of URLs: letters, digits, '.', '_' and '-', not {name!r}")
     newest = Newest(state)
     service = Service(newest, name)
     server = web.WebServer(web.application(service.handlers(), listen.token), listen, "scores")
@@ -149,7 +152,7 @@ class Service:
         self._scored = Counter("streammix_scored", "Records scored.", registry=own)
         self._refused = Counter("streammix_refused", "Records refused.", registry=own)
         gauges: dict[str, tuple[str, Callable[[], float]]] = {
-            "ready": ("Whether there is a model.", lambda: float(newest.loaded is not None)),
+            "ready": ("Whether there is a model that has warmed up.", lambda: float(self._is_ready)),
             "model_records": ("Records that the model has learnt.", lambda: self._of_loaded(lambda c: c.model.n_seen)),
             "model_age_seconds": ("Since its checkpoint was written.", lambda: self._of_loaded(_age)),
             "reloads": ("Checkpoints loaded.", lambda: newest.reloads),
@@ -182,9 +185,13 @@ class Service:
     async def _live(self, request: Request) -> Response:
         return web.json_response({"live": True})
 
+    @property
+    def _is_ready(self) -> bool:
+        """Whether there is a model, and it has warmed up: before, all records are alike to it."""
+        return self._newest.loaded is not None and self._newest.loaded.model.is_warm
+
     async def _ready(self, request: Request) -> Response:
-        is_ready = self._newest.loaded is not None
-        return web.json_response({"ready": is_ready, "live": is_ready}, 200 if is_ready else 503)
+        return web.json_response({"ready": self._is_ready, "live": True}, 200 if self._is_ready else 503)
 
     async def _metrics(self, request: Request) -> Response:
         return Response(generate_latest(self._registry), media_type="text/plain; version=0.0.4")
@@ -201,8 +208,7 @@ class Service:
 
     async def _model_ready(self, request: Request) -> Response:
         self._check_name(request)
-        is_ready = self._newest.loaded is not None
-        return web.json_response({"name": self._name, "ready": is_ready}, 200 if is_ready else 503)
+        return web.json_response({"name": self._name, "ready": self._is_ready}, 200 if self._is_ready else 503)
 
     async def _infer(self, request: Request) -> Response:
         self._check_name(request)

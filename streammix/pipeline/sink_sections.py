@@ -2,7 +2,7 @@
 
 import msgspec
 
-from streammix.pipeline.sections import Positive, Secret, Section, Setting, Text
+from streammix.pipeline.sections import Positive, Secret, Section, Setting, Text, Topic
 
 __all__ = [
     "SINKS",
@@ -55,7 +55,7 @@ class KafkaSinkSection(Section, kw_only=True):
     """
 
     brokers: Text
-    topic: Text
+    topic: Topic
     settings: dict[str, Setting] = msgspec.field(default_factory=dict)
 
 

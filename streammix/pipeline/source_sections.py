@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from streammix.pipeline.sections import LONGEST, Positive, Secret, Section, Setting, Text
+from streammix.pipeline.sections import LONGEST, Positive, Secret, Section, Setting, Text, Topic
 
 __all__ = [
     "SOURCES",
@@ -109,7 +109,7 @@ class KafkaSection(_AnySource, kw_only=True):
     """
 
     brokers: Text
-    topic: Text | Annotated[list[Text], msgspec.Meta(min_length=1)]
+    topic: Topic | Annotated[list[Topic], msgspec.Meta(min_length=1)]
     group: Text | None = None
     start: Literal["earliest", "latest"] = "earliest"
     when_lost: Literal["fail", "skip"] = "fail"
@@ -138,7 +138,7 @@ class NatsSection(_AnySource, kw_only=True):
     """
 
     servers: Text | Annotated[list[Text], msgspec.Meta(min_length=1)]
-    stream: Text
+    stream: Annotated[str, msgspec.Meta(min_length=1, pattern=r"^[^\s.*>/\\]+$")]
     subject: Text | None = None
     user: str | None = None
     password: Secret | None = None

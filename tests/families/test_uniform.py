@@ -95,3 +95,14 @@ def test_refusals(declare: Any, message: str) -> None:
     with pytest.raises(sm.ConfigError) as refused:
         declare()
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize("family", [sm.Uniform(0, 2), sm.Fixed(sm.Uniform(0, 2))])
+def test_it_stands_beside_a_background(family: Any) -> None:
+    model = sm.AutoMixture(n_components=1, fields={"x": family, "y": sm.Normal()}, seed=1)
+    rng = np.random.default_rng(1)
+    for _ in range(500):
+        model.learn_one({"x": rng.uniform(0, 2), "y": rng.normal()})
+    expected = -math.log(0.5 / math.sqrt(2 * math.pi))
+    assert model.score_one({"x": 1.0, "y": 0.0}) == pytest.approx(expected, abs=0.2)
+    assert model.outlier_one({"x": 1.0, "y": 50.0}) > 0.99 > 0.1 > model.outlier_one({"x": 1.0, "y": 0.0})

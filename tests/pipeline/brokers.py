@@ -90,6 +90,14 @@ class KafkaTopics:
         for future in self._admin.create_topics([NewTopic(name, partitions, 1)]).values():
             future.result()
 
+    def delete(self, name):
+        for future in self._admin.delete_topics([name], operation_timeout=10).values():
+            future.result()
+        deadline = time.monotonic() + 30
+        while name in self._admin.list_topics(timeout=10).topics:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
     def fill(self, name, values, partitions=3):
         from confluent_kafka import Producer
 

@@ -233,3 +233,9 @@ def test_sections_left_out_have_defaults(tmp_path):
 def test_load_config_raises_a_config_error(tmp_path):
     with pytest.raises(ConfigError, match="there is no configuration file"):
         load_config(tmp_path / "no.toml")
+
+
+def test_a_configuration_may_begin_with_a_mark_of_its_byte_order(tmp_path):
+    (tmp_path / "events.ndjson").write_text("{}\n")
+    (tmp_path / "pipeline.toml").write_text(f"[source]\n{GOOD}\n", encoding="utf-8-sig")
+    assert load_config(tmp_path / "pipeline.toml").source.path == "events.ndjson"

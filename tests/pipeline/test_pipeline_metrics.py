@@ -9,6 +9,7 @@ import pytest
 from pipeline_tools import FILES, events, run, state_of, write_config, write_ndjson
 from web_tools import client, make_certificate
 
+from streammix.errors import UnavailableError
 from streammix.pipeline import assemble, commands, metrics, talk
 from streammix.pipeline.decode import JsonDecoder
 from streammix.pipeline.sources.file import FileSource
@@ -100,6 +101,22 @@ def test_a_run_is_not_ready_while_it_restores(watched, caplog, monkeypatch):
     with caplog.at_level(logging.INFO, logger="streammix"):
         commands.run(watched / "pipeline.toml")
     assert asked == [[503, 200, 200]]
+
+
+def test_a_run_that_begins_again_is_counted(watched, caplog):
+    seen = []
+
+    def decode(batch):
+        with client(url_of(caplog)) as asking:
+            seen.append(numbers(asking.get("/metrics").text))
+        if len(seen) == 1:
+            raise UnavailableError("the schema registry is away")
+        return JsonDecoder()(batch)
+
+    with caplog.at_level(logging.INFO, logger="streammix"):
+        commands.run(watched / "pipeline.toml", decode=decode)
+    assert [one["streammix_faults_total"] for one in seen[:2]] == [0, 1]
+    assert [one["streammix_ready"] for one in seen[:2]] == [1, 1]
 
 
 def test_a_run_that_resumes_goes_on_counting(watched, caplog):

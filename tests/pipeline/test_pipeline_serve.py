@@ -308,9 +308,30 @@ def test_a_model_that_warms_up(tmp_path):
         answers = asking.post("/score", content=b'{"x": 1}\n{"x"\n').text.splitlines()
         assert json.loads(answers[0]) == {"component": 0, "responsibilities": [0.5, 0.5], "score": 0.0}
         assert list(json.loads(answers[1])) == ["error"]
+        ready = asking.get("/readyz")
+        assert (ready.status_code, ready.json()) == (503, {"ready": False, "live": True})
+        assert asking.get("/v2/models/streammix/ready").status_code == 503
+        assert asking.get("/v2/health/live").status_code == 200
         assert asking.get("/v2/models/streammix").json()["inputs"] == []
         asked = {"inputs": [{"name": "anything", "shape": [1], "datatype": "FP64", "data": [1.0]}]}
         assert asking.post("/v2/models/streammix/infer", json=asked).json()["outputs"][2]["data"] == [0.0]
+
+
+def test_the_datatypes_are_those_of_the_levels_learnt(tmp_path):
+    fields = {name: sm.Categorical() for name in ("whole", "flag", "text", "both")} | {"on": sm.Bernoulli()}
+    model = sm.Mixture(n_components=2, fields=fields, warm_up=20, seed=1)
+    for i in range(60):
+        both = 10 if i % 2 else "10"
+        model.learn_one({"whole": 10 + i % 3, "flag": i % 2 > 0, "text": f"{i % 3}", "both": both, "on": i % 4 > 0})
+    sm.save(model, tmp_path / "state.arrow")
+    with serving_of(tmp_path / "state.arrow") as (asking, _):
+        inputs = asking.get("/v2/models/streammix").json()["inputs"]
+        kinds = {one["name"]: one["datatype"] for one in inputs}
+        assert kinds == {"whole": "INT64", "flag": "BOOL", "text": "BYTES", "both": "BYTES", "on": "BOOL"}
+        values = {"whole": 11, "flag": True, "text": "1", "both": "10", "on": True}
+        tensors = [{**one, "shape": [1], "data": [values[one["name"]]]} for one in inputs]
+        outputs = asking.post("/v2/models/streammix/infer", json={"inputs": tensors}).json()["outputs"]
+        assert outputs[2]["data"] == [model.score_one(values)]
 
 
 def test_new_checkpoints_are_taken_and_no_request_is_dropped(tmp_path):

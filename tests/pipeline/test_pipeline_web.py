@@ -13,6 +13,7 @@ from web_tools import client, make_certificate
 
 from streammix.errors import ConfigError
 from streammix.pipeline import door, talk, web
+from streammix.pipeline.serving import serve
 
 TOKEN = "a-token-of-24-characters"
 
@@ -233,6 +234,12 @@ def test_connections_leave_files_to_a_run(monkeypatch):
 def test_addresses_that_are_none(address):
     with pytest.raises(ConfigError, match="listen: expected an address and a port"):
         web.WebServer(web.application({}, None), web.Listen(address), "test")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a b", "ä?"])
+def test_names_that_cannot_stand_in_a_url(name, tmp_path):
+    with pytest.raises(ConfigError, match="--name is a part of URLs"):
+        serve(str(tmp_path), web.Listen("127.0.0.1:0"), name)
 
 
 def test_an_address_that_is_taken():

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
+from numpy.typing import NDArray
 
 from streammix.errors import ConfigError, StreammixError
 from streammix.pipeline.flow import Scored
@@ -36,6 +37,11 @@ class _Row(msgspec.Struct, gc=False):
     score: float
 
 
+class _LabelledRow(_Row, gc=False):
+    label: int
+    outlier: float
+
+
 def to_lines(rows: Scored) -> bytes:
     """Return scored records as NDJSON.
 
@@ -52,7 +58,15 @@ def to_lines(rows: Scored) -> bytes:
 
 
 def _lines(rows: Scored) -> bytes:
-    columns = (rows.offsets, rows.components, rows.responsibilities, rows.scores)
+    columns: list[NDArray[Any]] = [rows.offsets, rows.components, rows.responsibilities, rows.scores]
+    if rows.labels is not None and rows.outliers is not None:
+        columns += [rows.labels, rows.outliers]
+        return _encoder.encode_lines(
+            [
+                _LabelledRow(_Position(rows.source, offset), *row)
+                for offset, *row in zip(*(c.tolist() for c in columns), strict=True)
+            ]
+        )
     return _encoder.encode_lines(
         [
             _Row(_Position(rows.source, offset), component, responsibilities, score)

@@ -24,7 +24,7 @@ from streammix.errors import ConfigError
 from streammix.pipeline.flow import Scored, joined
 from streammix.pipeline.sinks.ndjson import sync_directory
 
-__all__ = ["ParquetSink", "is_scored_file", "open_writer", "to_table"]
+__all__ = ["ParquetSink", "is_scored_file", "open_writer", "schema_of", "to_table"]
 
 ROWS_A_GROUP = 1 << 16
 SCHEMA = pa.schema(  # nothing is ever missing: a column that can't be takes less to write
@@ -35,9 +35,17 @@ SCHEMA = pa.schema(  # nothing is ever missing: a column that can't be takes les
         pa.field("score", pa.float64(), nullable=False),
     ]
 )
+LABELLED = SCHEMA.append(pa.field("label", pa.int64(), nullable=False)).append(
+    pa.field("outlier", pa.float64(), nullable=False)
+)
 _NAME = re.compile(r"scored-([0-9]{12,})\.parquet(\.tmp)?")
 
 log = logging.getLogger("streammix")
+
+
+def schema_of(has_labels: bool) -> pa.Schema:
+    """Return the schema of scored records: those of an `AutoMixture` have a label and are outliers more or less."""
+    return LABELLED if has_labels else SCHEMA
 
 
 def to_table(rows: Scored) -> pa.Table:
@@ -61,10 +69,12 @@ def to_table(rows: Scored) -> pa.Table:
         responsibilities,
         array_of(rows.scores),
     ]
-    return pa.Table.from_arrays(columns, schema=SCHEMA)
+    if rows.labels is not None and rows.outliers is not None:
+        columns += [pa.array(rows.labels), pa.array(rows.outliers)]
+    return pa.Table.from_arrays(columns, schema=schema_of(rows.labels is not None))
 
 
-def open_writer(path: Path) -> pq.ParquetWriter:
+def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     """Return a writer of scored records, with the encodings that suit them.
 
     Numbers that fill a double's digits don't compress for what it costs; positions, which only grow, become small as
@@ -72,10 +82,10 @@ def open_writer(path: Path) -> pq.ParquetWriter:
     """
     return pq.ParquetWriter(
         path,
-        SCHEMA,
+        schema,
         compression="none",
-        use_dictionary=["position.source", "component"],
-        write_statistics=["position.offset", "component", "score"],
+        use_dictionary=["position.source", "component", "label"],
+        write_statistics=["position.offset", "component", "score", "label", "outlier"],
         column_encoding={"position.offset": "DELTA_BINARY_PACKED"},
     )
 
@@ -167,7 +177,7 @@ class ParquetSink:
     def _write(self) -> None:
         """Write the rows that wait as one row group."""
         if self._writer is None:
-            self._writer = open_writer(self._temporary)
+            self._writer = open_writer(self._temporary, schema_of(self._rows[0].labels is not None))
         rows, self._rows, self._waiting = self._rows, [], 0
         _write_group(self._writer, rows)
 

@@ -1,8 +1,10 @@
 """Records out of CSV text: a header row, then one record a row, which may span lines inside quotes."""
 
 import csv
+import sys
 from collections import deque
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -47,7 +49,8 @@ def read_header(lines: LineReader) -> list[str] | None:
     if not batch.texts:
         return None
     try:
-        columns = next(csv.reader([batch.texts[0].removeprefix(BOM).decode()], strict=True), [])
+        with _cells_of(len(batch.texts[0])):
+            columns = next(csv.reader([batch.texts[0].removeprefix(BOM).decode()], strict=True), [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise StreammixError(f"{lines.name}: the header row can't be read: {error}") from None
     if not columns:
@@ -55,6 +58,17 @@ def read_header(lines: LineReader) -> list[str] | None:
     if twice := [column for i, column in enumerate(columns) if column in columns[:i]]:
         raise StreammixError(f"{lines.name}: the header row names the column {twice[0]!r} twice")
     return columns
+
+
+@contextmanager
+def _cells_of(length: int) -> Iterator[None]:
+    """Let cells be so long; otherwise the module takes no more than 131,072 characters, here and for all others."""
+    before = csv.field_size_limit()
+    csv.field_size_limit(min(max(before, length), sys.maxsize))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 class CsvReader:
@@ -101,6 +115,10 @@ class CsvReader:
 
     def take(self, limit: int) -> Batch | None:
         """Return the next records, at most `limit`; none if there are none yet, None at the end."""
+        with _cells_of(self._longest):
+            return self._take(limit)
+
+    def _take(self, limit: int) -> Batch | None:
         found: list[tuple[int, dict[str, Any], bytes]] = []
         has_ended = False
         rows = csv.reader(self._feed(), strict=True)
@@ -136,7 +154,9 @@ class CsvReader:
             self._used.append(self._pending.popleft())
             size += len(self._used[-1][1])
             if size > self._longest:
-                raise csv.Error(f"a record of more than {self._longest} bytes (max_record_bytes)")
+                raise csv.Error(
+                    f"a quote is open at the line's end, and not closed within {self._longest} bytes (max_record_bytes)"
+                )
             yield self._used[-1][1].decode() + "\n"
         if self._used and self._lines.has_held:
             raise _HeldError

@@ -96,6 +96,7 @@ class KafkaSource:
         self._link, self._topics, self._group = link, topics, group
         self._start, self._when_lost, self._stop_at_end, self._longest = start, when_lost, stop_at_end, longest
         recorded = position or {}
+        self._ids: dict[str, str] = dict(recorded.get("topics", {}))  # which tell topics that were made anew
         self._known: dict[str, int] = dict(recorded.get("offsets", {}))
         self._turn: str = recorded.get("turn", "")  # whose it is
         self._block: int | None = recorded.get("block")  # which offsets are read in this turn; None: it has not begun
@@ -155,7 +156,14 @@ class KafkaSource:
     def position(self) -> dict[str, Any]:
         """Return the next offset of each partition, and whose turn it is."""
         member = {} if self._group is None else {"member": self._member}
-        return {"kind": "kafka", "offsets": dict(self._known), "turn": self._turn, "block": self._block, **member}
+        return {
+            "kind": "kafka",
+            "offsets": dict(self._known),
+            "turn": self._turn,
+            "block": self._block,
+            "topics": dict(self._ids),
+            **member,
+        }
 
     def acknowledge(self) -> None:
         """Commit the offsets: from here on others take over where they stand, and not before."""
@@ -241,6 +249,7 @@ class KafkaSource:
 
     def _begin(self) -> None:
         names = self._listed()
+        self._compare_ids()
         if self._group is None:
             self._add(names)
         else:
@@ -270,6 +279,18 @@ class KafkaSource:
             names += [f"{topic}/{number}" for number in sorted(found.partitions)]
         self._link.is_back()
         return names
+
+    def _compare_ids(self) -> None:
+        """Look whether topics are those that were read before."""
+        for topic, found in self._link.topic_ids(self._topics).items():
+            if self._ids.get(topic, found) != found:
+                what = f"the topic {topic} was deleted and made anew since it was read"
+                if self._when_lost != "skip":
+                    raise StreammixError(f'{what}; [source] when_lost = "skip" reads it from its beginning')
+                log.warning("%s; reading it from its beginning", what)
+                self._known = {name: at for name, at in self._known.items() if name.rpartition("/")[0] != topic}
+                self._start = "earliest"
+            self._ids[topic] = found
 
     def _look_for_partitions(self) -> None:
         """Take partitions that were added to a topic; in a group, Kafka does."""

@@ -3,11 +3,13 @@
 Each run makes a consumer of its own, which begins after the last sequence number in the checkpoint, acknowledges
 nothing and goes away with the run: so each message is learnt exactly once, whatever happened to earlier consumers. A
 message that comes twice or late is passed over by its number. Messages that the stream drops (its limits) before they
-are read are lost to it; a warning says so. A message is one record as JSON.
+are read are lost to it; a warning says so. A stream is told from another one of its name by when it was made. A message
+is one record as JSON.
 """
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -18,7 +20,7 @@ import nats.errors
 import numpy as np
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy, StreamInfo
 from nats.js.client import JetStreamContext
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
@@ -31,6 +33,7 @@ __all__ = ["NatsPlace", "NatsSource"]
 AT_ONCE = 1000
 PATIENCE = 0.2  # seconds to wait for messages
 TIMEOUT = 1.5  # seconds for an answer
+LOOK_SECONDS = 2.0  # how often a stream that is silent is asked for
 IDLE = 300.0  # seconds after which the server removes a consumer that nobody asks
 
 T = TypeVar("T")
@@ -103,10 +106,14 @@ class NatsSource:
         self._link: Client | None = None
         self._waiting: deque[Msg] = deque()  # what came beyond a limit
         self._ahead = self._delivered = 0
+        self._look_again = time.monotonic() + LOOK_SECONDS
         try:
             self._jetstream = self._run(self._connect())
-            stream = self._run(self._jetstream.stream_info(place.stream)).state
+            found = self._run(self._jetstream.stream_info(place.stream))
+            stream, self._created = found.state, _made_at(found)
             self._last = position["sequence"] if position else stream.last_seq if start == "latest" else 0
+            if position and position.get("created") not in (None, self._created):
+                raise _made_anew(place.stream)
             if position:
                 _check(place.stream, self._last, stream.first_seq, stream.last_seq)
             self._subscription = self._run(self._subscribe())
@@ -134,13 +141,15 @@ class NatsSource:
             values.append(message.data or None)
         if offsets:
             return message_batch(self._place.stream, offsets, values, self._longest)
-        if self._stop_at_end and self._run(self._is_at_end()):
-            return None
+        if self._stop_at_end or time.monotonic() >= self._look_again:
+            consumer = self._run(self._look())
+            if self._stop_at_end and not self._ahead and self._has_all(consumer):
+                return None
         return Batch(self._place.stream, np.zeros(0, np.int64), [])
 
     def position(self) -> dict[str, Any]:
         """Return the last sequence number that was read."""
-        return {"kind": "nats", "stream": self._place.stream, "sequence": self._last}
+        return {"kind": "nats", "stream": self._place.stream, "sequence": self._last, "created": self._created}
 
     def acknowledge(self) -> None:
         """Do nothing: the position is the checkpoint's."""
@@ -182,10 +191,25 @@ class NatsSource:
                 raise
             return []
 
-    async def _is_at_end(self) -> bool:
-        about = await self._subscription.consumer_info()
+    async def _look(self) -> ConsumerInfo:
+        """See whether the stream is still there and the same, and what lies ahead: a fetch does not say."""
+        self._look_again = time.monotonic() + LOOK_SECONDS
+        try:
+            stream = await self._jetstream.stream_info(self._place.stream)
+        except NotFoundError:
+            raise StreammixError(f"the stream {self._place.stream} was deleted while it was read") from None
+        if _made_at(stream) != self._created:
+            raise _made_anew(self._place.stream)
+        try:
+            about = await self._subscription.consumer_info()
+        except NotFoundError:
+            raise UnavailableError(f"NATS has lost our consumer of {self._place.stream}") from None
         self._ahead = about.num_pending or 0
-        return not self._ahead and about.delivered is not None and about.delivered.consumer_seq == self._delivered
+        return about
+
+    def _has_all(self, about: ConsumerInfo) -> bool:
+        """Tell whether all that was sent has arrived."""
+        return about.delivered is not None and about.delivered.consumer_seq == self._delivered
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something with the server; put its errors in our words."""
@@ -209,6 +233,18 @@ class NatsSource:
 
 async def _ignore(error: Exception) -> None:
     """Do nothing: what matters is raised where it is met."""
+
+
+def _made_at(stream: StreamInfo) -> str | None:
+    """When a stream was made; older clients don't say it."""
+    made = getattr(stream, "created", None)
+    return None if made is None else str(made)
+
+
+def _made_anew(stream: str) -> StreammixError:
+    return StreammixError(
+        f"the stream {stream} was deleted and made anew since it was read; start anew with another checkpoint directory"
+    )
 
 
 def _check(stream: str, last: int, first_there: int, last_there: int) -> None:

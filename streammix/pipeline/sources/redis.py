@@ -5,11 +5,14 @@ fields holds the record as JSON. Nothing is deleted or acknowledged in Redis: th
 and reading goes on after it, so each entry is learnt exactly once. An offset is an id in one number, the milliseconds
 times 2**20 plus the sequence number.
 
-Entries that Redis trims (``MAXLEN``) before they are read are lost to it; a warning says so.
+Entries that Redis trims (``MAXLEN``) before they are read are lost to it; a warning says so, from Redis 7 on, which
+counts the entries that were ever added.
 """
 
+import json
 import logging
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from streammix.errors import ConfigError, StreammixError
 from streammix.pipeline.decode import cell_value, cell_value_as
 from streammix.pipeline.flow import Batch, Refusal
 from streammix.pipeline.redis_link import in_words
+from streammix.pipeline.sources.lines import RAW_KEPT
 from streammix.pipeline.sources.messages import message_batch
 
 __all__ = ["RedisSource", "number_of"]
@@ -56,7 +60,8 @@ class RedisSource:
     Raises
     ------
     ConfigError
-        If the key holds something else than a stream, or the earlier run read another one.
+        If the key holds something else than a stream, the earlier run read another one, or there is no such stream
+        and none is waited for.
     StreammixError
         If Redis refuses the password, or the stream was made anew since it was read.
     UnavailableError
@@ -84,6 +89,11 @@ class RedisSource:
         self._kinds: dict[str, str] | None = dict((position or {}).get("columns", {})) if infers else None
         with in_words(f"stream {stream}"):
             last, added, length, removed = self._ends()
+        if last is None and stop_at_end and not position:
+            raise ConfigError(f"stream: there is no stream {stream!r}")
+        if last is None and not position:
+            log.warning("there is no stream %s yet; waiting for its first entry", stream)
+        last = last or "0-0"
         self._stop = last if stop_at_end else None
         if position:
             self._id, self._read = position["id"], position["read"]
@@ -92,8 +102,10 @@ class RedisSource:
                     f"the stream {stream} ends at {last}, but {self._id} was read before: it was made anew; "
                     "start anew with another checkpoint directory"
                 )
-            if _parts(removed) > _parts(self._id):
-                log.warning("%s: entries up to %s are gone; %s was the last that was read", stream, removed, self._id)
+            if not self._note_lost(last, added, length) and _parts(removed) > _parts(self._id):
+                log.warning(
+                    "%s: entries after %s, up to %s, were deleted before they were read", stream, self._id, removed
+                )
         elif start == "latest":
             self._id, self._read = last, added
         else:
@@ -121,9 +133,11 @@ class RedisSource:
         return {"kind": "redis", "stream": self._stream, "id": self._id, "read": self._read, **columns}
 
     def acknowledge(self) -> None:
-        """Learn how long the stream is by now; there is nothing to acknowledge."""
+        """Learn how long the stream is by now, and what was lost; there is nothing to acknowledge."""
         with in_words(f"stream {self._stream}"):
-            self._last, self._added, _, _ = self._ends()
+            last, self._added, length, _ = self._ends()
+        self._last = last or "0-0"
+        self._note_lost(self._last, self._added, length)
 
     def lag(self) -> int:
         """Return the number of entries that lay ahead at the last checkpoint, less those read since."""
@@ -133,11 +147,23 @@ class RedisSource:
         """Close the connection."""
         self._client.close()
 
-    def _ends(self) -> tuple[str, int, int, str]:
-        """Return the last id, how many entries were ever added, how many are there, and the last id removed."""
+    def _note_lost(self, last: str, added: int, length: int) -> bool:
+        """Warn of entries that are gone and were not read, as far as their numbers tell by now."""
+        passed = added if self._id == last else added - length  # at the end, all are behind us; before, those gone are
+        if (lost := passed - self._read) <= 0:
+            return False
+        log.warning("%s: %s entries up to now were gone before they were read", self._stream, f"{lost:,}")
+        self._read = passed
+        return True
+
+    def _ends(self) -> tuple[str | None, int, int, str]:
+        """Return the last id, how many entries were ever added, how many are there, and the last id deleted.
+
+        The last id is None where there is no stream. Before Redis 7, as many were added as are there.
+        """
         kind = self._client.type(self._stream)
         if kind == b"none":
-            return "0-0", 0, 0, "0-0"
+            return None, 0, 0, "0-0"
         if kind != b"stream":
             raise ConfigError(f"stream: the key {self._stream} holds a {kind.decode()}, not a stream")
         found = self._client.xinfo_stream(self._stream)
@@ -153,12 +179,17 @@ class RedisSource:
         offsets = [number_of(name.decode()) for name, _ in entries]
         values = [(fields or {}).get(field) for _, fields in entries]
         batch = message_batch(self._stream, offsets, values, self._longest)
-        batch.refused = [
-            refusal
-            if refusal.raw
-            else Refusal(self._stream, refusal.offset, f"an entry without the field {self._field!r}", b"")
-            for refusal in batch.refused
-        ]
+        if None in values:
+            reason = f"an entry without the field {self._field!r}"
+            lacking = {
+                at: _entry_text(fields or {})
+                for at, value, (_, fields) in zip(offsets, values, entries, strict=True)
+                if value is None
+            }
+            batch.refused = [
+                replace(refusal, reason=reason, raw=lacking[refusal.offset]) if refusal.offset in lacking else refusal
+                for refusal in batch.refused
+            ]
         return batch
 
     def _as_fields(self, entries: list[tuple[bytes, dict[bytes, bytes] | None]]) -> Batch:
@@ -198,6 +229,14 @@ def number_of(name: str) -> int:
     if time >> (63 - SEQUENCE_BITS) or sequence >> SEQUENCE_BITS:
         raise StreammixError(f"the entry id {name} is beyond what an offset can hold (2**43 - 1 ms, 2**20 - 1 a ms)")
     return time << SEQUENCE_BITS | sequence
+
+
+def _entry_text(fields: dict[bytes, bytes]) -> bytes:
+    """Return an entry as JSON, cut where it is long; bytes that are not UTF-8 are escaped."""
+    known = {
+        key.decode(errors="backslashreplace"): value.decode(errors="backslashreplace") for key, value in fields.items()
+    }
+    return json.dumps(known, ensure_ascii=False).encode()[:RAW_KEPT]
 
 
 def _parts(name: str) -> tuple[int, int]:
