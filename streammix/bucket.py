@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from streammix.errors import CheckpointError, ConfigError, SupersededError
+from streammix.errors import AwayError, CheckpointError, ConfigError, SupersededError
 
 __all__ = ["Bucket", "is_url"]
 
@@ -31,6 +31,7 @@ CLAIM = "_writer"
 RENEW_SECONDS = 5.0
 TAKE_OVER_SECONDS = 15.0
 PATIENCE = timedelta(seconds=10)  # how long a request is tried again where the store doesn't answer
+_STATUS = re.compile(r"status code: (\d+)( [A-Z][A-Za-z ]+)")
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
@@ -63,7 +64,9 @@ class Bucket:
     Raises
     ------
     CheckpointError
-        If another writer has the prefix, or the store can't be reached.
+        If another writer has the prefix, or the store refuses us or has no such bucket.
+    AwayError
+        If the store can't be reached just now.
     ConfigError
         If the URL is of another kind, or obstore is missing.
     """
@@ -109,7 +112,7 @@ class Bucket:
         try:
             return bytes(obstore.get(self._store, name).bytes())
         except obstore.exceptions.BaseError as error:
-            raise CheckpointError(f"{self.place(name)}: {_reason(error)}") from None
+            raise _in_words(self.place(name), error) from None
 
     def check(self) -> None:
         """Leave it to `write`, which is told whether this is still the only writer."""
@@ -273,14 +276,23 @@ def _saying(what: str) -> Iterator[None]:
     try:
         yield
     except (obstore.exceptions.BaseError, FileNotFoundError) as error:  # the bucket itself may be what isn't found
-        raise CheckpointError(f"{what}: {_reason(error)}") from None
+        raise _in_words(what, error) from None
+
+
+def _in_words(what: str, error: Exception) -> CheckpointError:
+    """Return an error of ours: whether trying again may help."""
+    status = _STATUS.search(str(error))
+    is_passing = (
+        status[1] in ("408", "429") or status[1] >= "500" if status else not isinstance(error, FileNotFoundError)
+    )
+    return (AwayError if is_passing else CheckpointError)(f"{what}: {_reason(error)}")
 
 
 def _reason(error: Exception) -> str:
     """The store's answer, in a few words: what comes with it goes over pages."""
     text = str(error)
-    status = re.search(r"status code: (\d+ [A-Z][A-Za-z ]+)", text)
+    status = _STATUS.search(text)
     code = re.search(r"<Code>(\w+)</Code>", text)
     if status is None:
         return f"the store can't be used: {text.partition(chr(10))[0].rpartition(' - ')[2][:200]}"
-    return f"the store answers {status[1]}" + (f" ({code[1]})" if code else "")
+    return f"the store answers {status[1]}{status[2]}" + (f" ({code[1]})" if code else "")

@@ -4,17 +4,21 @@ Bytes in memory → temporary file → fsync → rename → fsync of the directo
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
 import weakref
 from pathlib import Path
 
-from streammix.errors import CheckpointError
+from streammix.errors import AwayError, CheckpointError
 
 __all__ = ["Directory", "read_file", "reason_of", "write_file"]
 
 _LOCK = ".lock"
+_FINAL = {  # the name is wrong, or we may not; anything else may pass
+    *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+}
 
 
 def read_file(path: Path, magic: bytes) -> bytes:
@@ -76,6 +80,8 @@ class Directory:
     ------
     CheckpointError
         If another writer has the directory, or it can't be used.
+    AwayError
+        If it can't be used just now.
     """
 
     def __init__(self, path: Path, magic: bytes, leftovers: str, readonly: bool) -> None:
@@ -141,7 +147,8 @@ def _lock(directory: Path) -> int:
         directory.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{directory}: can't hold checkpoints: {reason_of(error)}") from None
+        kind = AwayError if isinstance(error, OSError) and error.errno not in _FINAL else CheckpointError
+        raise kind(f"{directory}: can't hold checkpoints: {reason_of(error)}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -1,6 +1,7 @@
 """The errors that streammix raises on purpose: each names what was wrong, where, and what was expected."""
 
 __all__ = [
+    "AwayError",
     "CheckpointError",
     "ConfigError",
     "RecordError",
@@ -52,3 +53,7 @@ class UnavailableError(StreammixError):
 
 class UnheardError(StreammixError):
     """A checkpoint does not count: other readers of the stream have gone on from the one before."""
+
+
+class AwayError(CheckpointError, UnavailableError):
+    """The place of checkpoints can't be reached just now."""

@@ -18,7 +18,7 @@ import pyarrow as pa
 from streammix.bucket import Bucket, is_url
 from streammix.checkpoint import MAGIC, SCHEMA, NewerFormatError, Unpacked, from_bytes, table_from_bytes, to_bytes
 from streammix.directory import Directory, read_file, reason_of, write_file
-from streammix.errors import CheckpointError, ConfigError
+from streammix.errors import AwayError, CheckpointError, ConfigError
 from streammix.mixture import Mixture
 from streammix.state import Snapshot
 
@@ -310,6 +310,8 @@ class CheckpointStore:
                 unpacked = unpack(data := self._at.read(name))
             except FileNotFoundError:  # removed by the writer since the directory was listed
                 continue
+            except AwayError:
+                raise
             except NewerFormatError as error:
                 raise NewerFormatError(f"{place}: {error}") from None
             except (CheckpointError, OSError) as error:

@@ -15,8 +15,9 @@ from streammix.errors import ConfigError
 from streammix.pipeline.config import Config
 from streammix.pipeline.flow import Sink, Source
 from streammix.pipeline.model import declared_fields, text_fields
+from streammix.pipeline.places import stream_place, topic_places
 from streammix.pipeline.sections import SecretSection
-from streammix.pipeline.sink_sections import KafkaSinkSection, RedisSinkSection
+from streammix.pipeline.sink_sections import KafkaSinkSection, RedisSinkSection, SinkSection
 from streammix.pipeline.source_sections import KafkaSection, NatsSection, RedisSection
 from streammix.pipeline.talk import SHORTEST, keep_secret
 
@@ -93,17 +94,38 @@ def broker_sink(config: Config, section: KafkaSinkSection | RedisSinkSection, re
     """Return a sink, as it stood at the last checkpoint that recorded it under its name."""
     from streammix.pipeline.sinks.outbox import OutboxSink
 
+    name, before = _names(config, section)
+    stood = recorded.get(name, recorded.get(before) if before is not None else None)
     if isinstance(section, KafkaSinkSection):
-        name = f"kafka:{section.topic}"
-        channel = kafka_channel(config, section.brokers, section.topic, section.settings)
-        return OutboxSink(name, channel, recorded.get(name))
+        return OutboxSink(name, kafka_channel(config, section.brokers, section.topic, section.settings), stood)
     client = _redis_client(config, section)
     from streammix.pipeline.sinks.redis import RedisChannel
 
-    name = f"redis:{section.stream}"
-    return OutboxSink(
-        name, lambda run: RedisChannel(client(), section.stream, section.max_length, run), recorded.get(name)
-    )
+    return OutboxSink(name, lambda run: RedisChannel(client(), section.stream, section.max_length, run), stood)
+
+
+def _names(config: Config, section: KafkaSinkSection | RedisSinkSection) -> tuple[str, str | None]:
+    """Return a sink's name in checkpoints, and the one that it may have had before.
+
+    It is named by its topic or stream alone, so that addresses may change; where there are several of that name, by
+    their addresses, too. The first of these may have been alone before.
+    """
+
+    def names(sink: SinkSection) -> tuple[str, str] | None:
+        if isinstance(sink, KafkaSinkSection):
+            return f"kafka:{sink.topic}", min(topic_places(sink.brokers, sink.topic))
+        return (
+            (f"redis:{sink.stream}", stream_place(sink.url, sink.stream))
+            if isinstance(sink, RedisSinkSection)
+            else None
+        )
+
+    own = names(section)
+    assert own is not None
+    alike = [found for sink in config.sinks if (found := names(sink)) is not None and found[0] == own[0]]
+    if len(alike) == 1:
+        return own
+    return own[1], own[0] if own == alike[0] else None
 
 
 def kafka_channel(config: Config, brokers: str, topic: str, settings: Mapping[str, Any]) -> "Callable[[str], Any]":

@@ -105,15 +105,20 @@ def run(
         open_source = prepare_source(config, source)
         with (
             watching(config) as watch,
-            CheckpointStore(config.checkpoints, keep=config.keep) as store,
             stop_on_signals() as stop,
+            ExitStack() as opened,
         ):
+            patience = Patience(config.patience, stop)
+            if (store := _opened_store(config, patience)) is None:
+                log.info("stopped before the place of checkpoints could be opened")
+                return stop.signal
+            opened.enter_context(store)
             progress = LiveProgress(terminal) if terminal else LogProgress(config.checkpoint.every_records)
             attempts = _Attempts(
-                config, declared, open_source, sinks, store, decode or JsonDecoder(), progress, watch, stop
+                config, declared, open_source, sinks, store, decode or JsonDecoder(), progress, watch, stop, patience
             )
             try:
-                has_ended = keep_going(attempts, attempts.patience)
+                has_ended = keep_going(attempts, patience)
             finally:
                 progress.close()
     except ConfigError as error:
@@ -123,6 +128,19 @@ def run(
     else:
         log.info("stopped while something failed; the last checkpoint stands")
     return stop.signal
+
+
+def _opened_store(config: Config, patience: Patience) -> CheckpointStore | None:
+    """Open the place of checkpoints once it can be reached; None where the run is to stop before."""
+    found: list[CheckpointStore] = []
+
+    def open_store(is_first: bool) -> None:
+        found.append(CheckpointStore(config.checkpoints, keep=config.keep))
+
+    if not keep_going(open_store, patience):
+        return None
+    patience.went_well()
+    return found[0]
 
 
 class _Attempts:
@@ -139,6 +157,7 @@ class _Attempts:
         progress: Progress,
         watch: "Metrics | None",
         stop: StopRequest,
+        patience: Patience,
     ) -> None:
         self._config, self._declared, self._open_source = config, declared, open_source
         self._own_sinks = own_sinks
@@ -146,7 +165,7 @@ class _Attempts:
         self._watch = watch
         self._tally: Tally | None = None  # as it was at the last checkpoint
         self._has_told_of_time = False
-        self.patience = Patience(config.patience, stop)
+        self.patience = patience
         self.pipeline: Pipeline
 
     def __call__(self, is_first: bool) -> None:

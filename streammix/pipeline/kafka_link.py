@@ -56,14 +56,24 @@ class KafkaLink:
         self._refusal: KafkaError | None = None
         self._is_away = False
 
-    def options(self, **ours: Any) -> dict[str, Any]:
-        """Return a client's settings: the user's, and ours, with underscores for dots, which come before them."""
+    def options(self, defaults: Mapping[str, Any] | None = None, **ours: Any) -> dict[str, Any]:
+        """Return a client's settings: defaults, the user's, and those that are ours alone, with underscores for dots.
+
+        Raises
+        ------
+        ConfigError
+            If the user sets one that is ours.
+        """
+        own = {name.replace("_", "."): value for name, value in ours.items()}
+        if taken := [name for name in own if name in self._settings]:
+            raise ConfigError(f"settings.{taken[0]} can't be set: the run needs its own")
         return {
             "bootstrap.servers": self.brokers,
             "reconnect.backoff.max.ms": 5000,
             "log_level": 0,  # what matters comes as an error
+            **(defaults or {}),
             **self._settings,
-            **{name.replace("_", "."): value for name, value in ours.items()},
+            **own,
             "error_cb": self._note,
         }
 

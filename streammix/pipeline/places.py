@@ -13,7 +13,7 @@ from streammix.pipeline.sinks.parquet import is_scored_file
 from streammix.pipeline.source_sections import FileSection, KafkaSection, RedisSection
 from streammix.pipeline.sources.opening import COMPRESSIONS
 
-__all__ = ["check_local", "check_places", "dead_letter_path", "is_output", "listed"]
+__all__ = ["check_local", "check_places", "dead_letter_path", "is_output", "listed", "stream_place", "topic_places"]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # a drive has one letter; a path of pathlib's has one slash left
 
@@ -126,31 +126,45 @@ def _channels(config: Config) -> Iterator[tuple[str, set[str]]]:
         topics = listed(source.topic)
         if twice := [topic for i, topic in enumerate(topics) if topic in topics[:i]]:
             raise ConfigError(f"[source] topic: {twice[0]!r} stands twice")
-        yield "[source] topic", {place for topic in topics for place in _topic(brokers, topic)}
+        yield "[source] topic", {place for topic in topics for place in topic_places(brokers, topic)}
     elif isinstance(source, RedisSection):
-        yield "[source] stream", {_stream(source.url, source.stream)}
+        yield "[source] stream", {stream_place(source.url, source.stream)}
     for i, sink in enumerate(config.sinks, 1):
         if isinstance(sink, KafkaSinkSection):
-            yield f"[[sink]] number {i} topic", _topic(sink.brokers, sink.topic)
+            yield f"[[sink]] number {i} topic", topic_places(sink.brokers, sink.topic)
         elif isinstance(sink, RedisSinkSection):
-            yield f"[[sink]] number {i} stream", {_stream(sink.url, sink.stream)}
+            yield f"[[sink]] number {i} stream", {stream_place(sink.url, sink.stream)}
     if dead.topic is not None and (brokers := dead.brokers or brokers) is not None:
-        yield "[dead_letter] topic", _topic(brokers, dead.topic)
+        yield "[dead_letter] topic", topic_places(brokers, dead.topic)
 
 
-def _topic(brokers: str, topic: str) -> set[str]:
+def topic_places(brokers: str, topic: str) -> set[str]:
+    """Return a topic's place, once for each address of its brokers.
+
+    Examples
+    --------
+    >>> sorted(topic_places("SSL://A:9093, localhost", "t"))
+    ['kafka://127.0.0.1:9092/t', 'kafka://a:9093/t']
+    """
     addresses = (address.strip().rpartition("://")[2].lower() for address in brokers.split(","))
-    return {f"kafka://{_host(address if ':' in address else f'{address}:9092')}/{topic}" for address in addresses}
+    return {f"kafka://{_host(address, 9092)}/{topic}" for address in addresses}
 
 
-def _stream(url: str, stream: str) -> str:
+def stream_place(url: str, stream: str) -> str:
+    """Return the place of a stream of Redis.
+
+    Examples
+    --------
+    >>> stream_place("rediss://ann@localhost/1", "s")
+    'redis://127.0.0.1:6379/1/s'
+    """
     parts = urlsplit(url)
     query, at = parse_qs(parts.query), parts.netloc.rpartition("@")[2].lower()
     if parts.scheme == "unix":
         return f"unix://{parts.path}/{query.get('db', ['0'])[0]}/{stream}"
     database = query.get("db", [parts.path.strip("/") or "0"])[0]
-    return f"redis://{_host(at if ':' in at else f'{at}:6379')}/{database}/{stream}"
+    return f"redis://{_host(at, 6379)}/{database}/{stream}"
 
 
-def _host(address: str) -> str:
-    return re.sub(r"^(localhost)?:", "127.0.0.1:", address)
+def _host(address: str, port: int) -> str:
+    return re.sub(r"^(localhost)?:", "127.0.0.1:", address if ":" in address else f"{address}:{port}")

@@ -78,6 +78,20 @@ def test_a_stream_of_nats_that_was_made_anew_and_is_past_the_position(nats_serve
     assert drain(NatsSource(place, position, stop_at_end=True)) == 10
 
 
+def test_a_topic_that_goes_while_it_is_read(kafka_server, name):
+    kafka_server.fill(name, texts(20))
+    source = KafkaSource(KafkaLink(kafka_server.brokers, {}), [name])
+    try:
+        while not len(source.read(1000)):
+            pass
+        kafka_server.delete(name)
+        source._look_again = 0.0
+        with pytest.raises(StreammixError, match=f"has no topic '{name}' any more: it was deleted while it was read"):
+            source.read(1000)
+    finally:
+        source.close()
+
+
 def test_a_topic_that_was_made_anew_and_is_past_the_position(kafka_server, name):
     link = KafkaLink(kafka_server.brokers, {})
     kafka_server.fill(name, texts(20))

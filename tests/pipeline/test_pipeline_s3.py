@@ -1,9 +1,17 @@
 """Runs whose checkpoints are on object storage."""
 
+import errno
+import os
+from datetime import timedelta
+from pathlib import Path
+
 import pytest
 from pipeline_tools import SINKS, events, lines_of, run, write_config, write_ndjson
+from servers import free_port
 from test_pipeline_cli import call
 
+from streammix import bucket as bucket_module
+from streammix.pipeline import faults
 from streammix.store import CheckpointStore
 
 
@@ -54,3 +62,47 @@ def test_a_run_beside_another_is_refused(place, bucket, monkeypatch):
     assert status == 1
     assert f"{bucket}: another writer is using these checkpoints" in said
     assert not (place / "scored.ndjson").exists()
+
+
+def test_a_store_that_is_away_at_the_start_is_waited_for(place, bucket, monkeypatch):
+    monkeypatch.setattr(bucket_module, "PATIENCE", timedelta(seconds=0.1))
+    monkeypatch.setattr(faults, "FIRST_WAIT", 0.02)
+    opened, endpoint = bucket_module._open, os.environ["AWS_ENDPOINT_URL"]
+    ways = iter([f"http://127.0.0.1:{free_port()}", endpoint])
+
+    def open_somewhere(url):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", next(ways, endpoint))
+        return opened(url)
+
+    monkeypatch.setattr(bucket_module, "_open", open_somewhere)
+    status, _, said = run(place)
+    assert status == 0, said
+    assert said.count("trying again until it is back") == 1
+    assert "going on after" in said
+    assert len(lines_of(place / "scored.ndjson")) == 1200
+
+
+def test_a_bucket_that_does_not_exist_ends_a_run_at_once(place, bucket):
+    path = place / "pipeline.toml"
+    path.write_text(path.read_text().replace(bucket, "s3://no-such-bucket-here/state"))
+    status, _, said = run(place)
+    assert (status, said.count("\n")) == (1, 1)
+    assert "s3://no-such-bucket-here/state: the store answers 404 Not Found (NoSuchBucket)" in said
+
+
+@pytest.mark.parametrize(("number", "is_final"), [(errno.EIO, False), (errno.EACCES, True)])
+def test_a_directory_that_is_away_at_the_start(number, is_final, place, bucket, monkeypatch):
+    path = place / "pipeline.toml"
+    path.write_text(path.read_text().replace(bucket, "state"))
+    monkeypatch.setattr(faults, "FIRST_WAIT", 0.02)
+    mkdir, failures = Path.mkdir, [OSError(number, os.strerror(number))]
+
+    def fail_once(self, *arguments, **options):
+        if self.name == "state" and failures:
+            raise failures.pop()
+        mkdir(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", fail_once)
+    status, _, said = run(place)
+    assert f"state: can't hold checkpoints: {os.strerror(number)}" in said
+    assert (status, said.count("trying again until it is back")) == ((1, 0) if is_final else (0, 1))

@@ -60,11 +60,11 @@ class KafkaChannel:
         self._link, self._topic = link, topic
         self._name = f"streammix-{run}"
         self._place = TopicPartition(topic, 0)
+        options = link.options({"linger.ms": 20, "compression.type": "lz4"}, transactional_id=self._name)
         consumer = link.client(Consumer, link.options(group_id=self._name, enable_auto_commit=False))
         try:
             self._check_topic(consumer)
             link.is_back()
-            options = link.options(transactional_id=self._name, linger_ms=20, compression_type="lz4")
             self._producer = link.client(Producer, options)
             self._sent: int | None = None
             self._within(lambda: self._begin(consumer))

@@ -115,13 +115,13 @@ class KafkaSource:
         self._look_again = time.monotonic() + NEW_PARTITIONS_SECONDS
         self._fetch_again = 0.0
         options = link.options(
+            {"fetch.wait.max.ms": 100},
             group_id=group or "streammix",
             enable_auto_commit=False,
             enable_auto_offset_store=False,
             enable_partition_eof=True,
             auto_offset_reset="error",
             partition_assignment_strategy="cooperative-sticky",
-            fetch_wait_max_ms=100,
         )
         self._consumer = link.client(Consumer, options)
         try:
@@ -287,19 +287,24 @@ class KafkaSource:
                 what = f"the topic {topic} was deleted and made anew since it was read"
                 if self._when_lost != "skip":
                     raise StreammixError(f'{what}; [source] when_lost = "skip" reads it from its beginning')
+                if self._partitions:  # opened anew, it is read from its beginning
+                    raise UnavailableError(what)
                 log.warning("%s; reading it from its beginning", what)
                 self._known = {name: at for name, at in self._known.items() if name.rpartition("/")[0] != topic}
                 self._start = "earliest"
             self._ids[topic] = found
 
     def _look_for_partitions(self) -> None:
-        """Take partitions that were added to a topic; in a group, Kafka does."""
+        """Take partitions that were added to a topic, and see whether it is still there; in a group, Kafka does."""
         self._look_again = time.monotonic() + NEW_PARTITIONS_SECONDS
         if self._group is None and not self._stop_at_end:
             try:
                 new = [name for name in self._listed() if name not in self._partitions]
+                self._compare_ids()
             except UnavailableError:
                 return
+            except ConfigError as error:
+                raise StreammixError(f"{error} any more: it was deleted while it was read") from None
             if new:
                 log.info("new partitions: %s", ", ".join(new))
                 self._start = "earliest"  # what was written since they came belongs to the stream
