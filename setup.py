@@ -35,6 +35,7 @@ setup(
         extension("rules", ["rules.pyx"]),
         extension("json_lines", ["json_lines.pyx"]),
         extension("names", ["names.pyx"]),
+        extension("lines", ["lines.pyx"]),
         extension("shared", ["shared.c"], "-O1"),
         extension("records", ["records.pyx"]),
         extension("reader", ["reader.pyx"]),

@@ -90,7 +90,7 @@ def main(path: str = "drift.png", n: int = N) -> tuple[sm.AutoMixture, dict[str,
     auto = watch(model, minutes)
     plain = watch(sm.Mixture(3, fields={"minutes": sm.Normal()}, seed=1), minutes)
     for event in model.events:
-        print(f"after {event['n_seen']:>6,} records: {event['kind']}")
+        print(f"after {event['n_seen']:>6,} records: {event['kind']} {event.get('sign', '')}".rstrip())
     last = len(auto["score"]) // 5
     print(f"score of the last fifth: AutoMixture {auto['score'][-last:].mean():.3f}", end="")
     print(f", Mixture {plain['score'][-last:].mean():.3f} nats a record")

@@ -41,6 +41,11 @@ class Ingested(NamedTuple):
     labels: Integers | None = None
     outliers: FloatArray | None = None
 
+    @classmethod
+    def of(cls, told: "Told", rows: Integers, rejected: list[tuple[int, RecordError]]) -> "Ingested":
+        """Return what was told of the records of these indices."""
+        return cls(told.responsibilities, told.log_density, rows, rejected, told.labels, told.outliers)
+
 
 @dataclass(frozen=True, slots=True)
 class Told:

@@ -27,6 +27,9 @@ def fill_given(schema: Schema, state: State) -> None:
         values, prior = state.statistics[i], state.priors[i]
         for unit, served_by in enumerate(block.families):
             families = served_by[: state.n_components]
+            distinct = {id(family): family for family in families if family is not None}.values()
+            if not any(family.is_given for family in distinct):
+                continue
             for k, family in enumerate(families):
                 if block.kind == "external" or family is None or not family.is_given:
                     continue

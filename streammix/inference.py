@@ -2,15 +2,25 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from streammix.core.times import is_time
-from streammix.core.values import LONGEST_TEXT
+from streammix.core.values import LONGEST_TEXT, level_key
 from streammix.families import Bernoulli, Categorical, Family, MultivariateNormal, Normal, ZeroInflated
 
-__all__ = ["MOST_RECORDS", "RECORDS_PER_PARAMETER", "Inferred", "Ready", "infer", "ready", "tell", "tell_declared"]
+__all__ = [
+    "MOST_RECORDS",
+    "RECORDS_PER_PARAMETER",
+    "Inferred",
+    "Ready",
+    "Values",
+    "infer",
+    "ready",
+    "tell",
+    "tell_declared",
+]
 
 Names = tuple[str, ...]
 
@@ -21,6 +31,37 @@ TIMES, FREE_TEXT, LONG_TEXT, CONSTANT = "times", "text that hardly ever repeats"
 SCALES = frozenset({"normal", "lognormal", "mvn", "student", "gamma", "inverse_gaussian", "beta", "vonmises"})
 
 log = logging.getLogger("streammix")
+
+
+class Values:
+    """The values of records, field by field, where they are there.
+
+    Parameters
+    ----------
+    records
+        Plain values by field.
+    """
+
+    def __init__(self, records: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.n = 0  # records
+        self.by_field: defaultdict[str, list[Any]] = defaultdict(list)
+        for record in records:
+            self.take(record)
+
+    def take(self, record: Mapping[str, Any]) -> None:
+        """Take in a record."""
+        self.n += 1
+        for name, value in record.items():
+            if value is not None:
+                self.by_field[name].append(value)
+
+    def count_levels(self, known: Collection[str]) -> dict[str, int]:
+        """Return how many levels there are of each field that holds text or is known to hold levels."""
+        return {
+            name: len(set(map(level_key, values)))
+            for name, values in self.by_field.items()
+            if name in known or str in map(type, values)
+        }
 
 
 @dataclass(frozen=True)
@@ -61,7 +102,7 @@ class Ready:
     absent: list[str]
 
 
-def infer(records: Sequence[Mapping[str, Any]], n_components: int, has_others: bool = False) -> Inferred:
+def infer(found: Values, n_components: int, has_others: bool = False, known: Collection[str] = ()) -> Inferred:
     """Choose a family for each field from its values.
 
     Booleans are Bernoulli, text Categorical. Numbers that no record lacks are jointly MultivariateNormal, where the
@@ -71,26 +112,25 @@ def infer(records: Sequence[Mapping[str, Any]], n_components: int, has_others: b
 
     Parameters
     ----------
-    records
-        Plain values by field.
+    found
+        The values of the first records.
     n_components
         K.
     has_others
         Whether the model has other fields than these.
+    known
+        Fields that are no matter of inference.
     """
-    values: dict[str, list[Any]] = defaultdict(list)
-    for record in records:
-        for name, value in record.items():
-            if value is not None:
-                values[name].append(value)
-    kinds = {name: _kind(values[name]) for name in sorted(values)}  # the order of a record's fields says nothing
+    values = found.by_field
+    names = sorted(name for name in values if name not in known)  # the order of a record's fields says nothing
+    kinds = {name: _kind(values[name]) for name in names}
     left_out = {name: kind for name, kind in kinds.items() if kind in (TIMES, FREE_TEXT, LONG_TEXT)}
     constant = {name: float(values[name][0]) for name, kind in kinds.items() if kind == CONSTANT}
     if len(left_out) + len(constant) == len(kinds) and not has_others:
         left_out = {name: why for name, why in left_out.items() if why != FREE_TEXT}
         kinds = {name: "number" if name in constant else kind for name, kind in kinds.items()}
         constant = {}
-    joint = tuple(name for name, kind in kinds.items() if kind == "number" and len(values[name]) == len(records))
+    joint = tuple(name for name, kind in kinds.items() if kind == "number" and len(values[name]) == found.n)
     chosen: dict[Names, Family] = {}
     size = len(joint)
     if size > 1 and RECORDS_PER_PARAMETER * n_components * (size + 1) * (size + 2) // 2 <= MOST_RECORDS:
@@ -116,7 +156,7 @@ def tell(inferred: Inferred) -> None:
         log.info("field %r: always %r so far; it joins when it varies", name, value)
 
 
-def ready(fields: Mapping[Names, Family], records: Sequence[Mapping[str, Any]], has_others: bool) -> Ready:
+def ready(fields: Mapping[Names, Family], values: Values, has_others: bool) -> Ready:
     """Tell declared fields that can be learnt from the start from those that have to wait until they vary.
 
     A field whose family has a scale waits where the records don't have two values of it. Of a `MultivariateNormal`,
@@ -126,12 +166,12 @@ def ready(fields: Mapping[Names, Family], records: Sequence[Mapping[str, Any]], 
     ----------
     fields
         The declared families.
-    records
-        Plain values by field.
+    values
+        Those of the first records.
     has_others
         Whether the model has other fields than these.
     """
-    found = {name: _first_two(record.get(name) for record in records) for names in fields for name in names}
+    found = {name: _first_two(values.by_field.get(name, ())) for names in fields for name in names}
     chosen: dict[Names, Family] = {}
     for names, family in fields.items():
         inner = family.family if isinstance(family, ZeroInflated) else family
@@ -155,10 +195,10 @@ def tell_declared(found: Ready, n: int) -> None:
 
 
 def _first_two(values: Iterable[Any]) -> list[Any]:
-    """The first values that are there and differ, two at the most."""
+    """The first values that differ, two at the most."""
     found: list[Any] = []
     for value in values:
-        if value is not None and value not in found:
+        if value not in found:
             found.append(value)
             if len(found) == 2:
                 break

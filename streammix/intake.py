@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streammix import frames
-from streammix.answers import Told
+from streammix.answers import Ingested, Told
 from streammix.clock import times_of
 from streammix.columns import Encoded
 from streammix.core.json_lines import JsonLines
@@ -130,9 +130,7 @@ def _learn_rows(learner: Learner, frame: Frame, weights: FloatArray | None, firs
         raise RecordError(f"row {bad[0] + first}: {IMPOSSIBLE}", row=bad[0] + first)
 
 
-def ingest(
-    learner: Learner, records: list[Any] | JsonLines | Frame, read: Read | None = None
-) -> tuple[Told, NDArray[np.int64], list[tuple[int, RecordError]]]:
+def ingest(learner: Learner, records: list[Any] | JsonLines | Frame, read: Read | None = None) -> Ingested:
     """Score each record as the model stands before it, then learn it; a refused one is left out."""
     if learner.clock is not None:
         return _ingest_timed(learner, records)
@@ -162,7 +160,7 @@ def ingest(
         found = told if is_whole else Told.nothing(len(kept), k, learner.has_labels)
         bad = learner.running.absorb(encoded, None, found)
         if is_whole and not bad:
-            return told, np.arange(n), []
+            return Ingested.of(told, np.arange(n), [])
         wanted = np.setdiff1d(np.arange(len(kept)), bad)
         places = [at + kept[i] for i in wanted]
         told.put(places, found[wanted])
@@ -181,7 +179,7 @@ def ingest(
         at += 1
     refused.sort(key=lambda refusal: refusal[0])
     rows = np.array(good, dtype=np.int64)
-    return told[rows], rows, refused
+    return Ingested.of(told[rows], rows, refused)
 
 
 def _rest(learner: Learner, records: list[Any] | JsonLines | Frame, at: int) -> Any:
@@ -191,9 +189,7 @@ def _rest(learner: Learner, records: list[Any] | JsonLines | Frame, at: int) -> 
     return records.slice(at, first_seen(records, learner.unknown(records), learner.newcomers.constant, at) - at)
 
 
-def _ingest_timed(
-    learner: Learner, records: list[Any] | JsonLines | Frame
-) -> tuple[Told, NDArray[np.int64], list[tuple[int, RecordError]]]:
+def _ingest_timed(learner: Learner, records: list[Any] | JsonLines | Frame) -> Ingested:
     """Ingest record by record: when the next one's time is known, the statistics may move."""
     n, k = len(records), learner.declaration.n_components
     told = Told.nothing(n, k, learner.has_labels)
@@ -206,7 +202,7 @@ def _ingest_timed(
         except RecordError as error:
             refused.append((i, error.with_traceback(None)))
     kept = np.array(good, dtype=np.int64)
-    return told[kept], kept, refused
+    return Ingested.of(told[kept], kept, refused)
 
 
 def learn_at(

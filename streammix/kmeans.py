@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from streammix.products import ONE_THREAD
+
 __all__ = ["kmeans"]
 
 FloatArray = NDArray[np.float64]
-
-ONE_THREAD = 200_000  # multiplications of a matrix product that BLAS does not spread over threads
 
 
 def kmeans(space: FloatArray, k: int, lloyd_steps: int, rng: np.random.Generator) -> NDArray[np.intp]:
@@ -34,7 +34,7 @@ def kmeans(space: FloatArray, k: int, lloyd_steps: int, rng: np.random.Generator
 
 
 def _nearest(space: FloatArray, squares: FloatArray, places: FloatArray) -> NDArray[np.intp]:
-    """The nearest place of each point, some points at a time: the threads of a large product wait for one another."""
+    """The nearest place of each point, some points at a time."""
     step = max(ONE_THREAD // max(places.size, 1), 1)
     sizes = (places**2).sum(axis=1)
     labels = np.empty(len(space), dtype=np.intp)

@@ -17,7 +17,7 @@ from streammix.errors import RecordError
 from streammix.families import Family, Normal
 from streammix.frames import Frame, check_names, first_seen
 from streammix.gathering import Gathering
-from streammix.inference import TIMES, Inferred, Ready, infer, ready, tell, tell_declared
+from streammix.inference import TIMES, Inferred, Ready, Values, infer, ready, tell, tell_declared
 from streammix.newcomers import MOST_FIELDS, AllBut, Newcomers
 from streammix.packing import check_fields, check_layout
 from streammix.plain import IMPOSSIBLE, check_weight
@@ -25,7 +25,8 @@ from streammix.running import Running
 from streammix.schema import Schema
 from streammix.standing import Names
 from streammix.state import Snapshot
-from streammix.warmup import count_levels, given_state, needed_records, newcomer_state, warm_state
+from streammix.steps import Steps, at_once
+from streammix.warmup import given_state, needed_records, newcomer_state, warm_state
 
 __all__ = ["FIRST_LOOK", "Learner"]
 
@@ -33,6 +34,10 @@ FloatArray = NDArray[np.float64]
 
 EXPLICIT_START = 100  # records that explicit parameters count as
 FIRST_LOOK = 1_000  # records after which the warm-up's length is settled
+READ_AT_ONCE = 500  # of the first records
+
+#: The families of the fields, their schema, and the first records as columns, with their weights.
+Start = tuple[dict[Names, Family], Schema, list[FloatArray], FloatArray | None]
 
 
 class Learner:
@@ -167,12 +172,12 @@ class Learner:
         for name in names:
             own = self.newcomers.waiting.pop(name)
             records = [{name: value} for value in own.values]
-            inferred = self._settle(name, records)
+            inferred = self._settle(name, Values(records))
             tell(inferred)
             self.newcomers.left_out |= inferred.left_out
             self.newcomers.constant |= inferred.constant
             for families_of_it in [inferred.fields] if inferred.fields else []:
-                alone, rows = self._read_first(families_of_it, records)
+                alone, rows = at_once(self._read_first(families_of_it, records))
                 columns = [np.ascontiguousarray(rows[:, j]) for j in range(rows.shape[1])]
                 state = newcomer_state(alone, columns, np.array(own.weights), np.array(own.responsibilities))
                 assert self.chosen is not None
@@ -202,11 +207,11 @@ class Learner:
         assert self.running is not None
         self.running.schema.look_out(None, {}, self.newcomers.awaited)
 
-    def _settle(self, name: str, records: Sequence[Mapping[str, Any]]) -> Inferred:
+    def _settle(self, name: str, values: Values) -> Inferred:
         """What becomes of a field whose values have waited long enough."""
         if name not in self.newcomers.awaited:
-            return infer(records, self.inferred_for, has_others=True)
-        found = ready({(name,): self.newcomers.awaited[name]}, records, has_others=True)
+            return infer(values, self.inferred_for, has_others=True)
+        found = ready({(name,): self.newcomers.awaited[name]}, values, has_others=True)
         return Inferred(found.fields, {}, found.constant)
 
     def _schema_of(self, fields: Mapping[Names, Family]) -> Schema:
@@ -216,13 +221,20 @@ class Learner:
 
     def _read_first(
         self, fields: Mapping[Names, Family], records: Sequence[Mapping[str, Any]]
-    ) -> tuple[Schema, FloatArray]:
-        """The schema of fields, and the rows of the first records that it reads."""
+    ) -> Steps[tuple[Schema, FloatArray]]:
+        """Read the first records, some in each step; return the schema of the fields, and the rows."""
         schema = self._schema_of(fields)
         lacking = {schema.fields[0][0]: None}  # so that one without any of the fields is read, as one that lacks them
-        rows, _, unknown, refused = schema.reader.rows([lacking | dict(record) for record in records])
-        if refused:
-            raise refused[0][1]
+        parts, unknown = [], []
+        for at in range(0, len(records), READ_AT_ONCE):
+            some = [lacking | dict(record) for record in records[at : at + READ_AT_ONCE]]
+            rows, _, new, refused = schema.reader.rows(some)
+            if refused:
+                raise refused[0][1]
+            parts.append(rows)
+            unknown += [(at + row, column, key) for row, column, key in new]
+            yield
+        rows = np.concatenate(parts)
         for column in sorted({column for _, column, _ in unknown}):
             found = [(row, key) for row, own, key in unknown if own == column]
             rows[[row for row, _ in found], column] = schema.first_levels(column, [key for _, key in found])
@@ -259,27 +271,26 @@ class Learner:
 
     def start(self, records: Sequence[Mapping[str, Any]], weights: Sequence[float]) -> Running:
         """Make the first state from records; they then count as its start."""
-        chosen, schema, columns, given = self.read_start(records, weights)
+        chosen, schema, columns, given = at_once(self.read_start(records, weights, self.choose(Values(records))))
         return self.set_out(chosen, schema, self._begin(schema, columns, given), len(records))
 
     def read_start(
-        self, records: Sequence[Mapping[str, Any]], weights: Sequence[float]
-    ) -> tuple[dict[Names, Family], Schema, list[FloatArray], FloatArray | None]:
-        """Return the families of the fields, their schema, and the first records as columns, with their weights."""
-        inferred, found = self.choose(records)
-        tell(inferred)
-        tell_declared(found, len(records))
-        chosen = self.take_up(inferred, found)
-        schema, rows = self._read_first(chosen, records)
+        self, records: Sequence[Mapping[str, Any]], weights: Sequence[float], found: tuple[Inferred, Ready]
+    ) -> Steps[Start]:
+        """Read the first records as columns, in steps, by what was found of their fields."""
+        tell(found[0])
+        tell_declared(found[1], len(records))
+        chosen = self.take_up(*found)
+        schema, rows = yield from self._read_first(chosen, records)
         given = np.array(weights, dtype=np.float64)
         columns = [np.ascontiguousarray(rows[:, j]) for j in range(rows.shape[1])]
         return chosen, schema, columns, None if (given == 1.0).all() else given
 
-    def choose(self, records: Sequence[Mapping[str, Any]]) -> tuple[Inferred, Ready]:
+    def choose(self, values: Values) -> tuple[Inferred, Ready]:
         """Return what becomes of undeclared fields, and of declared ones, by the first records."""
-        inferred = self._infer(records) if self.declaration.infers else Inferred({}, {}, {})
+        inferred = self._infer(values) if self.declaration.infers else Inferred({}, {}, {})
         inferred.left_out.update({name: TIMES for name, kind in self.gathering.types.items() if kind == "time"})
-        return inferred, ready(self.declaration.fields or {}, records, bool(inferred.fields))
+        return inferred, ready(self.declaration.fields or {}, values, bool(inferred.fields))
 
     def take_up(self, inferred: Inferred, found: Ready) -> dict[Names, Family]:
         """Take down which fields are left out or wait; return the families of the others."""
@@ -300,15 +311,10 @@ class Learner:
         state = warm_state(schema, columns, weights, self.declaration.n_components, self.rng)
         return Running(self.declaration, schema, state)
 
-    def _infer(self, records: Sequence[Mapping[str, Any]]) -> Inferred:
+    def _infer(self, values: Values) -> Inferred:
         """What becomes of the fields that nobody declared."""
-        declared = self.declaration.declared_names | {*self._undeclared_time}
-        others = (
-            [{name: value for name, value in x.items() if name not in declared} for x in records]
-            if declared
-            else records
-        )
-        return infer(others, self.inferred_for, bool(self.declaration.fields))
+        known = self.declaration.declared_names | {*self._undeclared_time}
+        return infer(values, self.inferred_for, bool(self.declaration.fields), known)
 
     def snapshot(self, n_seen: int, seed: int | None) -> Snapshot:
         """Everything that a mixture is, after so many records."""
@@ -393,13 +399,13 @@ class Learner:
     def missing_records(self) -> int:
         """How many records the warm-up still takes; as far as can be told before the first look at them."""
         if self._needed is None and len(self.buffer) >= FIRST_LOOK:
-            self._needed = self._needed_by(self.buffer[:FIRST_LOOK])
+            self._needed = self._needed_by(Values(self.buffer[:FIRST_LOOK]))
         return max((self._needed or FIRST_LOOK) - len(self.buffer), 0)
 
-    def _needed_by(self, records: Sequence[Mapping[str, Any]]) -> int:
+    def _needed_by(self, values: Values) -> int:
         """How many records a warm-up takes, by the first of them."""
-        fields = {**(self.declaration.fields or {}), **(self._infer(records).fields if self.declaration.infers else {})}
-        return needed_records(fields, self.declaration.n_components, count_levels(records, self.gathering.codes))
+        fields = {**(self.declaration.fields or {}), **(self._infer(values).fields if self.declaration.infers else {})}
+        return needed_records(fields, self.declaration.n_components, values.count_levels(self.gathering.codes))
 
     def _note_types(self, record: Mapping[str, Any]) -> None:
         """Remember what each undeclared field is; times are left out."""

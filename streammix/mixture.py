@@ -1,6 +1,7 @@
 """The mixture: river's face of the learner."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +14,7 @@ from streammix.average import EVERY
 from streammix.core.json_lines import JsonLines
 from streammix.core.records import Records
 from streammix.declaration import checked, from_json, shown
-from streammix.errors import RecordError
+from streammix.errors import ConfigError, RecordError
 from streammix.families import Family
 from streammix.intake import Read, frame_of, ingest, learn_at, learn_frame, weights_of
 from streammix.learner import Learner
@@ -220,9 +221,7 @@ class Mixture(Records, base.Clusterer):
     def _ingest(self, X: Any, read: Read | None) -> Ingested:
         self._hand_back()
         try:
-            records = X if isinstance(X, list | JsonLines) else self._frame(X, True)
-            told, rows, rejected = ingest(self._learner, records, read)
-            return Ingested(told.responsibilities, told.log_density, rows, rejected, told.labels, told.outliers)
+            return ingest(self._learner, X if isinstance(X, list | JsonLines) else self._frame(X, True), read)
         finally:
             self._sync()
 
@@ -240,7 +239,7 @@ class Mixture(Records, base.Clusterer):
 
     def score_many(self, X: Any) -> Any:
         """Return −log p(x) of each row: a column of X's kind."""
-        return frames.column_like(X, -self._log_densities(X), "score")
+        return frames.column_like(X, 0.0 - self._log_densities(X), "score")
 
     def impute_one(self, x: Mapping[str, Any]) -> dict[str, Any]:
         """Return a new record in which the gaps of the model's fields are filled by what is expected of them.
@@ -349,6 +348,12 @@ class Mixture(Records, base.Clusterer):
         if not self.is_warm:
             raise RecordError("there is nothing to sample from before the warm-up is over")
         return draw(self.weights, self.parameters, n, self._learner.rng)
+
+    def clone(self, new_params: dict[str, Any] | None = None, include_attributes: bool = False) -> Self:
+        """Return a fresh mixture of the same parameters, as river does; with its attributes, one that knows as much."""
+        if include_attributes and new_params:
+            raise ConfigError("a mixture of other parameters can't take over what this one has learnt")
+        return deepcopy(self) if include_attributes else super().clone(new_params)
 
     @classmethod
     def _unit_test_params(cls) -> Any:

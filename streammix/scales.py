@@ -11,6 +11,7 @@ from streammix.angles import mean_angle, on_circle, spread_within
 from streammix.core.engine import INFLATING
 from streammix.em import EXCESS
 from streammix.gaps import GAPS, fill_gaps, shrink_gaps, value_columns
+from streammix.products import crossed
 from streammix.state import State
 from streammix.zeros import fill_shares, makes_zeros, without_zeros
 
@@ -64,6 +65,11 @@ def fill_scales(
             for j, cell in enumerate(cells):
                 _fill_unit(bare, size, cell[~np.isnan(cell)], values[:, j], prior[:, j], shrinkage)
             continue
+        if bare in ("normal", "lognormal"):
+            means, variances = means_and_variances(np.stack(cells))
+            values[:, 0], values[:, 2] = means[:, None], variances[:, None]
+            prior[:, 0] = variances[:, None] / shrinkage
+            continue
         for unit, cell in enumerate(cells):
             _fill_unit(bare, size, cell[~np.isnan(cell)], values[unit], prior[unit], shrinkage)
 
@@ -77,11 +83,6 @@ def _fill_unit(kind: str, size: Any, seen: FloatArray, values: FloatArray, prior
     elif kind == "student":
         mean, variance = _middle(seen)
         values[:] = np.array([mean, 0.0, variance, 1.0, EXCESS])[:, None]
-        prior[0] = variance / shrinkage
-    elif kind in ("normal", "lognormal"):
-        mean, variance = mean_variance(seen)
-        values[0] = mean
-        values[2] = variance
         prior[0] = variance / shrinkage
     elif kind == "categorical":
         values[0] = 1.0
@@ -117,16 +118,27 @@ def shrink_scales(
             for row, column in zip(prior, own, strict=True):
                 np.minimum(row, spread_within(columns[column], size, labels, state.n_components), out=row)
             continue
-        centred = np.stack([_centred(values, labels, state.n_components) for values in cells])
-        moments = _middle if kind == "student" else mean_variance
-        within = _pooled(centred)[1] if kind == "mvn" else [moments(row[~np.isnan(row)])[1] for row in centred]
-        for row, spread in zip(prior, within, strict=True):
+        centred = _centred(np.stack(cells), labels, state.n_components)
+        if kind == "student":
+            within = np.array([_middle(row[~np.isnan(row)])[1] for row in centred])
+        else:
+            within = _pooled(centred)[1] if kind == "mvn" else means_and_variances(centred)[1]
+        for row, spread in zip(prior, within.tolist(), strict=True):
             if spread > 1e-14 * row[0]:  # a field that is constant within clusters says nothing of their spread
                 np.minimum(row, spread, out=row)
 
 
-def _centred(values: FloatArray, labels: NDArray[np.intp], k: int) -> FloatArray:
-    """Values less the mean of their cluster."""
+def _centred(cells: FloatArray, labels: NDArray[np.intp], k: int) -> FloatArray:
+    """Values less the mean of their cluster, a field a row."""
+    if np.isnan(cells).any():
+        return np.stack([_centred_where_seen(values, labels, k) for values in cells])
+    result: FloatArray = cells - cells[:, :1]
+    sizes = np.maximum(np.bincount(labels, minlength=k), 1)
+    result -= (np.stack([np.bincount(labels, values, k) for values in result]) / sizes)[:, labels]
+    return result
+
+
+def _centred_where_seen(values: FloatArray, labels: NDArray[np.intp], k: int) -> FloatArray:
     result: FloatArray = values - values[~np.isnan(values)][:1].sum()
     seen = ~np.isnan(result)
     own = labels[seen]
@@ -149,6 +161,17 @@ def mean_variance(seen: FloatArray) -> tuple[float, float]:
     return mean, max(variance, LEAST_VARIANCE)
 
 
+def means_and_variances(cells: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The mean and the variance of each field, a row each; what is missing does not count."""
+    if cells.size and not np.isnan(cells).any():
+        means = cells[:, 0] + (cells - cells[:, :1]).mean(axis=1)
+        variances = ((cells - means[:, None]) ** 2).mean(axis=1)
+        if variances.all():
+            return means, np.maximum(variances, LEAST_VARIANCE)
+    moments = [mean_variance(row[~np.isnan(row)]) for row in cells]
+    return np.array([mean for mean, _ in moments]), np.array([variance for _, variance in moments])
+
+
 def _middle(seen: FloatArray) -> tuple[float, float]:
     """Median, and the variance of a normal with the same quartiles: what lies far out does not move them."""
     if not seen.size:
@@ -160,14 +183,12 @@ def _middle(seen: FloatArray) -> tuple[float, float]:
 
 def _pooled(cells: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Means, and the variance of each field given those before it."""
-    moments = [mean_variance(row[~np.isnan(row)]) for row in cells]
-    means = np.array([mean for mean, _ in moments])
-    variances = np.array([variance for _, variance in moments])
+    means, variances = means_and_variances(cells)
     whole = cells[:, ~np.isnan(cells).any(axis=0)]
     if whole.shape[1] <= len(cells):
         return means, variances
     scaled = (whole - means[:, None]) / np.sqrt(variances)[:, None]
-    correlation = scaled @ scaled.T / whole.shape[1]
+    correlation = crossed(scaled.T, scaled.T) / whole.shape[1]
     correlation[np.diag_indices(len(cells))] = np.maximum(np.diag(correlation), 1e-6) * (1 + 1e-9)
     pivots = np.diag(np.linalg.cholesky(correlation + 1e-9 * np.eye(len(cells)))) ** 2
     return means, variances * pivots
@@ -178,6 +199,12 @@ def standardised(layout: Sequence[tuple[str, list[int], int, bool, Any]], column
     n = len(columns[0])
     points: list[FloatArray] = []
     for kind, own, size, *_ in layout:
+        if kind in ("normal", "lognormal", "mvn"):
+            cells = np.stack([columns[column] for column in own])
+            if np.isfinite(cells).all():
+                means, variances = means_and_variances(cells)
+                points.extend((cells - means[:, None]) / np.sqrt(variances)[:, None])
+                continue
         for column in value_columns(kind, own, size):
             values = columns[column]
             if kind in ("external", "uniform"):

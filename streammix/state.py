@@ -88,6 +88,16 @@ class State:
         for mine, theirs in zip(self.arrays(), other.arrays(), strict=True):
             mine[...] = theirs
 
+    def takes(self, other: "State") -> bool:
+        """Tell whether the numbers of another state have the same places here, and the same meaning."""
+        return (
+            self.n_components == other.n_components
+            and self.mass_units == other.mass_units
+            and self.prior_weight == other.prior_weight
+            and (self.least is other.least or np.array_equal(self.least, other.least))  # type: ignore[arg-type]
+            and all(a.shape == b.shape for a, b in zip(self.arrays(), other.arrays(), strict=True))
+        )
+
     def equals(self, other: "State") -> bool:
         """Tell whether two states are the same bit for bit, padding aside."""
         k = self.n_components

@@ -4,15 +4,13 @@ Starts are k-means++ partitions in standardised space, with one or ten Lloyd ste
 the best few run to convergence, and the best of those by likelihood is the state that the stream goes on from.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streammix.core.engine import Engine
 from streammix.core.table import Table
-from streammix.core.values import level_key
 from streammix.em import blank, collect, iterate, reanchor
 from streammix.families import (
     Categorical,
@@ -32,7 +30,6 @@ from streammix.standing import Names
 from streammix.state import State
 
 __all__ = [
-    "count_levels",
     "free_parameters",
     "given_state",
     "needed_records",
@@ -78,16 +75,6 @@ def needed_records(fields: Mapping[Names, Family], n_components: int, levels: Ma
 def usual_records(n_parameters: int) -> int:
     """Return how many records a warm-up of so many parameters takes."""
     return min(max(RECORDS_PER_PARAMETER * n_parameters, LEAST_RECORDS), MOST_RECORDS)
-
-
-def count_levels(records: Iterable[Mapping[str, Any]], known: Collection[str]) -> dict[str, int]:
-    """Return how many levels the records have of each field that holds text or is known to hold levels."""
-    levels: dict[str, set[Any]] = {}
-    for record in records:
-        for name, value in record.items():
-            if isinstance(value, str) or name in known:
-                levels.setdefault(name, set()).add(level_key(value))
-    return {name: len(values) for name, values in levels.items()}
 
 
 def given_state(schema: Schema, weights: Sequence[float], start: float) -> State:

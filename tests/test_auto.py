@@ -1,5 +1,7 @@
 """What AutoMixture does unattended: sorted starts, drift, outliers, K, doubts, labels, and input that is bad."""
 
+import pickle
+import re
 from typing import Any
 
 import numpy as np
@@ -157,9 +159,38 @@ def test_wrong_arguments_are_refused() -> None:
     ):
         with pytest.raises(sm.ConfigError, match=next(iter(wrong))):
             sm.AutoMixture(**wrong)
+    told = "a whole number, 1 or more, None for 1 to 10, or a pair of the fewest and the most, up to 50, not "
+    for number in ("3", range(1, 4), [1, 2, 3], [1], (1, 51), (True, 3), (1.0, 3.0), 0, True, 2.0, {1, 3}, [3, 1]):
+        with pytest.raises(sm.ConfigError, match=re.escape(told)):
+            sm.AutoMixture(n_components=number)
     model = learnt(draw(np.random.default_rng(7), 600))
     with pytest.raises(sm.ConfigError, match="AutoMixture"):
         sm.batch.fit(model, table(MEANS))
+
+
+def test_a_pair_may_be_a_list() -> None:
+    rows = draw(np.random.default_rng(3), 1_000)
+    by_list, by_tuple = learnt(rows, n_components=[1, 3]), learnt(rows, n_components=(1, 3))
+    assert by_list.n_components == [1, 3]
+    assert repr(by_list).startswith("AutoMixture(n_components=[1, 3],")
+    assert by_list.weights.tolist() == by_tuple.weights.tolist()
+    assert pickle.loads(pickle.dumps(by_list)).n_components == [1, 3]
+    for again in (by_list.clone(), sm.AutoMixture._restore(by_list._snapshot())):
+        assert list(again.n_components) == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("n_components", "latest"), [(1, 60), (3, 60), (20, 60), ((1, 3), 70), ((1, 5), 75), (None, 90)]
+)
+def test_it_predicts_soon(n_components: Any, latest: int) -> None:
+    rng = np.random.default_rng(5)
+    model = sm.AutoMixture(n_components=n_components, seed=1)
+    while not model.is_warm:
+        record = {"x": float(rng.normal(5 * rng.integers(3)))}
+        assert model.score_one(record) == 0.0
+        model.learn_one(record)
+    assert 50 < model.n_seen <= latest
+    assert model.score_one(record) != 0.0
 
 
 def test_a_field_joins() -> None:

@@ -11,7 +11,9 @@ from streammix.auto.events import Events
 from streammix.auto.evidence import Paired
 from streammix.auto.labels import Labels
 from streammix.auto.matching import matched_by
+from streammix.auto.member import densities
 from streammix.auto.reservoir import Reservoir
+from streammix.core.table import table_of
 
 MEANS = np.array([0.0, 5.0, 10.0])
 FIELDS = {"x": sm.Normal()}
@@ -129,6 +131,11 @@ def test_lines_of_a_stream_that_dwells_compete_by_the_whole_of_it():
         model.learn_many(pa.table({"x": np.full(75, 2.5)}))
         assert len(running.beat.scores) == 2
         assert (min(running.beat.scores) / running.beat.n > -3.5) == dwells
+        if dwells:  # those that the line was fitted to, less what it gains by that
+            line, beat, size = running.lines[1], running.beat, len(running.sample.rows)
+            rows = running.sample.rows[np.arange(beat.at, beat.at + beat.n) % size]
+            alone = densities(line.published.engine, table_of(rows), 0, beat.n).sum()
+            assert beat.scores[1] == pytest.approx(alone - beat.n * line.n_parameters / size)
         model.learn_many(table(rng.integers(3, size=25), rng))
 
 

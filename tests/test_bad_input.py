@@ -297,3 +297,20 @@ def test_a_bad_value_beside_good_ones_leaves_none_of_them():
             model.learn_one(record)
         assert [index for index, _ in model.ingest([record]).rejected] == [0]
         assert held(model) == before
+
+
+def test_numbers_that_may_become_joint_are_smaller_until_they_are_not():
+    """An inferred field may be one of a group until the warm-up is over."""
+    model = sm.Mixture(n_components=1, warm_up=20, seed=1)
+    with pytest.raises(sm.RecordError, match="1e\\+50"):
+        model.learn_one({"x": 1e60})
+    for i in range(20):
+        model.learn_one({"x": 1e50 * (i / 20)})
+    model.learn_one({"x": 1e60})
+    assert math.isfinite(model.score_one({"x": 1e60}))
+
+
+def test_a_score_is_never_minus_zero():
+    for model in (sm.Mixture(), sm.AutoMixture(), sm.Mixture(components=[{"x": sm.Bernoulli(1.0)}])):
+        scores = [model.score_one({"x": 1}), *model.score_many(pa.table({"x": [1]})).to_pylist()]
+        assert [(score, math.copysign(1.0, score)) for score in scores] == [(0.0, 1.0)] * 2

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -351,7 +352,10 @@ def test_a_stream_that_changes_is_followed(tmp_path: Path, capsys: pytest.Captur
     drift = load("drift")
     model, auto, plain = drift.main(str(tmp_path / "drift.png"), 12_000)
     assert (tmp_path / "drift.png").read_bytes().startswith(b"\x89PNG")
-    assert "records: restart" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "records: restart" in told
+    assert re.search(r"records: doubt \w", told)
+    assert not re.search(r"records: doubt$", told, re.MULTILINE)
     last = len(auto["score"]) // 5
     assert auto["score"][-last:].mean() < plain["score"][-last:].mean() - 0.1
     found = sorted(component["minutes"].mean for component in model.parameters)

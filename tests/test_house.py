@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "streammix"
 
 FLOORS = [
-    ["errors"],
+    ["errors", "products", "steps"],
     ["stepsize", "statistics", "core", "directory", "bucket"],
     ["families", "state", "frames", "answers"],
     ["angles", "arrow", "kmeans", "clock", "standing"],

@@ -95,3 +95,22 @@ def test_features_feed_a_classifier():
     )
     metric = evaluate.progressive_val_score(datasets.Shuttle().take(2_000), model, metrics.Accuracy())
     assert metric.get() > 0.8
+
+
+@pytest.mark.parametrize("model", [MIXTURE, sm.AutoMixture(n_components=(1, 2), seed=1)], ids=["plain", "auto"])
+@pytest.mark.parametrize("n", [0, 30, 700])
+def test_a_clone_with_its_attributes_goes_on_from_what_was_learnt(model, n):
+    records = [x for x, _ in datasets.Shuttle().take(1_000)]
+    model = model.clone()
+    for x in records[:n]:
+        model.learn_one(x)
+    same, fresh = model.clone(include_attributes=True), model.clone()
+    assert (same.n_seen, fresh.n_seen) == (n, 0)
+    for x in records[n:]:
+        model.learn_one(x)
+        same.learn_one(x)
+    assert same.weights.tolist() == model.weights.tolist()
+    assert same.score_one(records[0]) == model.score_one(records[0])
+    assert model.clone({"seed": 5}).seed == 5
+    with pytest.raises(sm.ConfigError, match="other parameters"):
+        model.clone({"seed": 5}, include_attributes=True)

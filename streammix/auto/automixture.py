@@ -1,6 +1,6 @@
 """AutoMixture: the face of a mixture that supervises itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ from streammix.auto.learning import AutoLearner
 from streammix.auto.settings import Settings
 from streammix.auto.supervisor import Supervisor, share_of_beat
 from streammix.core.table import table_of
+from streammix.core.values import short
 from streammix.declaration import checked, from_json
 from streammix.errors import ConfigError
 from streammix.families import Family
@@ -40,8 +41,8 @@ class AutoMixture(Mixture):
     Parameters
     ----------
     n_components
-        K, the number of components; or a pair, the fewest and the most, or None for 1 to 10: candidates of each K learn
-        side by side, and the one leads that predicts best for its size.
+        K, the number of components; or a pair, the fewest and the most, such as (1, 5) or [1, 5]; or None for 1 to 10:
+        candidates of each K learn side by side, and the one leads that predicts best for its size.
     fields, infer
         As in `Mixture`.
     drift
@@ -54,7 +55,8 @@ class AutoMixture(Mixture):
         `MultivariateNormal` fields.
     warm_up
         How many records the warm-up takes, as in `Mixture`. Where it is left out the model predicts after some sixty
-        records; until there are enough for K components, fewer stand in for them, and the others weigh next to nothing.
+        records, and after up to ninety where K is chosen from 1 to 10; until there are enough for K components, fewer
+        stand in for them, and the others weigh next to nothing.
     seed
         Makes the starts, the challenges and `sample` reproducible.
 
@@ -77,7 +79,7 @@ class AutoMixture(Mixture):
 
     def __init__(
         self,
-        n_components: int | tuple[int, int] | None = 3,
+        n_components: int | Sequence[int] | None = 3,
         fields: Mapping[Any, Family | None] | None = None,
         drift: str | HalfLife = "auto",
         background: bool | None = None,
@@ -109,7 +111,7 @@ class AutoMixture(Mixture):
         self.infer = infer
         arguments = {
             "model": "AutoMixture",
-            "n_components": list(n_components) if isinstance(n_components, tuple) else n_components,
+            "n_components": list(n_components) if isinstance(n_components, Sequence) else n_components,
             "drift": drift if isinstance(drift, str) else step_size_to_json(drift),
             "background": background,
         }
@@ -196,15 +198,15 @@ def _sizes(n_components: Any, stands_in: bool) -> list[int]:
     """The numbers of components that compete; of a given one, those that may stand in for it at first."""
     if n_components is None:
         return list(range(1, MOST + 1))
-    if isinstance(n_components, tuple):
-        is_range = len(n_components) == 2 and all(type(k) is int for k in n_components)
-        if not is_range or not 1 <= n_components[0] <= n_components[1] <= LARGEST_RANGE:
-            raise ConfigError(
-                "n_components must be a whole number, None, or a pair of the fewest and the most, "
-                f"up to {LARGEST_RANGE}, not {n_components!r}"
-            )
+    is_pair = isinstance(n_components, tuple | list) and [type(k) for k in n_components] == [int, int]
+    if is_pair and 1 <= n_components[0] <= n_components[1] <= LARGEST_RANGE:
         return list(range(n_components[0], n_components[1] + 1))
-    if not stands_in or type(n_components) is not int:
+    if type(n_components) is not int or n_components < 1:
+        raise ConfigError(
+            "n_components must be a whole number, 1 or more, None for 1 to 10, or a pair of the fewest and the most, "
+            f"up to {LARGEST_RANGE}, not {short(n_components)}"
+        )
+    if not stands_in:
         return [n_components]
     fewer = [2**i for i in range(n_components.bit_length()) if 3 * 2**i <= 2 * n_components]
     return [*fewer, n_components]

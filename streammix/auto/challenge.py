@@ -180,7 +180,7 @@ class Challenge:
             if self.plan[self.at][0] == "fresh":
                 return max(STEP * min(n, START_ROWS) // START_ROWS, 6 * CALL)
             return n * (self._each + cells + CELL * self.state.n_components) + 4 * CALL
-        return n * (cells if self.stage == "points" else self._each) + 6 * CALL
+        return n * (cells if self.stage == "points" else self._each) + (15 if self.stage == "plan" else 6) * CALL
 
     def _go_on(self) -> None:
         """Take the next step beside the iterations: a score, a decision, a part of a proposal, the next climb."""

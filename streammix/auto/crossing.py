@@ -12,6 +12,7 @@ from streammix.auto.moves import quick_start
 from streammix.auto.resolution import Resolution
 from streammix.core.table import Table
 from streammix.schema import Schema
+from streammix.steps import at_once
 
 __all__ = ["held_out"]
 
@@ -35,8 +36,7 @@ def held_out(
         some = [column[fold != left_out] for column in columns]
         others = [column[fold == left_out] for column in columns]
         own = None if weights is None else weights[fold != left_out]
-        *_, state = quick_start(schema, some, own, n_components, rng, spread is not None, resolution=resolution)
-        assert state is not None
+        state = at_once(quick_start(schema, some, own, n_components, rng, spread is not None, resolution=resolution))
         table, rest = Table(some), Table(others)
         climb = Climb(schema, state, spread, table, own, table.n_rows, ITERATIONS, 1)
         while climb.left:

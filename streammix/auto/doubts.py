@@ -14,7 +14,7 @@ __all__ = ["doubts", "left_out"]
 
 FALL = (0.1, 6.0)  # (nats a record, z) by which the last records were less likely than those before
 AHEAD = (0.01, 2.5)  # (nats a record, z) by which what forgets fast predicts the last records better
-TOO_FEW = 0.01  # nats a record that so many parameters cost
+TOO_FEW = 0.015  # nats a record that so many parameters cost
 OVERTAKES = (0.01, 2.0)  # likewise, of a challenger and the ticks that it has run
 RESTLESS = 5  # times in the second half at which there were alarms, or restarts that mattered
 RUN = 4  # ticks that a challenger is looked at

@@ -1,6 +1,6 @@
 """The learner of a supervised mixture: it makes the first state while the last records of the warm-up come."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,12 +26,14 @@ from streammix.core.values import short
 from streammix.declaration import Declaration
 from streammix.errors import CheckpointError, RecordError
 from streammix.families import Family
+from streammix.inference import Inferred, Ready, Values
 from streammix.learner import FIRST_LOOK, Learner
 from streammix.plain import IMPOSSIBLE
 from streammix.running import Running
 from streammix.schema import Schema
 from streammix.standing import Names
 from streammix.state import Snapshot
+from streammix.steps import Steps, at_once
 from streammix.warmup import free_parameters
 
 __all__ = ["AutoLearner"]
@@ -60,8 +62,10 @@ class AutoLearner(Learner):
         self.arguments = arguments
         self.sizes = sizes
         self.has_background = has_background
-        self._making: Iterator[Made | None] | None = None  # what makes the first state; never saved, but made anew
+        self._making: Steps[Made] | None = None  # what makes the first state; never saved, but made anew
         self._made = 0  # steps
+        self._values = Values()  # of the records that are kept, as far as they were looked at
+        self._found: tuple[int, tuple[Inferred, Ready]] = (-1, (Inferred({}, {}, {}), Ready({}, {}, [])))  # by how many
         self._enough: int | None = None  # records by which the first state is made, as soon as that is known
         super().__init__(declaration, rng)
         self.n_witnesses = 1  # there are several mixtures, whose components differ
@@ -91,7 +95,8 @@ class AutoLearner(Learner):
         """By how many records the fields are looked at once more; None before that can be told."""
         if self._needed is None and len(self.buffer) >= FIRST_LOOK:
             assert isinstance(self.running, Supervisor)
-            needed = self._needed_by(self.buffer[:FIRST_LOOK])
+            n = len(self.buffer)
+            needed = self._needed_by(self._said() if n == FIRST_LOOK else Values(self.buffer[:FIRST_LOOK]))
             own = youth.needs(self.running.n_parameters_of(self.sizes[-1])) if self._is_given else 0
             self._needed = max(needed, own)
         return self._needed
@@ -119,7 +124,14 @@ class AutoLearner(Learner):
             self._learn_kept(self.running, kept, weight, told)
         self.buffer.append(kept)
         self.buffer_weights.append(weight)
+        self._said()
         self._go_on()
+
+    def _said(self) -> Values:
+        """The values of the records that are kept: looked at as they come, so that none has to wait for all of it."""
+        for record in self.buffer[self._values.n :]:
+            self._values.take(record)
+        return self._values
 
     def _learn_kept(self, running: Supervisor, kept: dict[str, Any], weight: float, told: Told | None = None) -> None:
         """Learn a record as it is kept; it may lack all of the fields."""
@@ -153,15 +165,16 @@ class AutoLearner(Learner):
 
     def _look_again(self) -> None:
         """Go on without the records that were kept, where the fields are what the first of them said."""
-        found = self.choose(self.buffer)
+        found = self.choose(self._said())
         if _in_json({**found[1].fields, **found[0].fields}) != _in_json(self.chosen or {}):
+            self._found = len(self.buffer), found
             return
         assert self.chosen is not None
         assert isinstance(self.running, Supervisor)
         self.take_up(*found)
         levels = {name: len(codes) for name, codes in self.running.schema.codes.items()}
         youth.come_of_age(self.running, [free_parameters(self.chosen, k, levels) for k in self.sizes])
-        self.buffer, self.buffer_weights = [], []
+        self.buffer, self.buffer_weights, self._values = [], [], Values()
         self.look_out()
 
     def _step(self, n_records: int, n: int) -> None:
@@ -169,17 +182,18 @@ class AutoLearner(Learner):
         if self._making is None:
             self._making = self._make(self.buffer[:n_records], self.buffer_weights[:n_records])
             self._made = 0
-        made = None
-        while self._made < n and made is None:
-            made = next(self._making)
-            self._made += 1
-        if made is not None:
-            self._begin_with(*made, n_records)
+        try:
+            while self._made < n:
+                next(self._making)
+                self._made += 1
+        except StopIteration as end:
+            chosen, made = end.value
+            self._begin_with(chosen, made, n_records)
 
     def _begin_with(self, chosen: dict[Names, Family], made: Supervisor, n: int) -> None:
         """Go on from a first state; records that came while it was made are learnt as any others."""
         kept, weights = self.buffer, self.buffer_weights
-        self._making = None
+        self._making, self._values = None, Values()
         self.set_out(chosen, made.schema, made, n)
         if made.is_young:
             self.buffer, self.buffer_weights = kept[:n], weights[:n]
@@ -197,12 +211,13 @@ class AutoLearner(Learner):
         self._making = None if was_halved else self._making
         return was_halved
 
-    def _make(self, records: Sequence[Mapping[str, Any]], weights: Sequence[float]) -> Iterator[Made | None]:
+    def _make(self, records: Sequence[Mapping[str, Any]], weights: Sequence[float]) -> Steps[Made]:
         """Make a first state, a step each time."""
         is_young = self.running is None and self.declaration.warm_up is None
-        chosen, schema, columns, w = self.read_start(records, weights)
-        yield None
-        n, layout = len(records), schema.layout()
+        n = len(records)
+        found = self._found[1] if self._found[0] == n else self.choose(Values(records))
+        chosen, schema, columns, w = yield from self.read_start(records, weights, found)
+        layout = schema.layout()
         rng = np.random.default_rng()
         rng.bit_generator.state = self.rng.bit_generator.state  # a step that is taken again draws the same
         rows, all_weights = np.stack(columns, axis=1), np.ones(n) if w is None else w
@@ -218,24 +233,23 @@ class AutoLearner(Learner):
         wanted = self.sizes if is_young or not self._is_given else self.sizes[-1:]
         sizes = {k: free_parameters(chosen, k, levels) for k in wanted}
         born = [k for k, p in sizes.items() if not is_young or k == self.sizes[0] or youth.needs(p) <= n]
-        yield None
+        yield
         lines = []
         for k in born:
             known = youth.responsibilities_for_all(self.running, k) if isinstance(self.running, Supervisor) else None
-            for state in quick_start(schema, columns, w, k, rng, box is not None, known, resolution):
-                if state is not None:
-                    lines.append(Line(schema, state, sizes[k], n, settings, n))
-                if state is not None or not is_young:  # of few records a whole line is made in one step
-                    yield None
+            start = quick_start(schema, columns, w, k, rng, box is not None, known, resolution)
+            state = at_once(start) if is_young else (yield from start)  # of few records it is no more than a step
+            lines.append(Line(schema, state, sizes[k], n, settings, n))
+            yield
         tried: dict[int, float] = {}
         for k in born if is_young and not self._is_given and len(born) > 1 else ():
             for fold, score in enumerate(held_out(schema, columns, w, k, rng, settings.spread, resolution)):
                 tried[k] = tried.get(k, 0.0) + score
                 if fold % 2:
-                    yield None
+                    yield
         reservoir = Reservoir(reservoir_size(sizes[self.sizes[-1]]), len(columns))
         reservoir.add(rows, all_weights)
-        yield None
+        yield
         made = Supervisor(
             self.declaration, schema, lines, settings, reservoir, np.random.default_rng(rng.integers(2**63))
         )
@@ -245,7 +259,7 @@ class AutoLearner(Learner):
         for line in made.lines:
             line.labels = Labels(line.n_components, is_shown=line is made.line)
         self.rng.bit_generator.state = rng.bit_generator.state
-        yield chosen, made
+        return chosen, made
 
     def snapshot(self, n_seen: int, seed: int | None) -> Snapshot:
         """Everything that the mixture is."""

@@ -132,14 +132,12 @@ class Line:
         """Hold a challenge now, which makes the champion; from now on they become rare, and have to win."""
         self.n_parameters, self.first, self.is_young = n_parameters, first, False
         for expert, step in zip(self.experts, self._steps(), strict=False):
-            expert.step = step
-            expert.bind()
+            expert.set_step(step)
         self.challenge, self.next_challenge, self.crowns = None, n_seen, self.has_started
 
     def set_pace(self) -> None:
         """Let the champion forget, or not, as the stream has it."""
-        self.champion.step = RunningMean().core if self.dwell.is_on else self.settings.step
-        self.champion.bind()
+        self.champion.set_step(RunningMean().core if self.dwell.is_on else self.settings.step)
 
     def _look_for_dwelling(self, n_seen: int, events: Events, dwells: bool | None) -> None:
         before = self.dwell.is_on

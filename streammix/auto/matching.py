@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from streammix.core.engine import Engine, aligned
 from streammix.core.table import table_of
+from streammix.products import crossed
 from streammix.state import State, padded
 
 __all__ = ["arranged", "matched", "matched_by", "shared", "widened"]
@@ -36,7 +37,7 @@ def matched(old: FloatArray, new: FloatArray) -> tuple[list[int], list[int]]:
     >>> matched(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 1.0, 0.0], [0.9, 0.0, 0.1]]))
     ([1, 0, 2], [0, 1, -1])
     """
-    common = old.T @ new
+    common = crossed(old, new)
     size = np.add.outer(old.sum(axis=0), new.sum(axis=0)) - common
     overlap = common / np.maximum(size, 1e-300)
     rows, columns = scipy.optimize.linear_sum_assignment(-overlap)

@@ -43,11 +43,20 @@ class Member:
         """Bind an engine to the state anew."""
         self.engine = engine_of(self.schema, self.state, self.step, self.spread)
 
+    def set_step(self, step: Step) -> None:
+        """Move by another step."""
+        self.step = step
+        self.engine.set_step(step)
+
     def become(self, state: State) -> None:
         """Start again from a copy of other statistics, without evidence."""
-        self.state = state.copy()
         self.scores = Paired()
-        self.bind()
+        if self.state.takes(state):
+            self.state.assign(state)
+            self.engine.maximize()
+        else:
+            self.state = state.copy()
+            self.bind()
 
     def learn(
         self, table: Table, n: int, weights: FloatArray, responsibilities: FloatArray, log_density: FloatArray

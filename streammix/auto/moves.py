@@ -6,7 +6,7 @@ indicators, angles on the circle, gaps at the mean), so that each family and any
 records that the model explains worst; or those that have one value of a field which many have.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,11 @@ from streammix.core.table import Table
 from streammix.em import Layout, blank, iterate
 from streammix.given import fill_given
 from streammix.kmeans import kmeans
+from streammix.products import crossed, principal_axis
 from streammix.scales import PRIOR_WEIGHT, fill_scales, settle, shrink_scales, standardised
 from streammix.schema import Schema
 from streammix.state import State
+from streammix.steps import Steps
 
 __all__ = [
     "START_ROWS",
@@ -73,7 +75,7 @@ def moves(responsibilities: FloatArray, n_atoms: int = 0) -> list[Move]:
 def _merged(responsibilities: FloatArray) -> list[Move]:
     """Return the merger of the two components that are most alike, where there are two that might be one."""
     n, k = responsibilities.shape
-    common = responsibilities.T @ responsibilities
+    common = crossed(responsibilities, responsibilities)
     size = np.sqrt(np.diag(common))
     likeness = np.triu(common / np.maximum(np.outer(size, size), 1e-300), 1)
     likeness[responsibilities.sum(axis=0) < LEAST * n] = 0.0
@@ -168,10 +170,9 @@ def displaced(
 
 def _side(points: FloatArray, weights: FloatArray) -> NDArray[np.bool_]:
     """On which side of the mean of weighted points each lies, along their principal axis."""
-    total = max(float(weights.sum()), 1e-300)
-    centred = points - weights @ points / total
-    spread = (centred * weights[:, None]).T @ centred / total
-    return np.asarray(centred @ np.linalg.eigh(spread)[1][:, -1] > 0.0)
+    centred = points - weights @ points / max(float(weights.sum()), 1e-300)
+    root = centred * np.sqrt(weights)[:, None]
+    return np.asarray(centred @ principal_axis(crossed(root, root)) > 0.0)
 
 
 def quick_start(
@@ -183,24 +184,24 @@ def quick_start(
     has_background: bool,
     known: FloatArray | None = None,
     resolution: Resolution | None = None,
-) -> Iterator[State | None]:
-    """Make a state by one M-step of a partition of rows, in four steps; the last one gives it.
+) -> Steps[State]:
+    """Make a state by one M-step of a partition of rows, in four steps.
 
     Where responsibilities are known, as by a model of other fields of the same records, they are what it goes by.
     """
     layout = schema.layout()
     some, own = thinned(columns, weights) if known is None else (list(columns), weights)
     labels = partition(layout, some, n_components, LLOYD, rng) if known is None else known.argmax(axis=1)
-    yield None
+    yield
     state = scaled(schema, n_components, forks_of(layout, columns), some, own)
-    yield None
+    yield
     shrink_scales(layout, state, some, labels)
     if resolution is not None:
         resolution.apply(layout, state)
-    yield None
+    yield
     given = split_up(labels, n_components, has_background) if known is None else known
     stepped(layout, state, Table(some), len(labels), own, given)
-    yield state
+    return state
 
 
 def stepped(

@@ -20,6 +20,7 @@ from streammix.auto.member import Member
 from streammix.core.engine import INFLATING, LEAST_SHARE, width_of
 from streammix.em import Layout
 from streammix.errors import CheckpointError
+from streammix.products import crossed
 from streammix.scales import LEAST_VARIANCE, mean_variance
 from streammix.schema import Schema
 from streammix.state import State
@@ -139,8 +140,7 @@ class Resolution:
                 continue
             spread = own.std(axis=0)
             own = (own - own.mean(axis=0)) / np.where(spread > 0.0, spread, 1.0)
-            left = np.diagonal(np.linalg.qr(own, mode="r")) ** 2 / len(own)
-            for number, share, sd in zip(columns, left.tolist(), spread.tolist(), strict=True):
+            for number, share, sd in zip(columns, _left(own), spread.tolist(), strict=True):
                 was = number in self.dependent
                 if sd > 0.0 and share < DEPENDENT:
                     self.dependent.add(number)
@@ -295,12 +295,23 @@ def _columns(layout: Layout) -> Iterator[Column]:
             yield Column(number, block, i // width, i % width, width, bare == "lognormal")
 
 
+def _left(points: FloatArray) -> list[float]:
+    """The share of each standardised column's variance that those before it leave."""
+    common = crossed(points, points) / len(points)
+    for j, share in enumerate(np.diagonal(common)):  # a view: it changes as columns are taken off those after them
+        if share > DEPENDENT:
+            common[j + 1 :, j + 1 :] -= np.outer(common[j, j + 1 :], common[j, j + 1 :] / share)
+    left: list[float] = np.diagonal(common).tolist()
+    return left
+
+
 def _distinct(values: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
     """The values that differ by more than rounding, ascending, and how many rows each has."""
     ordered = np.sort(values)
     noise = NOISE * max(abs(float(ordered[0])), abs(float(ordered[-1])))
-    first = np.flatnonzero(np.diff(ordered, prepend=-np.inf) > noise)
-    return ordered[first], np.diff(first, append=len(ordered))
+    first = np.flatnonzero(ordered[1:] - ordered[:-1] > noise) + 1
+    ends = np.concatenate(([0], first, [len(ordered)]))
+    return ordered[ends[:-1]], ends[1:] - ends[:-1]
 
 
 def _step(found: FloatArray, counts: NDArray[np.intp], is_logarithm: bool = False) -> float:

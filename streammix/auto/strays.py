@@ -48,10 +48,10 @@ class Strays:
         columns = [c for c in columns if not np.isnan(rows[:, c]).all() and box.high[c] > box.low[c]]
         if len(rows) < FEWEST or not columns:
             return 0, 0.0
-        middle = np.nanmedian(rows[:, columns], axis=0)
+        middle = _medians(rows[:, columns])
         away = np.abs(rows[:, columns] - middle)
         width = (box.high - box.low)[columns]
-        deviation = np.maximum(DEVIATION * np.nanmedian(away, axis=0), 1e-9 * width)
+        deviation = np.maximum(DEVIATION * _medians(away), 1e-9 * width)
         gain = float(np.log(width / deviation).mean()) - 0.5 * math.log(2 * math.pi * math.e)
         near = ~(away > REACH * deviation).any(axis=1)
         lone = np.full((1, rows.shape[1]), np.nan)
@@ -66,3 +66,8 @@ def _away(engine: Engine, rows: FloatArray) -> FloatArray:
     responsibilities, log_density = np.empty((len(rows), engine.n_components)), np.empty(len(rows))
     engine.accumulate(table_of(np.ascontiguousarray(rows)), 0, len(rows), out_r=responsibilities, out_lp=log_density)
     return np.asarray(1.0 - responsibilities.sum(axis=1))
+
+
+def _medians(rows: FloatArray) -> FloatArray:
+    """The median of what is there of each column: `np.nanmedian` takes a hundred times as long where rows are few."""
+    return np.array([np.median(column[~np.isnan(column)]) for column in rows.T])

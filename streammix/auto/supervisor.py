@@ -292,8 +292,8 @@ class Supervisor(Running):
             beat.scores.append(float(np.maximum(scores, LOWEST).sum()) - beat.n * line.surplus)
         if ends_tick:
             self._end_tick(line, beat.now)
-        else:
-            self.prepare(line, beat.now)
+        elif not self.is_young or (line.challenge is not None and beat.turn + 1 < len(self.lines)):
+            self.prepare(line, beat.now)  # what is left of it is done by records between turns
         beat.turn += 1
         if beat.turn < len(self.lines):
             return
@@ -315,11 +315,11 @@ class Supervisor(Running):
     def _score_sample(self, line: Line, beat: Beat) -> FloatArray:
         """How a line explains as many records of the whole stream: those of a beat are of few stays, and say little.
 
-        It has learnt them: all of the stream's it explains by a nat for each parameter better than other records.
+        A challenge has fitted it to them: it explains all of them by a nat a parameter better than other records.
         """
         there = min(self.sample.n, len(self.sample.rows))
         rows = self.sample.rows[np.arange(beat.at, beat.at + beat.n) % there]
-        return densities(line.published.engine, table_of(rows), 0, beat.n) - line.n_parameters / beat.now
+        return densities(line.published.engine, table_of(rows), 0, beat.n) - line.n_parameters / there
 
     def n_parameters_of(self, n_components: int) -> int:
         """Return how many parameters a mixture of so many components has."""
@@ -419,13 +419,13 @@ class Supervisor(Running):
         responsibilities, log_density = super().evaluate(table)
         if self.box is None:
             return responsibilities, log_density, np.zeros(table.n_rows)
-        total = _sums(responsibilities)
+        total = np.add.accumulate(responsibilities.T)[-1]  # in one order, however many rows there are
         outliers = np.maximum(1.0 - total, 0.0)
         for row in np.flatnonzero(total < 1e-100).tolist():
             alone = self.published.alone(table.rows(row, row + 1)[0])
-            if alone is not None:
-                responsibilities[row] = alone
-        responsibilities /= _sums(responsibilities)[:, None]
+            responsibilities[row] = self.published.weights if alone is None else alone
+            total[row] = 1.0
+        responsibilities /= total[:, None]
         return responsibilities, log_density, outliers
 
     def _score(self, rows: Any, begin: int, end: int) -> int:
@@ -438,11 +438,3 @@ class Supervisor(Running):
     def outliers(self, table: Table) -> FloatArray:
         """Return the probability that the background made each row, (n,)."""
         return self._look(table)[2]
-
-
-def _sums(responsibilities: FloatArray) -> FloatArray:
-    """The sum of each row, component by component: however many rows there are, it is the same to the bit."""
-    total = np.zeros(len(responsibilities))
-    for own in responsibilities.T:
-        total += own
-    return total

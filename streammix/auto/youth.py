@@ -12,6 +12,7 @@ from streammix.auto.line import Line
 from streammix.auto.moves import quick_start
 from streammix.auto.reservoir import LARGEST, reservoir_size
 from streammix.core.table import table_of
+from streammix.steps import at_once
 from streammix.warmup import usual_records
 
 if TYPE_CHECKING:
@@ -52,10 +53,12 @@ def bear(running: "Supervisor", n_components: int) -> None:
     rows, weights = running.reservoir.last(running.n_seen - running.line.epoch)
     columns = [np.ascontiguousarray(column) for column in rows.T]
     own = None if (weights == 1.0).all() else weights
-    *_, state = quick_start(
-        running.schema, columns, own, n_components, running.rng, running.box is not None, resolution=running.resolution
+    has_background = running.box is not None
+    state = at_once(
+        quick_start(
+            running.schema, columns, own, n_components, running.rng, has_background, resolution=running.resolution
+        )
     )
-    assert state is not None
     p = running.n_parameters_of(n_components)
     first = len(rows) if running.is_young else usual_records(p)
     line = Line(running.schema, state, p, first, running.settings, running.n_seen)
@@ -68,9 +71,15 @@ def bear(running: "Supervisor", n_components: int) -> None:
 
 
 def hurry(running: "Supervisor") -> None:
-    """Do a slice more of the work on a challenge: while there are few records, each one may be waited for."""
+    """Do a slice of the work on a challenge, or begin one: while there are few records, each one may be waited for.
+
+    Nothing is done where a line has just had its turn, or was born: that was work enough.
+    """
+    waiting = running.waiting
+    if waiting is not None and waiting.size > 1 and not waiting.n:
+        return
     for line in [running.line, *running.lines]:
-        if line.challenge is not None:
+        if line.challenge is not None or line.is_due(running.n_seen):
             running.prepare(line, running.n_seen)
             running.point()
             return

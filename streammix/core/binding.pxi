@@ -165,6 +165,11 @@ cdef class Binding:
         self.keep += [spread, points]
         self.e.width, self.e.slope, self.e.point = &spread[0, 0], &spread[1, 0], &points[0]
 
+    def set_step(self, step):
+        """Let the step size be another: (code, value)."""
+        self.e.step_kind, self.e.step_value = step
+        self.run.maximize(&self.e)  # what the prior weighs goes by it
+
     def set_levels(self, int block, long size):
         """Let a categorical block have so many levels; its array has room for them."""
         self.e.blocks[block].size = size

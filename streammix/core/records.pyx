@@ -248,5 +248,7 @@ cdef class Records:
     def score_one(self, x):
         """Return −log p(x): the higher, the more anomalous; 0.0 while warming up."""
         cdef int status = self.expect(x, False)
-        return -log_density(&self.engine.e, total_mass(&self.engine.e)) if status == 1 else INFINITY if status else 0.0
+        if status != 1:
+            return INFINITY if status else 0.0
+        return 0.0 - log_density(&self.engine.e, total_mass(&self.engine.e))  # -0.0 is no score
 

@@ -99,10 +99,10 @@ static uint64_t rows_that_respond(const tile *t, double *r, double *sum) {
     vd parts[LANES / W] = {all(0.0)};
     ROWS {
         vd v = CONST_AT(r + i) * CONST_AT(t->scale + i);
-        v = select_(v > NEGLIGIBLE, v * CONST_AT(t->weight + i), all(0.0));
+        v = where_above(v, NEGLIGIBLE, v * CONST_AT(t->weight + i));
         AT(r + i) = v;
         parts[PART(i)] += v;
-        rows |= (uint64_t)lanes_of(v > 0.0) << i;
+        rows |= (uint64_t)positive_lanes(v) << i;
     }
     *sum = sum_of_lanes(parts);
     return rows;

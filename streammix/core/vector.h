@@ -75,13 +75,17 @@ static inline vd where_positive(const double *p, vd v, vd b) {
 
 static inline vd from_int(vi n) { return (vd)(n + (vi)all(SHIFTER)) - SHIFTER; }
 
-/* v, or 0 where x is below a limit */
+/* v, or 0 where x is below a limit, or not above it */
 #if W == 8
 static inline vd unless_below(vd x, double limit, vd v) {
     return (vd)_mm512_maskz_mov_pd(_mm512_cmp_pd_mask((__m512d)x, _mm512_set1_pd(limit), _CMP_GE_OQ), (__m512d)v);
 }
+static inline vd where_above(vd x, double limit, vd v) {
+    return (vd)_mm512_maskz_mov_pd(_mm512_cmp_pd_mask((__m512d)x, _mm512_set1_pd(limit), _CMP_GT_OQ), (__m512d)v);
+}
 #else
 static inline vd unless_below(vd x, double limit, vd v) { return (vd)((x >= limit) & (vi)v); }
+static inline vd where_above(vd x, double limit, vd v) { return (vd)((x > limit) & (vi)v); }
 #endif
 
 
@@ -150,6 +154,13 @@ static inline unsigned lanes_of(vi mask) {
 }
 
 static inline int some(vi mask) { return lanes_of(mask) != 0; }
+
+/* the same of x > 0 */
+#if W == 8
+static inline unsigned positive_lanes(vd x) { return _mm512_cmp_pd_mask((__m512d)x, _mm512_setzero_pd(), _CMP_GT_OQ); }
+#else
+static inline unsigned positive_lanes(vd x) { return lanes_of(x > 0.0); }
+#endif
 
 /* the exponent of a positive number times log 2: at most its logarithm, and at least that less log 2 */
 static inline vd rough_log(vd x) { return from_int((vi)((vu)(vi)x >> 52) - 1023) * 0.6931471805599453; }

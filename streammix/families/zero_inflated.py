@@ -64,6 +64,10 @@ class ZeroInflated(Family):
     )
 
     def __post_init__(self) -> None:
+        if isinstance(self.zero, Family) and self.family is None:
+            raise ConfigError(
+                f"ZeroInflated: the share of zeros stands first; give the family by name, family={self.zero!r}"
+            )
         if not isinstance(self.family, Family) or self.family.core not in self.inner:
             raise ConfigError(
                 "ZeroInflated: family must be Poisson, NegativeBinomial, Binomial, Exponential, Gamma, LogNormal or "

@@ -87,5 +87,4 @@ def _unknown(model: Mixture, records: Any) -> Ingested:
 
 
 def _ingested(told: Told, kept: Sequence[int], refused: list[tuple[int, RecordError]]) -> Ingested:
-    rows = np.array(kept, dtype=np.int64)
-    return Ingested(told.responsibilities, told.log_density, rows, refused, told.labels, told.outliers)
+    return Ingested.of(told, np.array(kept, dtype=np.int64), refused)

@@ -24,7 +24,7 @@ import streammix
 from streammix.bucket import is_url
 from streammix.errors import ConfigError, RecordError, StreammixError
 from streammix.mixture import Mixture
-from streammix.pipeline import answering, web
+from streammix.pipeline import answering, tensors, web
 from streammix.pipeline.evaluating import stand_still
 from streammix.pipeline.stopping import stop_on_signals
 from streammix.store import Checkpoint, CheckpointStore, read
@@ -202,7 +202,7 @@ class Service:
     async def _about_model(self, request: Request) -> Response:
         self._check_name(request)
         model = self._model()
-        inputs, outputs = answering.inputs_of(model), answering.outputs_of(model)
+        inputs, outputs = tensors.inputs_of(model), tensors.outputs_of(model)
         about = {"name": self._name, "platform": "streammix_mixture", "inputs": inputs, "outputs": outputs}
         return web.json_response(about)
 
@@ -214,7 +214,7 @@ class Service:
         self._check_name(request)
 
         def work(body: bytes) -> Iterator[answering.Step]:
-            yield from answering.infer(self._model(), self._name, body)
+            yield from tensors.infer(self._model(), self._name, body)
 
         return await self._answer("infer", request, work, "application/json")
 
@@ -239,7 +239,7 @@ class Service:
             self._scored.inc(sum(scored for _, scored, _ in steps))
             self._refused.inc(sum(refused for _, _, refused in steps))
             status = 200
-            return Response(b"".join(answer for answer, _, _ in steps), media_type=media_type)
+            return Response(b"".join(part for answer, _, _ in steps for part in answer), media_type=media_type)
         except RecordError as error:
             status = 400
             raise HTTPException(status, str(error)) from None

@@ -1,6 +1,7 @@
 """Zero-inflated fields against scipy.stats, a numerical optimum, and a textbook's EM."""
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -257,3 +258,10 @@ def test_a_record_outside_the_support_is_refused() -> None:
     with pytest.raises(sm.RecordError, match="field 'x': expected a number, 0 or more, got -1"):
         model.learn_one({"x": -1})
     assert model.n_seen == 0
+
+
+def test_a_family_where_the_share_stands_is_told_of() -> None:
+    with pytest.raises(sm.ConfigError, match=re.escape("give the family by name, family=Gamma()")):
+        sm.ZeroInflated(sm.Gamma())  # type: ignore[arg-type]
+    with pytest.raises(sm.ConfigError, match="not None"):
+        sm.ZeroInflated(0.5)

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset
@@ -129,6 +130,41 @@ def test_a_display_on_a_terminal(place):
     shown = terminal.file.getvalue()
     for words in ("records", "1,200", "records/s", "mean log density", "weights", "rejected"):
         assert words in shown
+
+
+def test_lines_are_what_msgspec_writes():
+    """Each double in the fewest digits that read back as it: of any bits, and where the number of digits changes."""
+    rng = np.random.default_rng(5)
+    drawn = rng.integers(0, 1 << 64, 60_000, dtype=np.uint64).view(np.float64)
+    near = np.concatenate([10.0 ** np.arange(-323, 309), 2.0 ** np.arange(-1074, 1024)])
+    plain = np.concatenate(
+        [np.arange(3000.0), np.arange(3000) / 100, [1e15, 1e16, 1e-5, 1e-6, 0.0, -0.0, np.inf, -np.inf]]
+    )
+    with np.errstate(under="ignore"):
+        around = [np.nextafter(near, 0.0), near, np.nextafter(near, np.inf)]
+    values = np.concatenate([drawn[np.isfinite(drawn)], *around, -rng.random(9000), plain])
+    values = values[: len(values) // 6 * 6].reshape(-1, 6)
+    offsets = rng.integers(0, 1 << 62, len(values)) >> rng.integers(0, 62, len(values))
+    rows = Scored('a "b" é', offsets, values[:, :5], 0.0 - values[:, 5])
+    expected = [
+        {
+            "position": {"source": rows.source, "offset": offset},
+            "component": component,
+            "responsibilities": responsibilities,
+            "score": score,
+        }
+        for offset, component, responsibilities, score in zip(
+            offsets.tolist(), rows.components.tolist(), values[:, :5].tolist(), rows.scores.tolist(), strict=True
+        )
+    ]
+    assert to_lines(rows).split(b"\n") == msgspec.json.Encoder().encode_lines(expected).split(b"\n")
+    labels = np.where(offsets % 7 == 0, -1, offsets)
+    labelled = Scored(rows.source, offsets, rows.responsibilities, rows.log_density, None, labels, values[:, 0])
+    more = [
+        line | {"label": label, "outlier": outlier}
+        for line, label, outlier in zip(expected, labels.tolist(), values[:, 0].tolist(), strict=True)
+    ]
+    assert to_lines(labelled).split(b"\n") == msgspec.json.Encoder().encode_lines(more).split(b"\n")
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])

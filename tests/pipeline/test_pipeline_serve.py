@@ -20,6 +20,7 @@ from web_tools import client
 import streammix as sm
 from streammix.errors import ConfigError
 from streammix.pipeline import answering, serving, web
+from streammix.pipeline import tensors as tensors_module
 from streammix.store import CheckpointStore
 
 FIELDS = {"x": sm.Normal(), "y": sm.Exponential(), "kind": sm.Categorical()}
@@ -205,6 +206,10 @@ X = {"name": "x", "shape": [2], "datatype": "FP64", "data": [1.0, 2.0]}
         ({"inputs": [{**X, "shape": [3]}]}, "expected 3 values, by its shape, got 2"),
         ({"inputs": [{**X, "shape": [10**12, 10**12]}]}, "expected the shape [n] or [n, 1]"),
         ({"inputs": [{**X, "shape": [-2]}]}, "expected -2 values"),
+        ({"inputs": [{**X, "shape": [300_000]}]}, "300,000 records in one request; send at most 262,144 at a time"),
+        ({"inputs": [{**X, "data": "text"}]}, "can't be read"),
+        ({"inputs": [{**X, "shape": [2, 1], "data": [[1.0], 2.0]}]}, "input 'x': its data is not FP64"),
+        ({"inputs": [{**X, "shape": [2, 1], "data": [[1.0], [2.0, 3.0]]}]}, "input 'x': its data is not FP64"),
         ({"inputs": [{**X, "data": [1.0, "2"]}]}, "input 'x': its data is not FP64"),
         ({"inputs": [{**X, "datatype": "INT64", "data": [1, 1.5]}]}, "data is not INT64: expected whole numbers"),
         ({"inputs": [{**X, "datatype": "UINT8", "data": [1, 1e999]}]}, "can't be read"),
@@ -244,6 +249,36 @@ def test_a_request_is_answered_as_a_whole_however_many_turns_it_takes(asking, mo
     assert asking.post(path, json={"inputs": [negative]}).json()["error"].startswith("record 16: field 'y'")
 
 
+def test_a_step_of_a_large_request_is_short(model):
+    """No turn is longer than some thousand records', however many there are: counted, not timed."""
+    n = 20_000
+    column = {"name": "x", "shape": [n], "datatype": "FP64", "data": [0.5] * n}
+    body = json.dumps({"inputs": [column, {**column, "name": "y"}]}).encode()
+    steps = list(tensors_module.infer(model, "m", body))
+    assert [scored for _, scored, _ in steps] == [0, 0, 0, 4096, 4096, 4096, 4096, n - 4 * 4096, 0]
+    answer = json.loads(b"".join(part for parts, _, _ in steps for part in parts))
+    assert [len(output["data"]) for output in answer["outputs"]] == [2 * n, n, n]
+    assert len({*answer["outputs"][2]["data"]}) == 1
+
+
+def test_of_very_many_bad_records_the_first_are_told_why(asking, monkeypatch):
+    monkeypatch.setattr(answering, "AT_ONCE", 4)
+    monkeypatch.setattr(answering, "MOST_REASONS", 3)
+    body = b'{"x": "bad"}\n{"x": 1}\n' * 5
+    got = [json.loads(line) for line in asking.post("/score", content=body).text.splitlines()]
+    assert ["error" in answer for answer in got] == [True, False] * 5
+    said = [answer["error"] for answer in got[::2]]
+    assert all(why.startswith("field 'x': expected") for why in said[:3])
+    assert said[3:] == ["refused, as 3 before", "refused, as 4 before"]
+
+
+def test_a_request_of_too_many_lines(asking, monkeypatch):
+    monkeypatch.setattr(answering, "MOST", 10)
+    assert asking.post("/score", content=b'{"x": 1}\n' * 10).status_code == 200
+    answer = asking.post("/score", content=b'{"x": 1}\n' * 11)
+    assert (answer.status_code, answer.json()["error"]) == (400, "11 lines in one request; send at most 10 at a time")
+
+
 @pytest.fixture
 def long_request(monkeypatch):
     """A body that takes turns until the event is set."""
@@ -253,7 +288,7 @@ def long_request(monkeypatch):
         while body == b"long" and not ended.is_set():
             begun.set()
             time.sleep(0.001)
-            yield b"", 0, 0
+            yield [], 0, 0
         yield from score(model, body)
 
     monkeypatch.setattr(answering, "score_lines", score)

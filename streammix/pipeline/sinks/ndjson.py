@@ -13,33 +13,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
-from numpy.typing import NDArray
 
+from streammix.core.lines import scored_lines
 from streammix.errors import ConfigError, StreammixError
 from streammix.pipeline.flow import Scored
 
 __all__ = ["GrowingFile", "NdjsonSink", "StdoutSink", "sync_directory", "to_lines"]
 
 log = logging.getLogger("streammix")
-_encoder = msgspec.json.Encoder()
 ROWS_AT_ONCE = 512
-
-
-class _Position(msgspec.Struct, gc=False):
-    source: str
-    offset: int
-
-
-class _Row(msgspec.Struct, gc=False):
-    position: _Position
-    component: int
-    responsibilities: list[float]
-    score: float
-
-
-class _LabelledRow(_Row, gc=False):
-    label: int
-    outlier: float
 
 
 def to_lines(rows: Scored) -> bytes:
@@ -53,25 +35,13 @@ def to_lines(rows: Scored) -> bytes:
     """
     if rows.lines is not None:
         return rows.lines
-    # few at a time: the objects of many rows would not stay in the processor's cache until they are written
-    return b"".join(_lines(rows[at : at + ROWS_AT_ONCE]) for at in range(0, len(rows.offsets), ROWS_AT_ONCE))
-
-
-def _lines(rows: Scored) -> bytes:
-    columns: list[NDArray[Any]] = [rows.offsets, rows.components, rows.responsibilities, rows.scores]
-    if rows.labels is not None and rows.outliers is not None:
-        columns += [rows.labels, rows.outliers]
-        return _encoder.encode_lines(
-            [
-                _LabelledRow(_Position(rows.source, offset), *row)
-                for offset, *row in zip(*(c.tolist() for c in columns), strict=True)
-            ]
+    source = msgspec.json.encode(rows.source)
+    parts = (rows[at : at + ROWS_AT_ONCE] for at in range(0, len(rows.offsets), ROWS_AT_ONCE))
+    return b"".join(
+        scored_lines(
+            source, part.offsets, part.components, part.responsibilities, part.scores, part.labels, part.outliers
         )
-    return _encoder.encode_lines(
-        [
-            _Row(_Position(rows.source, offset), component, responsibilities, score)
-            for offset, component, responsibilities, score in zip(*(c.tolist() for c in columns), strict=True)
-        ]
+        for part in parts
     )
 
 
