@@ -155,7 +155,7 @@ def check_layout(snapshot: Snapshot, layout: Layout) -> None:
     Raises
     ------
     CheckpointError
-        If an array is larger or smaller than the layout says, or a row that waits holds a value that can't be.
+        If an array is larger or smaller than the layout says, a statistic is no number, or a row that waits holds a value that can't be.
     """
     supervision = snapshot.supervision
     members = [] if supervision is None else list(supervision.states.values())
@@ -178,9 +178,19 @@ def check_layout(snapshot: Snapshot, layout: Layout) -> None:
                 raise CheckpointError(
                     f"block {i} ({kind}) of the checkpoint is not of the shape that its model declares"
                 )
+        _check_numbers(state)
     if len(snapshot.pending) >= snapshot.declaration["batch_size"] > 1:
         raise CheckpointError(f"{len(snapshot.pending)} rows wait in the checkpoint for a mini-batch that has fewer")
     check_rows(snapshot.pending, layout)
+
+
+def _check_numbers(state: State) -> None:
+    """Refuse statistics that no records can have: a right digest doesn't say who has written a file."""
+    k = state.n_components
+    sizes = (state.masses[:, :k], state.counts[:, :k], state.clocks, state.starts)
+    sound = all(np.isfinite(array).all() and (array >= 0.0).all() for array in sizes)
+    if not (sound and all(np.isfinite(array[..., :k]).all() for array in (*state.statistics, *state.priors))):
+        raise CheckpointError("the checkpoint holds statistics that are no numbers, or masses below zero")
 
 
 def check_rows(pending: FloatArray, layout: Layout) -> None:

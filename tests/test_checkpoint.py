@@ -447,10 +447,34 @@ def layout_of(snapshot: Snapshot) -> list[Any]:
     return [*layout, ("categorical", [4], 2, False, None)]
 
 
+def sound(**changes: Any) -> Snapshot:
+    """The example with statistics that records can have."""
+    snapshot = example(**changes)
+    for state in (snapshot.state, snapshot.average):
+        for array in [] if state is None else state.arrays():
+            array[:] = np.abs(np.nan_to_num(array))
+    return snapshot
+
+
 def test_a_snapshot_of_the_model_s_shape_passes() -> None:
     pending = np.array([[1.0, 1.0, 1.0, 1.0, 0.0], [np.nan, 1.0, 1.0, np.nan, np.nan]])
-    snapshot = example(pending=pending)
+    snapshot = sound(pending=pending)
     packing.check_layout(snapshot, layout_of(snapshot))
+
+
+@pytest.mark.parametrize("array", range(10))
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0])
+def test_statistics_that_no_records_have_are_refused(array: int, value: float) -> None:
+    snapshot = sound()
+    assert snapshot.state is not None
+    arrays = snapshot.state.arrays()
+    assert len(arrays) == 10
+    arrays[array].flat[0] = value
+    if value == -1.0 and array >= 4:  # means are of either sign
+        packing.check_layout(snapshot, layout_of(snapshot))
+        return
+    with pytest.raises(sm.CheckpointError, match="statistics that are no numbers"):
+        packing.check_layout(snapshot, layout_of(snapshot))
 
 
 @pytest.mark.parametrize(
@@ -479,7 +503,7 @@ def test_a_snapshot_of_another_shape_is_refused(layout: list[Any]) -> None:
     ],
 )
 def test_rows_that_the_core_can_t_read_are_refused(pending: np.ndarray, why: str) -> None:
-    snapshot = example(pending=pending, pending_weights=np.ones(len(pending)))
+    snapshot = sound(pending=pending, pending_weights=np.ones(len(pending)))
     with pytest.raises(sm.CheckpointError, match=why):
         packing.check_layout(snapshot, layout_of(snapshot))
 

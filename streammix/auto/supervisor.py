@@ -389,13 +389,13 @@ class Supervisor(Running):
         responsibilities, log_density = super().evaluate(table)
         if self.box is None:
             return responsibilities, log_density, np.zeros(table.n_rows)
-        total = _sums(responsibilities)
+        total = np.add.accumulate(responsibilities.T)[-1]  # in one order, however many rows there are
         outliers = np.maximum(1.0 - total, 0.0)
         for row in np.flatnonzero(total < 1e-100).tolist():
             alone = self.published.alone(table.rows(row, row + 1)[0])
-            if alone is not None:
-                responsibilities[row] = alone
-        responsibilities /= _sums(responsibilities)[:, None]
+            responsibilities[row] = self.published.weights if alone is None else alone
+            total[row] = 1.0
+        responsibilities /= total[:, None]
         return responsibilities, log_density, outliers
 
     def _score(self, rows: Any, begin: int, end: int) -> int:
@@ -408,11 +408,3 @@ class Supervisor(Running):
     def outliers(self, table: Table) -> FloatArray:
         """Return the probability that the background made each row, (n,)."""
         return self._look(table)[2]
-
-
-def _sums(responsibilities: FloatArray) -> FloatArray:
-    """The sum of each row, component by component: however many rows there are, it is the same to the bit."""
-    total = np.zeros(len(responsibilities))
-    for own in responsibilities.T:
-        total += own
-    return total

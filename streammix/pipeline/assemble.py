@@ -11,7 +11,7 @@ from streammix.pipeline.brokers import broker_sink, broker_source, kafka_channel
 from streammix.pipeline.config import Config
 from streammix.pipeline.dead_letter import DeadLetters
 from streammix.pipeline.flow import Sink, Source
-from streammix.pipeline.model import declared_fields, text_fields
+from streammix.pipeline.model import check_ignored, declared_fields, text_fields
 from streammix.pipeline.places import check_places, dead_letter_path, is_output, listed
 from streammix.pipeline.sink_sections import (
     KafkaSinkSection,
@@ -64,6 +64,7 @@ def prepare_source(config: Config, own: OpenSource | None = None) -> OpenSource:
     """
     check_places(config)
     try:
+        check_ignored(config.model, config.source.ignore)
         kind, build = _source(config, own)
     except ConfigError as error:
         raise ConfigError(f"[source] {error}") from None

@@ -8,7 +8,7 @@ from streammix.mixture import Mixture
 from streammix.pipeline.sections import ModelSection
 from streammix.stepsize import step_size_from_json
 
-__all__ = ["build_model", "check_same", "declared_fields", "text_fields", "time_field"]
+__all__ = ["build_model", "check_ignored", "check_same", "declared_fields", "text_fields", "time_field"]
 
 PLAIN_ONLY = ("components", "weights", "step_size", "batch_size", "averaging")
 AUTO_ONLY = ("drift", "background")
@@ -56,7 +56,20 @@ def declared_fields(section: ModelSection) -> set[str] | None:
     if not tables:
         return None
     time = time_field(section)
-    return {name for table in tables for key in table for name in _names(key)} | ({time} if time is not None else set())
+    return _learnt(tables) | ({time} if time is not None else set())
+
+
+def check_ignored(section: ModelSection, ignore: list[str]) -> None:
+    """Refuse to keep fields from the model that it declares.
+
+    Raises
+    ------
+    ConfigError
+        If there is such a field.
+    """
+    for name in ignore:
+        if name in _learnt(_tables(section)):
+            raise ConfigError(f"ignore: the model declares the field {name!r}")
 
 
 def time_field(section: ModelSection) -> str | None:
@@ -144,6 +157,10 @@ def _components(section: ModelSection) -> list[Fields] | None:
     if section.components is None:
         return None
     return [_families(f"[[model.components]] number {k}", table) for k, table in enumerate(section.components)]
+
+
+def _learnt(tables: list[Fields]) -> set[str]:
+    return {name for table in tables for key in table for name in _names(key)}
 
 
 def _tables(section: ModelSection) -> list[Fields]:

@@ -232,10 +232,12 @@ def test_csv(limit, size):
     ]
 
 
-def test_an_unclosed_quote_costs_only_its_line():
-    found, refused = read_csv(b"a,b\n1,2\n" + b'"x,3\n' + b"4,5\n" * 1000)
-    assert len(found) == 1001
-    reason = "a quote is open at the line's end, and not closed within 1000 bytes (max_record_bytes)"
+@pytest.mark.parametrize(("longest", "line"), [(1000, b"4,5\n"), (1000, b"\n"), (140_000, b"4,5\n"), (140_000, b"\n")])
+def test_an_unclosed_quote_costs_only_its_line(longest, line):
+    lines = longest // len(line) + 10
+    found, refused = read_csv(b"a,b\n1,2\n" + b'"x,3\n' + line * lines, longest=longest)
+    assert len(found) == 1 + lines * (line != b"\n")
+    reason = f"a quote is open at the line's end, and not closed within {longest} bytes (max_record_bytes)"
     assert refused == [(8, f"not CSV: {reason}")]
 
 

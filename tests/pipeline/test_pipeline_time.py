@@ -46,3 +46,10 @@ def test_a_time_that_no_record_has_is_warned_of_once(kind, place):
     status, _, said = run(place)
     assert status == 0
     assert said.count("no record so far has a time in the field 'nope', by which [model] forgets") == 1
+
+
+def test_a_field_that_is_declared_is_not_kept_from_the_model(place):
+    source = 'kind = "file"\npath = "events.ndjson"\nignore = ["at", "x"]'
+    write_config(place, source, model=model("plain", DECLARED))
+    status, _, said = run(place)
+    assert (status, "[source] ignore: the model declares the field 'x'" in said) == (2, True)

@@ -152,8 +152,8 @@ class CsvReader:
             if not self._used:
                 size = 0
             self._used.append(self._pending.popleft())
-            size += len(self._used[-1][1])
-            if size > self._longest:
+            size += len(self._used[-1][1]) + 1  # with the line end, which belongs to a cell that goes on
+            if size - 1 > self._longest:
                 raise csv.Error(
                     f"a quote is open at the line's end, and not closed within {self._longest} bytes (max_record_bytes)"
                 )
