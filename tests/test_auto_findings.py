@@ -10,7 +10,7 @@ import pytest
 import streammix as sm
 from streammix.auto.evidence import Paired
 from streammix.auto.findings import STALE, Findings
-from streammix.auto.verdicts import matters
+from streammix.auto.verdicts import matters, shown
 
 
 def ran(gain, ticks, spread=0.05):
@@ -108,3 +108,8 @@ def test_a_challenge_of_few_records_since_an_epoch_began_proves_nothing(model):
         line.tried, line.epoch = tried, 20_000
         assert ("unproven" not in signs(model)) == proven
     line.tried, line.epoch = before
+
+
+def test_an_expert_is_shown_after_two_ticks():
+    for ticks, number in ((1, 0), (2, 2), (6, 2), (9, 2)):
+        assert shown([ran(-0.01, ticks), ran(0.01, ticks)]) == number

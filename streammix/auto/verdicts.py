@@ -12,6 +12,7 @@ RECENT = 6  # ticks over which experts are judged
 LEADS, TRAILS, LEAST = 2.5, -3.0, 0.0005  # an expert takes over at z and nats a record, or starts again at z
 MATTERS = 0.01  # nats a record by which a champion was wrong: slow drift, which experts follow, brings less for ever
 SHOWN = 1.0  # z at which the average or an expert is published
+SOONEST = 2  # ticks that say so, at least: under steady drift there are never many between two restarts
 FAMILIAR = 1 / 4_000  # nats a record and parameter that records which come again give what learnt them before
 WINS = 2.0  # z at which a challenger becomes champion
 SUDDEN = 0.02  # nats a record that matter at once
@@ -34,8 +35,8 @@ def leads(scores: Paired) -> Gain | None:
 
 def matters(scores: Paired) -> bool:
     """Tell whether the champion was wrong by more than slow drift makes it, which experts follow for ever."""
-    found = [scores.last(ticks) for ticks in range(1, RECENT + 1)]
-    return any(mean > MATTERS and z > LEADS for mean, z in found)
+    mean, z = scores.last(RECENT)
+    return (mean > MATTERS and z > LEADS) or _early(scores, MATTERS) is not None
 
 
 def trails(scores: Paired) -> bool:
@@ -72,7 +73,7 @@ def shown(rivals: Sequence[Paired]) -> int:
     """Return who is published: 0 for the champion, 1 for the first of the rivals, and so on."""
     best, found = 0.0, 0
     for i, scores in enumerate(rivals, 1):
-        mean, z = scores.last(RECENT)
+        mean, z = scores.last(min(max(scores.n_ticks, SOONEST), RECENT))
         if z > SHOWN and mean > best:
             best, found = mean, i
     return found
