@@ -8,6 +8,7 @@ __all__ = [
     "StreammixError",
     "SupersededError",
     "UnavailableError",
+    "UnheardError",
 ]
 
 
@@ -48,6 +49,10 @@ class SupersededError(CheckpointError):
 
 class UnavailableError(StreammixError):
     """Something outside the process fails that may come back: a full disk, a broker that is away."""
+
+
+class UnheardError(StreammixError):
+    """A checkpoint does not count: other readers of the stream have gone on from the one before."""
 
 
 class AwayError(CheckpointError, UnavailableError):

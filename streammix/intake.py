@@ -1,6 +1,7 @@
 """How records come in: frames in the form that is read, and records that are scored and then learnt."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -95,25 +96,29 @@ def _learn_frame(learner: Learner, frame: Frame, weights: FloatArray | None, fir
     taken = 0
     while learner.is_gathering and taken < frame.num_rows:
         for record in learner.first(frame, learner.missing_records(), taken):
-            try:
+            with _naming(first + taken):
                 learner.wait(record, 1.0 if weights is None else float(weights[taken]))
-            except RecordError as error:
-                raise RecordError(f"row {first + taken}: {error}", field=error.field, row=first + taken) from None
             taken += 1
     while taken < frame.num_rows:
         stop = first_seen(frame, learner.unknown(frame), learner.newcomers.constant, taken)
         if stop == taken:
-            try:
-                learner.learn_record(
-                    learner.first(frame, 1, taken)[0], 1.0 if weights is None else float(weights[taken])
-                )
-            except RecordError as error:
-                raise RecordError(f"row {first + taken}: {error}", field=error.field, row=first + taken) from None
+            record = learner.first(frame, 1, taken)[0]
+            with _naming(first + taken):
+                learner.learn_record(record, 1.0 if weights is None else float(weights[taken]))
             taken += 1
             continue
         own = None if weights is None else weights[taken:stop]
         _learn_rows(learner, part(frame, taken, stop), own, first + taken)
         taken = stop
+
+
+@contextmanager
+def _naming(row: int) -> Iterator[None]:
+    """Let a refusal say in which row it was."""
+    try:
+        yield
+    except RecordError as error:
+        raise RecordError(f"row {row}: {error}", field=error.field, row=row) from None
 
 
 def _learn_rows(learner: Learner, frame: Frame, weights: FloatArray | None, first: int) -> None:

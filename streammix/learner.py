@@ -224,11 +224,10 @@ class Learner:
     ) -> Steps[tuple[Schema, FloatArray]]:
         """Read the first records, some in each step; return the schema of the fields, and the rows."""
         schema = self._schema_of(fields)
-        lacking = {schema.fields[0][0]: None}  # so that one without any of the fields is read, as one that lacks them
         parts, unknown = [], []
         for at in range(0, len(records), READ_AT_ONCE):
-            some = [lacking | dict(record) for record in records[at : at + READ_AT_ONCE]]
-            rows, _, new, refused = schema.reader.rows(some)
+            some = records[at : at + READ_AT_ONCE]
+            rows, _, new, refused = schema.reader.rows([schema.whole(record) for record in some])
             if refused:
                 raise refused[0][1]
             parts.append(rows)

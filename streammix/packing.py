@@ -155,7 +155,8 @@ def check_layout(snapshot: Snapshot, layout: Layout) -> None:
     Raises
     ------
     CheckpointError
-        If an array is larger or smaller than the layout says, a statistic is no number, or a row that waits holds a value that can't be.
+        If an array is larger or smaller than the layout says, a statistic is no number, or a row that waits
+        holds a value that can't be.
     """
     supervision = snapshot.supervision
     members = [] if supervision is None else list(supervision.states.values())

@@ -192,6 +192,10 @@ class Schema:
         self.set_levels(self._rules[column][0], [*(key for i, key in enumerate(keys) if i not in rarest), OTHER])
         return np.array([codes.get(key, codes[OTHER]) for key in before], dtype=np.intp)
 
+    def whole(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a record as it waited, with the first field at least: what has none is read as one that lacks all."""
+        return {self.fields[0][0]: None} | dict(record)
+
     def first_levels(self, column: int, keys: Sequence[Any]) -> list[int]:
         """Return the codes of the levels that the first records have, one a record that has one."""
         codes = self.levels(column)

@@ -247,22 +247,29 @@ class CheckpointStore:
         self._prune([*known, name])
         return self._at.place(name)
 
-    def latest(self, fixed: Mapping[Any, Any] | None = None) -> Checkpoint | None:
+    def latest(self, fixed: Mapping[Any, Any] | None = None, before: Path | str | None = None) -> Checkpoint | None:
         """Return the newest sound checkpoint, or None where there is none at all.
 
         Parameters
         ----------
         fixed
             As in `load`.
+        before
+            Where a checkpoint lies: only older ones are looked at.
 
         Raises
         ------
         CheckpointError
-            If all are damaged, or the newest sound one has a newer format.
+            If all are damaged, or the newest sound one has a newer format; of a writer also if the directory is not the
+            one that it has locked: what another writer keeps there is not to go on from.
         ConfigError
             If the model has a distribution that `fixed` lacks.
         """
+        if self._at.is_open:
+            self._at.check()
         names = self._names()
+        if before is not None:
+            names = [name for name in names if _number(name) < _number(os.path.basename(before))]
         for place, unpacked in self._sound(reversed(names), from_bytes):
             return _restored(place, unpacked, fixed)
         if self.damaged:
@@ -272,7 +279,7 @@ class CheckpointStore:
                 f"{self.directory}: all {len(self.damaged)} checkpoints are damaged; the newest, {name}: {reason}"
             )
         # a reader that was overtaken by the writer's removals lists the directory anew
-        return self.latest(fixed) if names else None
+        return self.latest(fixed, before) if names else None
 
     def newest(self) -> Path | str | None:
         """Return where the newest checkpoint lies, sound or not; None where there is none."""

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streammix import frames
+from streammix.auto.beat import share_of_beat
 from streammix.auto.learning import AutoLearner
 from streammix.auto.settings import Settings
-from streammix.auto.supervisor import Supervisor, share_of_beat
+from streammix.auto.supervisor import Supervisor
 from streammix.core.table import table_of
 from streammix.core.values import short
 from streammix.declaration import checked, from_json

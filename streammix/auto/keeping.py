@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from streammix.auto.alarm import Alarm
 from streammix.auto.background import Box
+from streammix.auto.beat import BEAT, Beat
 from streammix.auto.challenge import Challenge
 from streammix.auto.choice import Choice
 from streammix.auto.dwell import Dwell
@@ -20,7 +21,7 @@ from streammix.auto.line import Line
 from streammix.auto.reservoir import LARGEST, Reservoir
 from streammix.auto.resolution import Resolution
 from streammix.auto.settings import Settings
-from streammix.auto.supervisor import BEAT, Beat, Supervisor
+from streammix.auto.supervisor import Supervisor
 from streammix.declaration import Declaration
 from streammix.errors import CheckpointError
 from streammix.packing import check_rows

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from streammix.answers import Told
 from streammix.auto import youth
 from streammix.auto.background import Box, takes_background
+from streammix.auto.beat import BEAT
 from streammix.auto.crossing import held_out
 from streammix.auto.keeping import resumed, supervision
 from streammix.auto.labels import Labels
@@ -18,7 +19,7 @@ from streammix.auto.moves import quick_start
 from streammix.auto.reservoir import Reservoir, reservoir_size
 from streammix.auto.resolution import LOOKED_AT, Resolution
 from streammix.auto.settings import Settings
-from streammix.auto.supervisor import BEAT, Supervisor
+from streammix.auto.supervisor import Supervisor
 from streammix.clock import Look
 from streammix.columns import Encoded
 from streammix.core.table import table_of
@@ -135,7 +136,7 @@ class AutoLearner(Learner):
 
     def _learn_kept(self, running: Supervisor, kept: dict[str, Any], weight: float, told: Told | None = None) -> None:
         """Learn a record as it is kept; it may lack all of the fields."""
-        row, unseen = running.schema.reader.row({running.schema.names[0]: None} | kept)
+        row, unseen = running.schema.reader.row(running.schema.whole(kept))
         if running.schema.may_refuse and running.engine.expect(row) is None:
             raise RecordError(f"{IMPOSSIBLE}: {short(kept)}")
         encoded = Encoded.of_rows(row[None, :], [(0, column, key) for column, key in unseen])
@@ -143,7 +144,7 @@ class AutoLearner(Learner):
 
     def _score_kept(self, running: Supervisor, kept: dict[str, Any], told: Told | None) -> None:
         """Score a record that waits until all is made anew, by what stands still meanwhile."""
-        row, _ = running.schema.reader.row({running.schema.names[0]: None} | kept)
+        row, _ = running.schema.reader.row(running.schema.whole(kept))
         found = running.tell(table_of(row[None, :]))
         if np.isneginf(found.log_density[0]):
             raise RecordError(f"{IMPOSSIBLE}: {short(kept)}")
@@ -203,7 +204,7 @@ class AutoLearner(Learner):
             if self.is_gathering:
                 self._take(record, weight)
             else:
-                self.learn_record({made.schema.names[0]: None} | record, weight)
+                self.learn_record(made.schema.whole(record), weight)
 
     def go_on(self, look: Look) -> bool:
         """Let the clock go on; where all weights were halved, those that the first state is made by, too."""

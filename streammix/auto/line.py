@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from streammix import average
 from streammix.auto.alarm import Alarm
+from streammix.auto.beat import BEAT
 from streammix.auto.challenge import Challenge
 from streammix.auto.climb import ROW
 from streammix.auto.dwell import Dwell
@@ -29,11 +30,10 @@ from streammix.schema import Schema
 from streammix.state import State
 from streammix.stepsize import RunningMean
 
-__all__ = ["BEAT", "MATCHED", "Line"]
+__all__ = ["MATCHED", "Line"]
 
 FloatArray = NDArray[np.float64]
 
-BEAT = 50  # records of a mini-batch
 EXPERTS = (0.02, 0.1)  # steps of the experts, times the number of parameters
 FASTEST = 0.01  # step of an expert
 SLEEPERS = 3

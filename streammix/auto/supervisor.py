@@ -6,7 +6,7 @@ take turns, each some records after the one before, so that no record waits for 
 number of records: how they are handed over does not matter, and it can be saved between any two.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from streammix.answers import Told
 from streammix.auto.background import Box
+from streammix.auto.beat import BEAT, TICK, Beat
 from streammix.auto.choice import FEWEST, Choice
 from streammix.auto.doubts import doubts, left_out
 from streammix.auto.events import Events
-from streammix.auto.line import BEAT, MATCHED, Line
+from streammix.auto.line import MATCHED, Line
 from streammix.auto.matching import matched_by, widened
 from streammix.auto.member import Member, densities
 from streammix.auto.reservoir import Kept, Reservoir
@@ -33,44 +34,13 @@ from streammix.running import Running
 from streammix.schema import Schema
 from streammix.state import State
 
-__all__ = ["BEAT", "TICK", "Supervisor"]
+__all__ = ["Supervisor"]
 
 FloatArray = NDArray[np.float64]
 
-TICK = 500
 AVERAGING = 250
 LOWEST = -1e4  # of a record's log density, where lines are compared
 SILENT = Events(is_silent=True)  # of the lines that don't predict
-
-
-def share_of_beat(n_lines: int) -> int:
-    """Return how many records there are from one line's turn to the next: an even part of a beat that has them all."""
-    return max(size for size in range(1, BEAT + 1) if BEAT % size == 0 and size * n_lines <= BEAT)
-
-
-@dataclass
-class Beat:
-    """A beat that the lines are taking in.
-
-    Parameters
-    ----------
-    n
-        Its records.
-    at
-        How many records there were in the reservoir, of all time, at its end.
-    now
-        How many the model had seen.
-    turn
-        The line that is next.
-    scores
-        The sum of the log densities of each line so far.
-    """
-
-    n: int
-    at: int
-    now: int
-    turn: int
-    scores: list[float]
 
 
 class Supervisor(Running):

@@ -10,7 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streammix.errors import ConfigError, StreammixError, SupersededError, UnavailableError
+from streammix.errors import (
+    CheckpointError,
+    ConfigError,
+    StreammixError,
+    SupersededError,
+    UnavailableError,
+    UnheardError,
+)
 from streammix.mixture import Mixture
 from streammix.pipeline.assemble import (
     OpenSink,
@@ -23,7 +30,7 @@ from streammix.pipeline.assemble import (
 from streammix.pipeline.config import Config, load_config
 from streammix.pipeline.decode import Decoder, JsonDecoder, without
 from streammix.pipeline.faults import Patience, keep_going
-from streammix.pipeline.flow import OfLines, Sink
+from streammix.pipeline.flow import OfLines, Sink, Source
 from streammix.pipeline.model import build_model, check_same, time_field
 from streammix.pipeline.progress import LiveProgress, LogProgress, Progress, Tally
 from streammix.pipeline.report import components_table
@@ -33,7 +40,7 @@ from streammix.pipeline.stopping import StopRequest, stop_on_signals
 from streammix.pipeline.tables import show
 from streammix.pipeline.talk import naming
 from streammix.pipeline.watching import watching
-from streammix.store import CheckpointStore
+from streammix.store import Checkpoint, CheckpointStore
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -128,7 +135,7 @@ def _opened_store(config: Config, patience: Patience) -> CheckpointStore | None:
     found: list[CheckpointStore] = []
 
     def open_store(is_first: bool) -> None:
-        found.append(CheckpointStore(config.checkpoints, keep=config.checkpoint.keep))
+        found.append(CheckpointStore(config.checkpoints, keep=config.keep))
 
     if not keep_going(open_store, patience):
         return None
@@ -201,11 +208,13 @@ class _Attempts:
                 log.info("resuming after %s records", f"{found.positions['records']:,}")
             else:
                 log.info("%s was written by no run: its model goes on at the source's beginning", found.path)
+            found, source = self._open(found)
             if self._watch is not None:
                 self._watch.restored((datetime.now(UTC) - found.written_at).total_seconds(), self._store.sizes[-1])
-        positions, outputs = (found.positions, found.outputs) if found is not None else ({}, {})
-        source = self._open_source(positions.get("source"))
+        else:
+            source = self._open_source(None)
         opened.callback(source.close)
+        positions, outputs = (found.positions, found.outputs) if found is not None else ({}, {})
         sinks = open_sinks(config, outputs.get("sinks", {}), self._own_sinks)
         for sink in sinks:
             opened.callback(sink.close)
@@ -214,6 +223,7 @@ class _Attempts:
             tally = Tally(**counts)
         else:  # the checkpoint may be a later one: it was written, and what had to follow has failed
             tally.stand_at(**counts)
+            tally.first_refusal = self.pipeline.tally.first_refusal  # which is told once
         crew = _crew(config, sinks) if config.workers > 1 else None
         if crew is not None:
             opened.callback(crew.close)
@@ -236,6 +246,24 @@ class _Attempts:
             # any row
             pipeline.checkpoint()
         return pipeline
+
+    def _open(self, found: Checkpoint) -> tuple[Checkpoint, Source]:
+        """Open the source where the newest checkpoint that counts stands; return both."""
+        place = found.path
+        while True:
+            try:
+                return found, self._open_source(found.positions.get("source"))
+            except UnheardError as error:
+                if (before := self._store.latest(before=place)) is None:
+                    raise
+                found, place = before, before.path
+                log.warning("%s, after %s records", error, f"{found.positions.get('records', 0):,}")
+                try:  # as the newest one: what was not heard of counts never more
+                    self._store.write(found.model, found.positions, found.outputs)
+                except SupersededError:
+                    raise
+                except CheckpointError as fault:
+                    raise UnavailableError(str(fault)) from fault
 
     def _note_progress(self, tally: Tally) -> None:
         self._tally = tally

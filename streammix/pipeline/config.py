@@ -88,6 +88,12 @@ class Config(msgspec.Struct):
         return self.checkpoint.every_seconds or (EVERY_SECONDS if self.is_live else None)
 
     @property
+    def keep(self) -> int:
+        """How many checkpoints are kept: where a consumer group may not have heard of the last one, two at least."""
+        is_shared = isinstance(self.source, KafkaSection) and self.source.group is not None
+        return max(self.checkpoint.keep, 2 if is_shared else 1)
+
+    @property
     def patience(self) -> float | None:
         """How many seconds a fault may last; None for ever."""
         seconds = self.faults.patience_seconds

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection
@@ -12,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from streammix.errors import ConfigError, StreammixError, UnavailableError
 from streammix.pipeline.stopping import is_over
 
-__all__ = ["TIMEOUT", "KafkaLink", "close_consumer"]
+__all__ = ["STOPPING_SECONDS", "TIMEOUT", "KafkaLink", "beside", "close_consumer"]
 
 TIMEOUT = 1.5  # seconds for an answer: a request to stop waits no longer
 REFUSALS = {
@@ -136,9 +137,36 @@ class KafkaLink:
             log.debug("Kafka: %s", error.str())
 
 
-def close_consumer(consumer: Consumer) -> None:
-    """Close a consumer; where brokers don't answer it goes on closing beside us."""
-    thread, begin = threading.Thread(target=consumer.close, daemon=True), time.monotonic()
+def beside(work: Callable[[], object], is_enough: Callable[[], bool]) -> bool:
+    """Do something that a client may take long for; tell whether it was done before that was enough.
+
+    What is given up goes on beside us.
+    """
+    failures: list[BaseException] = []
+
+    def do() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=do, daemon=True)
     thread.start()
-    while thread.is_alive() and not is_over(begin, CLOSING_SECONDS, STOPPING_SECONDS):
+    while thread.is_alive():
         thread.join(0.01)
+        if thread.is_alive() and is_enough():
+            return False
+    if failures:
+        raise failures[0]
+    return True
+
+
+def close_consumer(consumer: Consumer, in_use: AbstractContextManager[object] = nullcontext()) -> None:  # noqa: B008
+    """Close a consumer, once it is not in use; where brokers don't answer it goes on closing beside us."""
+    begin = time.monotonic()
+
+    def close() -> None:
+        with in_use:
+            consumer.close()
+
+    beside(close, lambda: is_over(begin, CLOSING_SECONDS, STOPPING_SECONDS))

@@ -79,8 +79,6 @@ class Tally:
         self.rejected += len(refused)
         self.new_rejected += len(refused)
         self.reasons.update(refusal.kind for refusal in refused)
-        if refused and not self.first_refusal:
-            self.first_refusal = f"{refused[0].source} at {refused[0].offset}: {refused[0].reason}"
         # exactly 0 stands for a record of the warm-up; a record outside every component has no finite density
         known = log_density if (finite := np.isfinite(log_density)).all() else log_density[finite]
         self.scored += int(np.count_nonzero(known))

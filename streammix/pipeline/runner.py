@@ -351,8 +351,9 @@ class Pipeline:
             for row, error in done.rejected
         ]
         refused.sort(key=lambda refusal: refusal.offset)
-        if refused and not self.tally.new_rejected:
+        if refused and not self.tally.first_refusal:
             first = refused[0]
+            self.tally.first_refusal = f"{first.source} at {first.offset}: {first.reason}"
             log.warning("%s at %d is refused: %s", first.source, first.offset, first.reason)
         with _naming("the dead-letter file"):
             self.dead_letters.write(refused)

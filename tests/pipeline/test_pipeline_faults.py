@@ -27,7 +27,7 @@ from streammix.errors import CheckpointError, StreammixError, UnavailableError
 from streammix.pipeline import faults
 from streammix.pipeline.faults import Patience
 from streammix.pipeline.sinks import parquet
-from streammix.pipeline.sinks.ndjson import GrowingFile
+from streammix.pipeline.sinks.ndjson import GrowingFile, NdjsonSink
 from streammix.pipeline.sinks.parquet import ParquetSink
 from streammix.pipeline.sources.file import FileSource
 from streammix.pipeline.stopping import StopRequest, is_over, stop_on_signals
@@ -108,6 +108,62 @@ def test_the_checkpoints_are_away_for_a_while(place, monkeypatch, brief):
     assert "the directory was removed or replaced; nothing was written; trying again until it is back" in said
     assert len(lines_of(place / "scored.ndjson")) == len(scored_parquet(place / "scored")) == 1200
     assert len(list((place / "state").glob("*.arrow"))) == 3
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_the_file_of_a_sink_is_away_for_a_while(place, replaced, monkeypatch, brief, tmp_path_factory):
+    whole = tmp_path_factory.mktemp("whole") / "run"
+    shutil.copytree(place, whole)
+    run(whole)
+    flush, away, calls = NdjsonSink.flush_beside, place / "away", []
+
+    def vanish_then_flush(self, records):
+        calls.append(records)
+        if len(calls) == 3:
+            (place / "scored.ndjson").rename(away)
+            if replaced:
+                (place / "scored.ndjson").write_bytes(b"")
+            threading.Timer(0.1, lambda: away.rename(place / "scored.ndjson")).start()
+        return flush(self, records)
+
+    monkeypatch.setattr(NdjsonSink, "flush_beside", vanish_then_flush)
+    status, _, said = run(place)
+    assert status == 0, said
+    why = f"{place / 'scored.ndjson'} was taken away or replaced" if replaced else "No such file or directory"
+    assert f"sink ndjson:scored.ndjson can't be written: {why}; the last checkpoint stands; trying again" in said
+    assert "going on after" in said
+    assert (place / "scored.ndjson").read_bytes() == (whole / "scored.ndjson").read_bytes()
+    assert rows_of(place) == rows_of(whole)
+    assert state_of(place / "state") == state_of(whole / "state")
+
+
+def test_the_first_refusal_is_told_once(place, monkeypatch, brief):
+    path = place / "events" / "a.ndjson"
+    path.write_text("{\n" + path.read_text())
+    monkeypatch.setattr(ParquetSink, "write", failing(ParquetSink.write, 1, times=4))
+    status, _, said = run(place)
+    assert status == 0
+    assert said.count("events/a.ndjson at 0 is refused") == 1
+
+
+def test_checkpoints_of_another_run_in_the_place_of_ours(place, monkeypatch, brief):
+    write_config(place, FILES, SINKS, more="[faults]\npatience_seconds = 0.05")
+    write, calls, written = CheckpointStore.put, [], []
+
+    def write_unless_replaced(self, data):
+        calls.append(data)
+        if len(calls) == 3:
+            written.extend(file.stat() for file in sorted((place / "scored").iterdir()))
+            (place / "state").rename(place / "away")
+            shutil.copytree(place / "away", place / "state")
+        return write(self, data)
+
+    monkeypatch.setattr(CheckpointStore, "put", write_unless_replaced)
+    status, _, said = run(place)
+    assert status == 1
+    assert 'state: the directory was removed or replaced; nothing was written"' in said
+    left = [file.stat() for file in sorted((place / "scored").iterdir())]
+    assert [(file.st_ino, file.st_mtime_ns) for file in left] == [(file.st_ino, file.st_mtime_ns) for file in written]
 
 
 def test_a_checkpoint_that_is_written_and_fails_all_the_same(place, monkeypatch, brief, tmp_path_factory):

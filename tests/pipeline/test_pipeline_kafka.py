@@ -11,6 +11,7 @@ from streammix.errors import ConfigError, StreammixError, UnavailableError
 from streammix.pipeline.decode import decode_json
 from streammix.pipeline.kafka_link import KafkaLink
 from streammix.pipeline.sources.kafka import KafkaSource
+from streammix.pipeline.sources.partition import place_of
 
 SETTINGS = {"heartbeat.interval.ms": 200}
 IMPATIENT = "[faults]\npatience_seconds = 0"
@@ -149,7 +150,7 @@ def test_partitions_that_are_lost(topic, reading):
     source = reading(topic, group=uuid.uuid4().hex)
     while not len(source.read(10)):
         pass
-    source._on_lost(source._consumer, source._places(source._partitions))
+    source._on_lost(source._consumer, [place_of(name) for name in source._partitions])
     source._fetch_again = 0.0
     with pytest.raises(UnavailableError, match="has given our partitions to others"):
         source.read(1000)

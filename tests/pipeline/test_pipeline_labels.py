@@ -11,7 +11,7 @@ import scipy.stats
 from pipeline_tools import SINKS, call, lines_of, run, scored_parquet, write_config, write_ndjson
 
 import streammix as sm
-from streammix.pipeline import answering
+from streammix.pipeline import answering, tensors
 from streammix.pipeline.evaluating import stand_still
 from streammix.pipeline.flow import Scored, joined
 from streammix.pipeline.sinks.ndjson import to_lines
@@ -134,21 +134,23 @@ def test_a_server_answers_with_them(known):
     records, model, _ = known
     body = "".join(json.dumps(record) + "\n" for record in records[:200]).encode()
     still = stand_still(model)
-    answers = [json.loads(line) for part, *_ in answering.score_lines(still, body) for line in part.splitlines()]
+    parts = [part for step, *_ in answering.score_lines(still, body) for part in step]
+    answers = [json.loads(line) for line in b"".join(parts).splitlines()]
     expected = model.outlier_many(pa.Table.from_pylist(records[:200])).to_pylist()
     assert [answer["outlier"] for answer in answers] == expected
     assert [answer["label"] for answer in answers] == [model.labels[answer["component"]] for answer in answers]
     data = [record["x"] for record in records[:200]]
     asked = {"inputs": [{"name": "x", "shape": [200], "datatype": "FP64", "data": data}]}
-    response = json.loads(b"".join(part for part, *_ in answering.infer(still, "m", json.dumps(asked).encode())))
+    steps = tensors.infer(still, "m", json.dumps(asked).encode())
+    response = json.loads(b"".join(part for step, *_ in steps for part in step))
     outputs = {output["name"]: output for output in response["outputs"]}
     for name, datatype in (("label", "INT64"), ("outlier", "FP64")):
         told = {"name": name, "datatype": datatype, "shape": [200], "data": [answer[name] for answer in answers]}
         assert outputs[name] == told
-    assert {output["name"] for output in answering.outputs_of(model)} == set(outputs)
+    assert {output["name"] for output in tensors.outputs_of(model)} == set(outputs)
     plain = sm.Mixture(components=[{"x": sm.Normal(0, 1)}])
     with pytest.raises(sm.RecordError, match="unknown output 'label'"):
-        list(answering.infer(plain, "m", json.dumps(asked | {"outputs": [{"name": "label"}]}).encode()))
+        list(tensors.infer(plain, "m", json.dumps(asked | {"outputs": [{"name": "label"}]}).encode()))
 
 
 def test_rows_to_a_broker_have_them_too():

@@ -5,7 +5,6 @@ of a group that bears the run's name, so the broker has both or neither, and can
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from streammix.errors import ConfigError, UnavailableError
-from streammix.pipeline.kafka_link import TIMEOUT, KafkaLink, close_consumer
+from streammix.pipeline.kafka_link import TIMEOUT, KafkaLink, beside, close_consumer
 from streammix.pipeline.stopping import is_over
 
 __all__ = ["KafkaChannel"]
@@ -109,30 +108,22 @@ class KafkaChannel:
     def _within(self, work: Callable[[], None]) -> None:
         """Do something that the client may take longer for than it is told, and wait no longer than that.
 
-        What is given up goes on beside us, until the client ends it; a producer that comes later shuts it out.
+        A producer that comes later shuts out what is given up.
         """
-        failures: list[BaseException] = []
-
-        def do() -> None:
-            try:
-                work()
-            except BaseException as error:
-                failures.append(error)
-
-        thread = threading.Thread(target=do, daemon=True)
-        thread.start()
         begin = time.monotonic()
-        while thread.is_alive():
-            thread.join(0.02)
+
+        def is_enough() -> bool:
             self._producer.poll(0)
             self._link.check()
-            if thread.is_alive() and is_over(begin, TIMEOUT if self._link.is_away else COMMIT_SECONDS):
-                waited = time.monotonic() - begin
-                raise UnavailableError(
-                    f"Kafka at {self._link.brokers} does not answer: no transaction in {waited:.0f} s"
-                )
-        if failures:
-            raise self._link.error(failures[0]) if isinstance(failures[0], KafkaException) else failures[0]
+            return is_over(begin, TIMEOUT if self._link.is_away else COMMIT_SECONDS)
+
+        try:
+            if beside(work, is_enough):
+                return
+        except KafkaException as error:
+            raise self._link.error(error) from None
+        waited = time.monotonic() - begin
+        raise UnavailableError(f"Kafka at {self._link.brokers} does not answer: no transaction in {waited:.0f} s")
 
     def close(self) -> None:
         """Drop what is on its way: the broker aborts it."""

@@ -95,6 +95,8 @@ class GrowingFile:
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "ab")  # noqa: SIM115
+            if os.fstat(self._file.fileno()).st_size != self._length:
+                raise OSError(f"{self.path} was written to by somebody else")
             sync_directory(self.path.parent)
         self._file.write(data)
         self._length += len(data)
@@ -110,6 +112,8 @@ class GrowingFile:
         if self._file is None:
             return {"bytes": self._length}, lambda: None
         self._file.flush()
+        if not os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path)):
+            raise FileNotFoundError(f"{self.path} was taken away or replaced")
         return {"bytes": self._length}, partial(os.fsync, self._file.fileno())
 
     def close(self) -> None:

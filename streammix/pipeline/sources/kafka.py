@@ -1,9 +1,9 @@
 """Kafka: the records of one or more topics, partition by partition in rotation.
 
 The position is, for each partition, the offset of the next record; it is kept in the checkpoint and sought when a run
-begins, so each record is learnt exactly once, whatever the group's committed offsets say. They are committed after each
-checkpoint, for tools that show lag; in a group, they are also where a partition is taken over from another member. Each
-commit says whose it is, so a member that comes back does not read again what another one has read meanwhile.
+begins, so each record is learnt exactly once. In a group, offsets are committed after each checkpoint, and a partition
+is taken over where they stand. A checkpoint counts once the group has heard of it: a member that was killed or given up
+before that goes on from it where nobody else has gone on from the one before, and otherwise from the one before.
 
 The order of one partition is the log's. Partitions take turns: each is read up to its next offset that is a multiple of
 1,000, and passed over only where the broker has said that its end is reached. So the order of what already lies in the
@@ -12,7 +12,9 @@ transactions that are not committed are not read.
 """
 
 import logging
+import math
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterable
 from itertools import groupby
@@ -22,11 +24,13 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from streammix.errors import ConfigError, StreammixError, UnavailableError
+from streammix.errors import ConfigError, StreammixError, UnavailableError, UnheardError
 from streammix.pipeline.flow import Batch
-from streammix.pipeline.kafka_link import TIMEOUT, KafkaLink, close_consumer
+from streammix.pipeline.kafka_link import STOPPING_SECONDS, TIMEOUT, KafkaLink, close_consumer
+from streammix.pipeline.sources.group import Stretch, as_note, commit, stretches_of
 from streammix.pipeline.sources.messages import message_batch
 from streammix.pipeline.sources.partition import TURN, Partition, name_of, place_key, place_of
+from streammix.pipeline.stopping import is_over
 
 __all__ = ["KafkaSource"]
 
@@ -56,7 +60,7 @@ class KafkaSource:
     position
         Where an earlier run stood.
     group
-        The consumer group under which offsets are committed; None commits none.
+        The consumer group that shares the partitions; None: all are ours, and nothing is committed.
     start
         Where a partition that was never read begins: ``"earliest"`` or ``"latest"``.
     when_lost
@@ -74,6 +78,8 @@ class KafkaSource:
         If the cluster refuses the credentials, or records that were not read yet are gone.
     UnavailableError
         If no broker answers.
+    UnheardError
+        If others of the group have gone on from before the position.
     """
 
     def __init__(
@@ -96,10 +102,15 @@ class KafkaSource:
         self._block: int | None = recorded.get("block")  # which offsets are read in this turn; None: it has not begun
         self._partitions: dict[str, Partition] = {}
         self._member: str = recorded.get("member") or secrets.token_hex(8)  # whose the group's commits are
+        self._before: dict[str, dict[str, Stretch]] = {}  # what members of the group had read when it became ours
+        self._begun: dict[str, int] = {}  # where the stretch began that we are at
+        self._doubtful: list[str] = []  # partitions of which the group has not heard where we stand
+        self._committing = threading.Lock()
         self._is_assigned = group is None
         self.is_steady = group is None
         self.before_leaving: Callable[[], None] = _nothing
         self._is_closing = False
+        self._is_called = False  # by the client, which waits for us
         self._failure: Exception | None = None  # of a rebalance
         self._look_again = time.monotonic() + NEW_PARTITIONS_SECONDS
         self._fetch_again = 0.0
@@ -155,12 +166,9 @@ class KafkaSource:
         }
 
     def acknowledge(self) -> None:
-        """Commit the offsets, for those who look at the group's lag."""
-        if self._group is not None and self._partitions:
-            try:
-                self._consumer.commit(offsets=self._places(self._partitions), asynchronous=True)
-            except KafkaException as error:
-                log.debug("offsets are not committed: %s", error)
+        """Commit the offsets: from here on others take over where they stand, and not before."""
+        if self._group is not None:
+            self._commit(self._partitions)
 
     def lag(self) -> int:
         """Return the number of offsets between what was read and the partitions' ends, as last heard of."""
@@ -173,7 +181,7 @@ class KafkaSource:
     def close(self) -> None:
         """Leave the cluster."""
         self._is_closing = True
-        close_consumer(self._consumer)
+        close_consumer(self._consumer, self._committing)
 
     def _whose_turn(self) -> Partition | None:
         """Return the partition whose records are next; None if that is not known yet, or all have ended."""
@@ -246,7 +254,14 @@ class KafkaSource:
             self._add(names)
         else:
             on_assign, on_revoke = self._guarded(self._on_assign), self._guarded(self._on_revoke)
+            committed = self._committed(self._consumer, self._known)
+            self._doubtful = [name for name, place in committed.items() if self._is_behind(name, place)]
             self._consumer.subscribe(self._topics, on_assign=on_assign, on_revoke=on_revoke, on_lost=self._on_lost)
+            begin = time.monotonic()
+            while self._doubtful:  # nothing is known of the checkpoint until the group has said whose they are
+                if is_over(begin, math.inf, STOPPING_SECONDS):
+                    raise UnavailableError(f"Kafka at {self._link.brokers} has not said yet which partitions are ours")
+                self._fetch()
 
     def _listed(self) -> list[str]:
         """Return the topics' partitions."""
@@ -325,33 +340,80 @@ class KafkaSource:
             return low
         raise StreammixError(f'{what}; [source] when_lost = "skip" goes on at {low}')
 
-    def _places(self, names: Iterable[str]) -> list[TopicPartition]:
-        return [place_of(name, self._known[name], self._member) for name in names]
+    def _committed(self, consumer: Consumer, names: Iterable[str]) -> dict[str, TopicPartition]:
+        """Return what the group has of partitions."""
+        places = [place_of(name) for name in names]
+        try:
+            found = consumer.committed(places, timeout=TIMEOUT) if places else []
+        except KafkaException as error:
+            raise self._link.error(error) from None
+        return {name_of(place): place for place in found}
+
+    def _is_behind(self, name: str, committed: TopicPartition) -> bool:
+        """Tell whether the group has heard less of us than where we stand in a partition."""
+        at = self._known[name]
+        own = stretches_of(committed).get(self._member)
+        return own is not None and own.end < at
+
+    def _commit(self, names: Iterable[str]) -> None:
+        places = []
+        for name in names:
+            stretch = Stretch(self._begun[name], self._known[name])
+            places.append(place_of(name, stretch.end, as_note(self._before[name], self._member, stretch)))
+        if places:
+            commit(self._consumer, self._link, places, self._committing, self._is_called)
 
     def _guarded(self, work: Rebalance) -> Rebalance:
         """Return what keeps an error until the client has returned: it can't be raised through it."""
 
         def guarded(consumer: Consumer, places: list[TopicPartition]) -> None:
+            self._is_called = True
             try:
                 work(consumer, places)
             except Exception as error:
                 self._failure = error
+            finally:
+                self._is_called = False
 
         return guarded
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         names = sorted((name_of(place) for place in assigned), key=place_key)
         log.info("reading %s", ", ".join(names) or "no partition: the group has more members than there are partitions")
-        try:
-            committed = consumer.committed([place_of(name) for name in names], timeout=TIMEOUT)
-        except KafkaException as error:
-            raise self._link.error(error) from None
-        for place in committed:
-            name, known = name_of(place), self._known.get(name_of(place))
-            if place.offset >= 0 and (known is None or place.metadata not in (None, "", self._member)):
-                self._known[name] = max(place.offset, known or 0)
+        committed = self._committed(consumer, {*names, *self._doubtful})
+        doubtful, self._doubtful = self._doubtful, []
+        for name in doubtful:
+            own = stretches_of(committed[name]).get(self._member)
+            is_ours = name in names and (own is None or committed[name].offset <= own.end)
+            if self._is_behind(name, committed[name]) and not is_ours:
+                raise UnheardError(
+                    f"Kafka at {self._link.brokers} did not hear of the last checkpoint before others "
+                    f"went on in {name}; going back to the one before"
+                )
+        for name in names:
+            self._take(name, committed[name])
         self._is_assigned = True
         self._add(names)
+        for name in names:
+            self._begun.setdefault(name, self._known[name])
+        self._commit(names)  # before anything is read: others are to know who has gone on from here
+
+    def _take(self, name: str, committed: TopicPartition) -> None:
+        """Go on from where we stand in a partition, but for what others have read since."""
+        self._before[name] = stretches = stretches_of(committed)
+        self._begun.pop(name, None)
+        known, own = self._known.get(name), stretches.get(self._member)
+        if known is None or own is None:
+            if committed.offset >= 0 and (known is None or stretches):
+                self._known[name] = max(committed.offset, known or 0)
+            return
+        at = max(known, own.begin)
+        if committed.offset <= own.end:
+            self._known[name], self._begun[name] = at, own.begin
+            return
+        if at < own.end:
+            log.warning("%s: the checkpoints of %d to %d are gone, and others have gone on since", name, at, own.end)
+        self._known[name] = max(committed.offset, at)
 
     def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
         names = [name_of(place) for place in revoked if name_of(place) in self._partitions]
@@ -360,10 +422,6 @@ class KafkaSource:
             return
         self.before_leaving()
         log.info("%s goes to another member of the group", ", ".join(names))
-        try:
-            consumer.commit(offsets=self._places(names), asynchronous=False)
-        except KafkaException as error:
-            log.debug("offsets are not committed: %s", error)
         self._drop(names)
 
     def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:

@@ -78,8 +78,8 @@ class Partition:
         return offsets, values
 
 
-def place_of(name: str, offset: int = OFFSET_INVALID, member: str = "") -> TopicPartition:
-    """Return a place in the partition of a name, and whose it is.
+def place_of(name: str, offset: int = OFFSET_INVALID, note: str = "") -> TopicPartition:
+    """Return a place in the partition of a name, with a note for whoever asks for it.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def place_of(name: str, offset: int = OFFSET_INVALID, member: str = "") -> Topic
     TopicPartition{topic=events,partition=0,offset=17,leader_epoch=None,error=None}
     """
     topic, _, number = name.rpartition("/")
-    return TopicPartition(topic, int(number), offset, member)
+    return TopicPartition(topic, int(number), offset, note)
 
 
 def name_of(place: TopicPartition | Message) -> str:
