@@ -7,10 +7,7 @@ import pytest
 import streammix as sm
 from streammix.auto.alarm import Alarm
 from streammix.auto.dwell import TICKS, Dwell
-from streammix.auto.events import Events
 from streammix.auto.evidence import Paired
-from streammix.auto.labels import Labels
-from streammix.auto.matching import matched_by
 from streammix.auto.member import densities
 from streammix.auto.reservoir import Reservoir
 from streammix.core.table import table_of
@@ -237,13 +234,14 @@ def test_a_champion_of_the_past_needs_more_than_to_know_the_records():
     rng = np.random.default_rng(10)
     model = sm.AutoMixture(3, fields=FIELDS, seed=1)
     model.learn_many(table(rng.integers(3, size=3_000), rng))
-    line, events = model._learner.running.line, model._learner.running.events
+    running = model._learner.running
+    line = running.line
     for n_parameters, wakes in ((400, False), (8, True)):
-        line.sleepers = [line.member(line.average.state.copy(), 1_000, {"proven": True})]
+        line.sleepers = [line.member(line.average.state.copy(), 1_000, {"proven": True, "labels": [0, 1, 2]})]
         line.sleepers[0].scores.add(rng.normal(0.08, 0.1, size=500))
         line.sleepers[0].scores.close()
         line.n_parameters = n_parameters
-        assert line._wake(3_000, events) == wakes
+        assert line._wake(3_000, running.events, running.kept) == wakes
 
 
 def test_it_is_unproven_until_a_challenge_is_over():
@@ -397,37 +395,6 @@ def test_a_stream_that_is_sorted_all_along_is_learnt_as_a_whole():
     model = sm.AutoMixture(3, fields=FIELDS, drift="none", seed=1)
     model.learn_many(table(dwelling(18_000, rng), rng))
     assert model.warnings == []
-
-
-def test_labels_follow_across_numbers_of_components():
-    """What goes on keeps its number, what was shown before has its own again, what is new gets a new one."""
-    small, large, events = Labels(2), Labels(3, is_shown=False), Events()
-    large.take_over([0, -1, 2], 500, Events(is_silent=True))
-    assert large.own == [-3, -4, -1]
-    large.lead_after(small, [0, 1, -1], 1_000, events)
-    assert (large.own, large.free) == ([0, 1, 2], 3)
-    small.lead_after(large, [0, 1], 2_000, events)
-    assert (small.own, small.free) == ([0, 1], 3)
-    large.lead_after(small, [-1, 1, -1], 3_000, events)
-    assert large.own == [0, 1, 2]
-    large.take_over([0, -1, 2], 4_000, events)
-    assert (large.own, large.free) == ([0, 3, 2], 4)
-    told = [(event["kind"], event["label"]) for event in events.kept]
-    assert told == [("birth", 2), ("death", 2), ("death", 0), ("return", 0), ("return", 2), ("death", 1), ("birth", 3)]
-
-
-def test_components_are_matched_by_the_whole_stream():
-    """Where the last records are all one component's, the others are known by those before."""
-    rng = np.random.default_rng(8)
-    model = sm.AutoMixture((2, 3), fields=FIELDS, seed=1)
-    model.learn_many(table(rng.integers(3, size=5_000), rng))
-    running, before = model._learner.running, sorted(model.labels)
-    assert len(before) == 3
-    model.learn_many(table(np.zeros(700, dtype=int), rng))
-    rows = running.kept.typical(1_000)
-    assert len(rows) == pytest.approx(1_000, rel=0.1)
-    _, old = matched_by(rows, running.line.champion.engine, running.line.average.engine)
-    assert old == [0, 1, 2]
 
 
 def test_a_group_that_no_component_has_is_said(tmp_path):

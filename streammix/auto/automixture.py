@@ -88,7 +88,7 @@ class AutoMixture(Mixture):
         seed: int | None = None,
         infer: bool = False,
     ) -> None:
-        import_module("scipy.optimize")  # for `matching`: half a second, here rather than amid the stream
+        import_module("scipy.optimize")  # for `succession`: half a second, here rather than amid the stream
         step: StepSize = PowerDecay(0.6)
         if isinstance(drift, HalfLife):
             step = drift

@@ -18,6 +18,7 @@ from streammix.auto.fading import Fading
 from streammix.auto.findings import Findings
 from streammix.auto.labels import Labels
 from streammix.auto.line import Line
+from streammix.auto.past import Past
 from streammix.auto.reservoir import LARGEST, Reservoir
 from streammix.auto.resolution import Resolution
 from streammix.auto.settings import Settings
@@ -156,6 +157,9 @@ def _line_to_json(line: Line) -> dict[str, Any]:
         "renewed": line.renewed,
         "sleepers": [sleeper.born for sleeper in line.sleepers],
         "proven": [sleeper.about["proven"] for sleeper in line.sleepers],
+        "sleepers_labels": [list(sleeper.about["labels"]) for sleeper in line.sleepers],
+        "past_labels": [list(law.labels) for law in line.past.laws],
+        "former_labels": [list(law.labels) for law in line.labels.former.laws],
         "labels": list(line.labels.own),
         "next_label": line.labels.free,
         "hidden_label": line.labels.hidden,
@@ -172,7 +176,8 @@ def _line_to_json(line: Line) -> dict[str, Any]:
 def _line_states(line: Line) -> dict[str, State]:
     """All statistics of a line by name."""
     found = {f"member{i}": member.state for i, member in enumerate(line.members)}
-    found |= {f"past{i}": state for i, state in enumerate(line.past.copies)}
+    found |= {f"past{i}": state for i, state in enumerate(line.past.states)}
+    found |= {f"former{i}": state for i, state in enumerate(line.labels.former.states)}
     if line.challenge is not None:
         found |= {f"challenge {name}": state for name, state in line.challenge.states().items()}
     return found
@@ -197,10 +202,14 @@ def _line_resumed(
         expert.become(states[f"member{i}"])
     for i, (born, about) in enumerate(document["challengers"], 2 + len(made.experts)):
         made.challengers.append(made.member(states[f"member{i}"], int(born), about))
-    proven = document.get("proven", [True] * len(document["sleepers"]))
-    for i, (born, is_proven) in enumerate(zip(document["sleepers"], proven, strict=True), len(made.members)):
-        made.sleepers.append(made.member(states[f"member{i}"], int(born), {"proven": bool(is_proven)}))
-    made.past.copies = [states[name] for name in ("past0", "past1") if name in states]
+    sleepers = len(document["sleepers"])
+    proven = document.get("proven", [True] * sleepers)
+    labels = document.get("sleepers_labels", [document["labels"]] * sleepers)
+    for i, own in enumerate(zip(document["sleepers"], proven, labels, strict=True), len(made.members)):
+        about = {"proven": bool(own[1]), "labels": [int(label) for label in own[2]]}
+        made.sleepers.append(made.member(states[f"member{i}"], int(own[0]), about))
+    _past_resumed(made.past, "past", document, states)
+    _past_resumed(made.labels.former, "former", document, states)
     for member, scores in zip(made.members, document["scores"], strict=True):
         member.scores = Paired.from_json(scores)
     made.findings = Findings.from_json(document)
@@ -219,6 +228,14 @@ def _line_resumed(
         work = {name.removeprefix("challenge "): s for name, s in states.items() if name.startswith("challenge ")}
         made.challenge = Challenge.resumed(schema, document["challenge"], work, arrays)
     return made
+
+
+def _past_resumed(made: Past, name: str, document: dict[str, Any], states: dict[str, State]) -> None:
+    kept = [states[f"{name}{i}"] for i in range(made.most) if f"{name}{i}" in states]
+    for labels, state in zip(document.get(f"{name}_labels", [document["labels"]] * len(kept)), kept, strict=True):
+        if len(labels) != state.n_components:
+            raise CheckpointError("the checkpoint's labels contradict themselves")
+        made.add([int(label) for label in labels], state)
 
 
 def _finite(values: FloatArray) -> list[float | None]:

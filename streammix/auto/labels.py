@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 
 from streammix.auto.events import Events
+from streammix.auto.past import Past
 
 __all__ = ["Labels"]
+
+FORMER = 4  # mixtures of the past, by which components are known when they come back
 
 
 class Labels:
@@ -24,26 +27,22 @@ class Labels:
         self.own = list(range(n_components)) if is_shown else list(range(-n_components, 0))
         self.free = n_components  # the next number
         self.hidden = -n_components - 1  # the next one below 0
+        self.former = Past(FORMER)  # what predicted before it was found wrong, or another line took its place
 
-    def take_over(self, old: Sequence[int], n_seen: int, events: Events) -> None:
-        """Give each component the number of the one whose place it takes, by `old`, or a new one where that is -1."""
-        labels = self.own
-        for label in [label for k, label in enumerate(labels) if k not in old]:
+    def take_over(self, heirs: Sequence[int | None], n_seen: int, events: Events) -> None:
+        """Go on with other components, which have these numbers; None is one that is born."""
+        shown = self.own
+        for label in [label for label in shown if label not in heirs]:
             events.note(n_seen, "death", label=label)
-        self.own = [labels[k] if k >= 0 else self._new(n_seen, events) for k in old]
+        self.own = [self._new(n_seen, events) if label is None else label for label in heirs]
+        for label in [label for label in heirs if label is not None and label not in shown]:
+            events.note(n_seen, "return", label=label)
 
-    def lead_after(self, leader: "Labels", old: Sequence[int], n_seen: int, events: Events) -> None:
-        """Begin to predict in place of another line, whose components go on by `old`; others may have been shown."""
-        for label in [label for k, label in enumerate(leader.own) if k not in old]:
-            events.note(n_seen, "death", label=label)
-        mine, self.free = self.own, leader.free
-        self.own = [leader.own[k] if k >= 0 else -1 for k in old]
-        for place, k in enumerate(old):
-            if k < 0 and mine[place] >= 0 and mine[place] not in self.own:
-                self.own[place] = mine[place]
-                events.note(n_seen, "return", label=mine[place])
-            elif k < 0:
-                self.own[place] = self._new(n_seen, events)
+    def lead_after(self, leader: "Labels", heirs: Sequence[int | None], n_seen: int, events: Events) -> None:
+        """Begin to predict in place of another line, with these numbers; None is one that is born."""
+        self.own, self.free = leader.own, leader.free
+        self.former, leader.former = leader.former, Past(FORMER)
+        self.take_over(heirs, n_seen, events)
 
     def _new(self, n_seen: int, events: Events) -> int:
         """Return the number of a component that is born."""

@@ -17,12 +17,13 @@ from streammix.auto.evidence import Paired, add_paired
 from streammix.auto.fading import Fading
 from streammix.auto.findings import Findings
 from streammix.auto.labels import Labels
-from streammix.auto.matching import arranged, matched_by, shared
+from streammix.auto.matching import arranged, shared
 from streammix.auto.member import Member
 from streammix.auto.past import Past
 from streammix.auto.reservoir import Kept
 from streammix.auto.resolution import Atom
 from streammix.auto.settings import Settings
+from streammix.auto.succession import heirs
 from streammix.auto.verdicts import SUDDEN, is_certain, is_over, leads, matters, shown, trails, wakes, wins
 from streammix.core.table import Table
 from streammix.running import joined
@@ -30,7 +31,7 @@ from streammix.schema import Schema
 from streammix.state import State
 from streammix.stepsize import RunningMean
 
-__all__ = ["MATCHED", "Line"]
+__all__ = ["Line"]
 
 FloatArray = NDArray[np.float64]
 
@@ -47,7 +48,6 @@ THINNER, THIN = 0.005, 0.01  # nats a record that matter, or are too many, where
 PACE = 750_000  # (rows x parameters) that a challenger learns at once of what came meanwhile
 SPARE = 2.0  # alarms that have to be left where a challenge's records change
 CHALLENGERS = 2
-MATCHED = 1_000  # records by which components are matched
 
 
 class Line:
@@ -68,7 +68,7 @@ class Line:
         self.fading = Fading()
         self.crowns = False  # whether what comes out of the next challenge is champion at once
         self.challengers: list[Member] = []
-        self.past = Past()
+        self.past = Past()  # of the average
         self.sleepers: list[Member] = []  # champions of the past: they learn nothing, in case it comes back
         self.challenge: Challenge | None = None
         self.alarm = Alarm()
@@ -155,7 +155,7 @@ class Line:
     def states(self) -> list[State]:
         """Return all statistics."""
         prepared = [] if self.challenge is None else list(self.challenge.states().values())
-        return [member.state for member in self.members] + self.past.copies + prepared
+        return [member.state for member in self.members] + self.past.states + self.labels.former.states + prepared
 
     def bind(self) -> None:
         """Bind all engines anew, after arrays were replaced."""
@@ -170,6 +170,7 @@ class Line:
         for member in self.members:
             member.state.halve()
         self.past.halve()
+        self.labels.former.halve()
         if self.challenge is not None:
             self.challenge.halvings += 1
 
@@ -182,6 +183,7 @@ class Line:
             member.state = joined(member.state, old, schema, shared(part, member.state))
             member.bind()
         self.past.join(old, schema, part)
+        self.labels.former.join(old, schema, part)
 
     def drop_challenge(self, n_seen: int) -> None:
         """Drop the challenge that is being prepared, if there is one, and hold another soon."""
@@ -225,17 +227,17 @@ class Line:
         if self.is_long and not z and self.challenge is None and self.dwell.is_left:
             z = self.alarm.sound(n_seen)
         if not self.is_long:
-            z = 0.0 if self._wake(n_seen, events) else z
+            z = 0.0 if self._wake(n_seen, events, kept) else z
             self._judge_experts(n_seen, events)
         if z:
+            self._lay_down(n_seen, events)
             if not self.is_long:
-                self._lay_down(n_seen)
                 self._begin_epoch(n_seen, n_seen - self.alarm.since())
             self._shake(n_seen)
             events.note(n_seen, "alarm", z=z, since=self.epoch)
         self._judge_challengers(n_seen, events, kept)
         self.findings.settle(n_seen, self.challengers)
-        self.past.take(n_seen, tick, self.average.state)
+        self.past.take(n_seen, tick, self.labels.own, self.average.state)
         self._publish()
         if self._look_who_starves(n_seen) and self.challenge is None:
             self.next_challenge = min(self.next_challenge, n_seen + SOON)
@@ -267,7 +269,7 @@ class Line:
                 state = expert.state.copy()
                 state.starts[:] = np.minimum(1.0 / expert.step[1], state.starts + state.clocks)
                 state.clocks[:] = 0.0
-                self._lay_down(n_seen)
+                self._lay_down(n_seen, events)
                 is_grave = matters(expert.scores)
                 self._crown(state, expert.scores, n_seen, mean)
                 if is_grave:
@@ -277,21 +279,24 @@ class Line:
             if trails(expert.scores):
                 expert.become(self.champion.state)
 
-    def _lay_down(self, n_seen: int) -> None:
+    def _lay_down(self, n_seen: int, events: Events) -> None:
         """Keep what the champion was: its average before it was wrong, where it has had time to become one."""
-        if self.settings.averages and self.past.before is not None:
-            sleeper = self.member(self.past.before, n_seen, {"proven": self.is_proven})
+        law = self.past.oldest
+        if law is not None and not events.is_silent:
+            self.labels.former.add(*law)
+        if law is not None and self.settings.averages and not self.is_long:
+            sleeper = self.member(law.state.copy(), n_seen, {"proven": self.is_proven, "labels": law.labels})
             self.sleepers = [*self.sleepers, sleeper][-SLEEPERS:]
 
-    def _wake(self, n_seen: int, events: Events) -> bool:
+    def _wake(self, n_seen: int, events: Events, kept: Kept) -> bool:
         """Let a champion of the past be the champion again where it predicts clearly better; tell whether one is."""
         for sleeper in sorted(self.sleepers, key=lambda one: -one.scores.last(1)[0]):
             found = wakes(sleeper.scores, self.n_parameters)
             if found is not None:
                 self.sleepers.remove(sleeper)
-                self._lay_down(n_seen)
+                self._lay_down(n_seen, events)
                 self.challengers = []  # they are of what is over
-                self._crown(sleeper.state, sleeper.scores, n_seen, found[0])
+                self._succeed(sleeper, sleeper.about["labels"], found[0], n_seen, events, kept)
                 self._begin_epoch(n_seen, n_seen - self.alarm.since())
                 if sleeper.about["proven"]:
                     self.next_challenge = n_seen + SPARED * self.first
@@ -316,11 +321,9 @@ class Line:
 
     def _take_over(self, challenger: Member, n_seen: int, z: float, gain: float, events: Events, kept: Kept) -> None:
         """Let a challenger be the champion, its components in the places of those that they go on from."""
-        order, old = matched_by(kept.typical(MATCHED), self.champion.engine, challenger.engine)
         self.challengers.remove(challenger)
         events.note(n_seen, "take-over", by=challenger.about, z=z, gain=gain)
-        self.labels.take_over(old, n_seen, events)
-        self._crown(arranged(challenger.state, order), challenger.scores, n_seen, gain)
+        self._succeed(challenger, [], gain, n_seen, events, kept)
         self._look_who_starves(n_seen)
         self.fading.settle(n_seen)  # a challenge has put them there
         if gain > SUDDEN:  # else what is usual is nearly the same
@@ -328,13 +331,15 @@ class Line:
         if is_certain(gain, z) and not self.is_young and not self.is_long:
             self._shake(n_seen)
 
-    def arrange(self, order: list[int]) -> None:
-        """Put the components of the champion, and of those that come from it, in another order."""
-        for member in [self.champion, self.average, *self.experts, *self.sleepers]:
-            member.state = arranged(member.state, order)
-            member.bind()
-        self.past.copies = [arranged(state, order) for state in self.past.copies]
-        self.labels.own = [self.labels.own[k] for k in order]
+    def _succeed(
+        self, member: Member, mine: Sequence[int], gain: float, n_seen: int, events: Events, kept: Kept
+    ) -> None:
+        """Let a member be the champion, its components in the places of those that they go on from."""
+        order, found = heirs(self, member.engine, mine, kept)
+        if not events.is_silent and not set(self.labels.own) <= set(found):
+            self.labels.former.add(self.labels.own, self.champion.state)
+        self.labels.take_over(found, n_seen, events)
+        self._crown(arranged(member.state, order), member.scores, n_seen, gain)
 
     def _crown(self, state: State, scores: Paired, n_seen: int, gain: float) -> None:
         """Make a state, which had these scores against the champion, the champion's; experts begin anew from it."""

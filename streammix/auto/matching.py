@@ -1,67 +1,47 @@
-"""Which component is which: labels follow components through take-overs."""
+"""The components of one mixture and those of another: how far they overlap; their order, and how many there are."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import scipy  # its subpackages load when they are first asked for: scipy.optimize takes half a second
 from numpy.typing import NDArray
 
 from streammix.core.engine import Engine, aligned
 from streammix.core.table import table_of
-from streammix.products import crossed
 from streammix.state import State, padded
 
-__all__ = ["arranged", "matched", "matched_by", "shared", "widened"]
+__all__ = ["arranged", "overlap", "responsibilities", "shared", "widened"]
 
 FloatArray = NDArray[np.float64]
 
-SAME = 0.2  # the overlap, from 0 to 1, from which on two components are one and the same
 
-
-def matched(old: FloatArray, new: FloatArray) -> tuple[list[int], list[int]]:
-    """Match new components with old ones by their responsibilities for the same rows.
+def overlap(old: FloatArray, new: FloatArray) -> FloatArray:
+    """Return how much of what either makes both do, from 0 to 1: of old components and new ones, (K, K').
 
     Parameters
     ----------
     old, new
-        Responsibilities, (n, K) and (n, K').
-
-    Returns
-    -------
-    tuple[list[int], list[int]]
-        For each place of the new model, which of its components goes there, and which old one goes on in it; -1 where
-        it is born. An old component's place is kept, unless others before it have gone.
+        Responsibilities for the same rows, (n, K) and (n, K').
 
     Examples
     --------
-    >>> matched(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 1.0, 0.0], [0.9, 0.0, 0.1]]))
-    ([1, 0, 2], [0, 1, -1])
+    >>> overlap(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 1.0, 0.0], [0.5, 0.0, 0.5]]))
+    array([[0. , 1. , 0. ],
+           [0.5, 0. , 0.5]])
     """
-    common = crossed(old, new)
-    size = np.add.outer(old.sum(axis=0), new.sum(axis=0)) - common
-    overlap = common / np.maximum(size, 1e-300)
-    rows, columns = scipy.optimize.linear_sum_assignment(-overlap)
-    k = new.shape[1]
-    places: list[int] = [-1] * max(k, old.shape[1])
-    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-        places[row] = column
-    spare = [j for j in range(k) if j not in places]
-    found = []
-    for i, place in enumerate(places):
-        goes_on = place >= 0 and bool(overlap[i, place] >= SAME)
-        if place >= 0 or spare:
-            found.append((place if place >= 0 else spare.pop(0), i if goes_on else -1))
-    return [place for place, _ in found], [old_one for _, old_one in found]
+    ours, theirs = np.ascontiguousarray(old.T), np.ascontiguousarray(new.T)
+    common = np.zeros((len(ours), len(theirs)))
+    for own, both in zip(ours, common, strict=True):
+        np.minimum(own, theirs).sum(axis=1, out=both)
+    either = np.add.outer(ours.sum(axis=1), theirs.sum(axis=1)) - common
+    found: FloatArray = common / np.maximum(either, 1e-300)
+    return found
 
 
-def matched_by(rows: FloatArray, old: Engine, new: Engine) -> tuple[list[int], list[int]]:
-    """Match the components of a new model with those of an old one by their responsibilities for some rows."""
-    table, found = table_of(np.ascontiguousarray(rows)), []
-    for engine in (old, new):
-        responsibilities = np.empty((len(rows), engine.n_components))
-        engine.accumulate(table, 0, len(rows), out_r=responsibilities, out_lp=np.empty(len(rows)))
-        found.append(responsibilities)
-    return matched(*found)
+def responsibilities(rows: FloatArray, engine: Engine) -> FloatArray:
+    """Return what shares components have in rows, (n, K)."""
+    made = np.empty((len(rows), engine.n_components))
+    engine.accumulate(table_of(np.ascontiguousarray(rows)), 0, len(rows), out_r=made, out_lp=np.empty(len(rows)))
+    return made
 
 
 def arranged(state: State, order: Sequence[int]) -> State:

@@ -18,13 +18,14 @@ from streammix.auto.beat import BEAT, TICK, Beat
 from streammix.auto.choice import FEWEST, Choice
 from streammix.auto.doubts import doubts, left_out
 from streammix.auto.events import Events
-from streammix.auto.line import MATCHED, Line
-from streammix.auto.matching import matched_by, widened
+from streammix.auto.line import Line
+from streammix.auto.matching import widened
 from streammix.auto.member import Member, densities
 from streammix.auto.reservoir import Kept, Reservoir
 from streammix.auto.resolution import LOOKED_AT, Resolution
 from streammix.auto.settings import Settings
 from streammix.auto.strays import Strays
+from streammix.auto.succession import lead_after
 from streammix.auto.youth import bear, needs
 from streammix.core.engine import Engine
 from streammix.core.records import Waiting
@@ -347,10 +348,8 @@ class Supervisor(Running):
     def lead(self, best: int, gain: float, now: int) -> None:
         """Let another number of components lead, its components in the places of those that they go on from."""
         old, new = self.line, self.lines[best]
-        order, before = matched_by(self.kept.typical(MATCHED), old.champion.engine, new.champion.engine)
-        new.arrange(order)
         self.events.note(now, "components", was=old.n_components, now=new.n_components, gain=gain)
-        new.labels.lead_after(old.labels, before, now, self.events)
+        lead_after(new, old, self.kept, now, self.events)
         self.leader = best
 
     @property
