@@ -154,7 +154,7 @@ static inline __attribute__((always_inline)) int find_shares(engine *e, const do
 /* The E-step: responsibilities into e->r. */
 static int expect(engine *e, const double *row) {
     int status = find_shares(e, row, e->kpad);
-    const vd inverse = all(1.0 / e->sum);
-    for (int k = 0; k < e->kpad && !status; k += W) AT(e->r + k) = CONST_AT(e->share + k) * inverse;
+    const vd sum = all(e->sum);
+    for (int k = 0; k < e->kpad && !status; k += W) AT(e->r + k) = CONST_AT(e->share + k) / sum;
     return status;
 }

@@ -269,7 +269,7 @@ static inline __attribute__((always_inline)) int learn_lanes(engine *e, const do
     if (status) return status;
     if (!e->whole && needs_fork(e, row)) return FORK;
     const vd sum = all(e->sum), inverse = all(1.0 / e->sum);
-    for (int k = 0; k < kpad; k += W) AT(e->r + k) = CONST_AT(e->share + k) * inverse;
+    for (int k = 0; k < kpad; k += W) AT(e->r + k) = CONST_AT(e->share + k) / sum;
     e->n_active = kpad == LANES;
     e->active[0] = 0;
     for (int g = 0; kpad > LANES && g < kpad; g += LANES) {
