@@ -124,8 +124,8 @@ class Resolution:
 
     def _least(self, number: int) -> float:
         one, step = self.seen.get(number), float(self.steps[number])
-        is_fine = self.is_given and one is not None and one.values > 1 and _said("", one) is not None
-        is_fine = is_fine and number not in self.dependent
+        stands_out = one is not None and one.values > 1 and _said("", one) is not None
+        is_fine = self.is_given and stands_out and number not in self.dependent
         return _least_variance(FINER * step if is_fine else step)
 
     def _look_for_dependence(self, rows: FloatArray, layout: Layout) -> None:

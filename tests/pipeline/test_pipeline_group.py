@@ -57,12 +57,18 @@ def is_at_end(source):
     return True
 
 
-def test_others_went_on_from_the_checkpoint_before(member):
+def left_unheard(member):
+    """Where a member stood that the group has heard of, and where it stood when it ended."""
     first = member()
     heard = read(first, 100)
     first.acknowledge()
     unheard = read(first, 50)
     first.close()
+    return heard, unheard
+
+
+def test_others_went_on_from_the_checkpoint_before(member):
+    heard, unheard = left_unheard(member)
     second = member()
     rest = read(second, 1100)
     second.acknowledge()
@@ -75,11 +81,7 @@ def test_others_went_on_from_the_checkpoint_before(member):
 
 
 def test_another_has_the_partition_and_has_read_nothing_yet(member):
-    first = member()
-    read(first, 100)
-    first.acknowledge()
-    unheard = read(first, 50)
-    first.close()
+    _, unheard = left_unheard(member)
     second = member()
     while not second._partitions:
         second._fetch()
@@ -88,11 +90,7 @@ def test_another_has_the_partition_and_has_read_nothing_yet(member):
 
 
 def test_nobody_went_on(member):
-    first = member()
-    read(first, 100)
-    first.acknowledge()
-    unheard = read(first, 50)
-    first.close()
+    _, unheard = left_unheard(member)
     second = member()
     read(second, 70)  # of which no checkpoint knows
     second.close()
